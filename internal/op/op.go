@@ -1,0 +1,93 @@
+// Package op holds the differentiable operators of graft. It is the only package that calls ag.NewOperator.
+//
+// Rules that keep runs bit-identical and memory small:
+//
+//  1. An operator is fused and batched: [T, C] in, [T, C] out, one row per real token. Shapes are checked by the exported
+//     function, in the caller's goroutine, before ag.NewOperator, because a spago operator cannot report an error.
+//  2. No value feeds more than two operators: a sum of two gradients is order-free, a sum of three is not.
+//  3. Buffers come from the pass's Arena. When the Backward of an operator ends, nobody needs its output, its saved
+//     buffers or its output gradient any more, and it gives them back. A gradient handed to AccGrad changes owner.
+//  4. Trainable numbers are spago nn.Params whose matrix is a *Tensor with a lasting gradient buffer; kernels add into
+//     that buffer directly (GradOf). Frozen weights are never nn.Params.
+package op
+
+import (
+	"iter"
+
+	"github.com/graft-ml/graft/internal/kernel"
+	"github.com/nlpodyssey/spago/nn"
+)
+
+// Segment is one sequence of a packed batch: rows Start to End.
+type Segment struct {
+	Start, End int
+	Sequence   int // which sequence of the Cache the rows continue; unused without a cache
+	Adapter    int // which of several attached adapters applies, counted from 1; 0 = the base alone. Without several: ignored
+}
+
+// Pass is one walk through a model: the rows, the memory, and how to compute. Not safe for concurrent use by several walks.
+type Pass struct {
+	Segments  []Segment
+	Positions []int32 // [T], restart in each segment
+	Mode      kernel.Mode
+	Arena     *Arena
+	Grad      bool   // a backward pass will follow: keep what it needs
+	Train     bool   // dropout and noise are active
+	Seed      uint64 // of this pass's dropout; the same seed gives the same masks
+	Cache     *Cache // keys and values of earlier rows; nil in training
+}
+
+// Rows is T, the number of rows of the pass.
+func (p *Pass) Rows() int { return len(p.Positions) }
+
+// Projection is y = x·Wᵀ + b with whatever a method adds to it. It works on plain buffers: the operators that hold
+// projections are the nodes of the graph. A method wraps a Projection in its own.
+type Projection interface {
+	// Dims are the numbers of inputs and outputs of a row.
+	Dims() (in, out int)
+	// Forward writes y [T, out] from x [T, in]. What Backward will need beyond x it returns (nil is fine; only if p.Grad).
+	Forward(p *Pass, y kernel.Mat, x *Input) (saved any)
+	// Backward adds the gradients of its parameters to their buffers and, unless dx is empty, adds dy·∂y/∂x to dx.
+	// x is what Forward saw.
+	Backward(p *Pass, dx, dy kernel.Mat, x *Input, saved any)
+	// Params yields the trainable parameters by their names below the slot, as in the adapter file
+	// ("lora_A.weight"), in a fixed order; nothing if all is frozen.
+	Params() iter.Seq2[string, *nn.Param]
+}
+
+// Input is an activation matrix that several projections read. Its packed form for the frozen product is made once, on
+// first use, and shared.
+type Input struct {
+	kernel.Mat
+	// packed forms live here
+	packed *kernel.Acts
+	mode   kernel.Mode
+}
+
+// Vector is a norm's weight or a bias: frozen numbers, or a parameter if Param is not nil (then Value aliases it).
+type Vector struct {
+	Value []float32
+	Param *nn.Param
+}
+
+// NewInput wraps activations that projections will read.
+func NewInput(x kernel.Mat) *Input { return &Input{Mat: x} }
+
+// Acts is the input packed for frozen products in the mode.
+func (x *Input) Acts(mode kernel.Mode) *kernel.Acts {
+	if x.packed == nil {
+		x.packed, x.mode = kernel.Pack(x.Mat, mode), mode
+	}
+	return x.packed
+}
+
+// Free gives the packed form back.
+func (x *Input) Free() {
+	if x.packed != nil {
+		x.packed.Free()
+		x.packed = nil
+	}
+}
+
+// Cache keeps the keys and values of earlier rows.
+type Cache struct{}

@@ -1,0 +1,129 @@
+package op
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/graft-ml/graft/internal/kernel"
+	"github.com/nlpodyssey/spago/mat"
+	"github.com/nlpodyssey/spago/nn"
+)
+
+// Tensor is the value of an operator or the matrix of a parameter: a spago matrix over a buffer that graft owns.
+// It replaces spago's gradient bookkeeping, which clones the first gradient it is given: here a gradient changes owner.
+type Tensor struct {
+	mat.Matrix // a Dense over the same numbers, for what graft does not override
+	data       []float32
+	rows, cols int
+	arena      *Arena // nil for parameters
+
+	mu   sync.Mutex
+	grad *Tensor
+}
+
+// NewTensor wraps data [rows, cols] without copying it.
+func NewTensor(data []float32, rows, cols int) *Tensor {
+	if len(data) != rows*cols {
+		panic(fmt.Sprintf("op: NewTensor: %d numbers for [%d, %d]", len(data), rows, cols))
+	}
+	return &Tensor{Matrix: mat.NewDense[float32](mat.WithShape(rows, cols), mat.WithBacking(data)), data: data, rows: rows, cols: cols}
+}
+
+// NewTensor takes a [rows, cols] tensor from the arena; its content is undefined.
+func (a *Arena) NewTensor(rows, cols int) *Tensor {
+	t := NewTensor(a.Get(rows*cols), rows, cols)
+	t.arena = a
+	return t
+}
+
+// Of returns the graft tensor behind a node of the graph or a parameter.
+func Of(x mat.Tensor) *Tensor {
+	switch v := x.(type) {
+	case *Tensor:
+		return v
+	case *nn.Param:
+		return v.Matrix.(*Tensor)
+	}
+	return x.Value().(*Tensor)
+}
+
+// View is the tensor's numbers as a matrix.
+func (t *Tensor) View() kernel.Mat { return kernel.NewMat(t.data, t.rows, t.cols) }
+
+// Values are the tensor's numbers, row by row; writing to them changes the tensor.
+func (t *Tensor) Values() []float32 { return t.data }
+
+// Value implements mat.Tensor.
+func (t *Tensor) Value() mat.Tensor { return t }
+
+// Grad implements mat.Tensor.
+func (t *Tensor) Grad() mat.Tensor {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.grad == nil {
+		return nil
+	}
+	return t.grad
+}
+
+// HasGrad implements mat.Tensor.
+func (t *Tensor) HasGrad() bool { return t.Grad() != nil }
+
+// AccGrad takes the gradient over: the caller must not use it afterwards.
+func (t *Tensor) AccGrad(g mat.Tensor) {
+	gt := Of(g)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.grad == nil {
+		t.grad = gt
+		return
+	}
+	for i, v := range gt.data {
+		t.grad.data[i] += v
+	}
+	gt.release()
+}
+
+// ZeroGrad drops the gradient of a value; the lasting buffer of a parameter is set to zero.
+func (t *Tensor) ZeroGrad() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.grad == nil {
+		return
+	}
+	if t.arena == nil {
+		clear(t.grad.data)
+		return
+	}
+	t.grad.release()
+	t.grad = nil
+}
+
+// release gives the buffer back to the arena it came from.
+func (t *Tensor) release() {
+	if t.arena != nil {
+		t.arena.Put(t.data)
+		t.data = nil
+	}
+}
+
+// NewParam makes a trainable parameter [rows, cols] over data, which it does not copy. (nn.NewParam would clone it.)
+func NewParam(data []float32, rows, cols int) *nn.Param {
+	p := &nn.Param{Matrix: NewTensor(data, rows, cols)}
+	p.SetRequiresGrad(true)
+	return p
+}
+
+// Data are the numbers of a parameter, row by row.
+func Data(p *nn.Param) []float32 { return Of(p).data }
+
+// GradOf is the lasting gradient buffer of a parameter, all zero when first asked for. Backward functions add to it.
+func GradOf(p *nn.Param) []float32 {
+	t := Of(p)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.grad == nil {
+		t.grad = NewTensor(make([]float32, len(t.data)), t.rows, t.cols)
+	}
+	return t.grad.data
+}

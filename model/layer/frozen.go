@@ -1,0 +1,51 @@
+package layer
+
+import (
+	"iter"
+
+	"github.com/graft-ml/graft/internal/kernel"
+	"github.com/graft-ml/graft/internal/op"
+	"github.com/nlpodyssey/spago/nn"
+)
+
+// Frozen is the projection that the checkpoint gave: a weight nothing trains and perhaps a bias.
+type Frozen struct {
+	W          *kernel.Frozen
+	Bias       []float32 // [out] or nil
+	Transposed bool      // W is stored [in, out]
+}
+
+// Dims implements op.Projection.
+func (f *Frozen) Dims() (in, out int) {
+	if f.Transposed {
+		return f.W.Rows, f.W.Cols
+	}
+	return f.W.Cols, f.W.Rows
+}
+
+// Forward implements op.Projection.
+func (f *Frozen) Forward(p *op.Pass, y kernel.Mat, x *op.Input) any {
+	if f.Transposed {
+		x.Acts(p.Mode).Mul(y, f.W, f.Bias, false)
+	} else {
+		x.Acts(p.Mode).MulT(y, f.W, f.Bias, false)
+	}
+	return nil
+}
+
+// Backward implements op.Projection: dx += dy·W.
+func (f *Frozen) Backward(p *op.Pass, dx, dy kernel.Mat, x *op.Input, saved any) {
+	if dx.Rows == 0 {
+		return
+	}
+	a := kernel.Pack(dy, p.Mode)
+	defer a.Free()
+	if f.Transposed {
+		a.MulT(dx, f.W, nil, true)
+	} else {
+		a.Mul(dx, f.W, nil, true)
+	}
+}
+
+// Params implements op.Projection: there are none.
+func (f *Frozen) Params() iter.Seq2[string, *nn.Param] { return func(func(string, *nn.Param) bool) {} }

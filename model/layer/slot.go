@@ -1,0 +1,40 @@
+// Package layer holds the parts that models are assembled from, and the seams at which methods change them.
+//
+// A seam is a place with a name. The projection seam is a Slot: every Linear of a model sits in one, under the
+// checkpoint's own path ("model.layers.3.self_attn.q_proj"), and a method may wrap what it holds.
+package layer
+
+import (
+	"iter"
+
+	"github.com/graft-ml/graft/internal/op"
+)
+
+// Kind says what a slot's base layer is, which decides what methods may do with it.
+type Kind uint8
+
+// Kinds of slots.
+const (
+	Linear    Kind = iota // W [out, in]
+	Conv1D                // W [in, out], as GPT-2 stores it
+	Embedding             // W [num_embeddings, dim], rows are looked up
+	Head                  // the output embedding: a Linear whose W may be tied to the input embedding
+)
+
+// Slot is a named place of the model that holds a projection. Methods replace Projection and keep what was there to
+// put it back. Not safe for concurrent use with a pass.
+type Slot struct {
+	Name string // the checkpoint's path without ".weight"
+	Kind Kind
+	op.Projection
+	// Base is what the checkpoint gave and never changes; Projection starts as Base.
+	Base *Frozen
+}
+
+// Model is what a method sees of a model.
+type Model interface {
+	// ModelType is config.json's model_type.
+	ModelType() string
+	// Slots yields every projection slot in checkpoint order.
+	Slots() iter.Seq[*Slot]
+}
