@@ -1,0 +1,245 @@
+package train
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/graft-ml/graft/internal/check"
+	"github.com/graft-ml/graft/internal/golden"
+)
+
+// TestGoldenTrain ranges over whatever files lie in the folder.
+func TestGoldenTrain(t *testing.T) {
+	dir := filepath.Join(golden.Dir(t), "train")
+	files, err := filepath.Glob(filepath.Join(dir, "*.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) == 0 {
+		t.Skipf("no reference values: %s has no *.json", dir)
+	}
+	suite := golden.NewSuite(t, "train")
+	kinds := map[string]func(*golden.Suite, *testing.T, []byte){
+		"schedules.json":  goldenSchedules,
+		"optimizers.json": goldenOptimizers,
+		"loraplus.json":   goldenLoraPlus,
+		"formulas.json":   goldenFormulas,
+	}
+	for _, file := range files {
+		run, ok := kinds[filepath.Base(file)]
+		if !ok {
+			suite.Case(filepath.Base(file), golden.Facts{"file": filepath.Base(file)}, func(t *testing.T) { t.Error("no test reads this file") })
+			continue
+		}
+		src, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		run(suite, t, src)
+	}
+}
+
+func decode(t *testing.T, src []byte, into any) {
+	t.Helper()
+	if err := json.Unmarshal(src, into); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func goldenSchedules(suite *golden.Suite, t *testing.T, src []byte) {
+	var cases []struct {
+		Type        string
+		Arguments   map[string]any
+		BaseLR      float64 `json:"base_lr"`
+		Rates       []float64
+		Metric      []float64
+		TotalSteps  int `json:"total_steps"`
+		WarmupSteps int `json:"warmup_steps"`
+	}
+	decode(t, src, &cases)
+	for i, c := range cases {
+		suite.Case(fmt.Sprintf("schedule %d %s", i, c.Type), golden.Facts{"schedule": c.Type}, func(t *testing.T) {
+			s, err := NewSchedule(c.Type, ScheduleSettings{Steps: c.TotalSteps, WarmupSteps: c.WarmupSteps, LearningRate: c.BaseLR, Arguments: c.Arguments})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for k, want := range c.Rates {
+				if got := c.BaseLR * s.Factor(k); !(math.Abs(got-want) <= 1e-14) { // the same float64 formula, few operations
+					t.Errorf("%s(%v): rate of update %d = %.17g, want %.17g", c.Type, c.Arguments, k, got, want)
+				}
+				if p, ok := s.(*Plateau); ok {
+					p.Observe(c.Metric[k])
+				}
+			}
+		})
+	}
+}
+
+// flatten reads nested lists of numbers of any depth.
+func flatten(v any) []float32 {
+	if x, ok := v.(float64); ok {
+		return []float32{float32(x)}
+	}
+	var all []float32
+	for _, e := range v.([]any) {
+		all = append(all, flatten(e)...)
+	}
+	return all
+}
+
+// toParam makes a parameter from one (possibly nested) list of numbers.
+func toParam(name string, v any) Param {
+	values := flatten(v)
+	p := Param{Name: name, Rows: 1, Cols: len(values), Vector: true, Value: values, Grad: make([]float32, len(values))}
+	list := v.([]any)
+	if _, nested := list[0].([]any); nested {
+		p.Rows, p.Cols, p.Vector = len(list), len(values)/len(list), false
+	}
+	return p
+}
+
+func goldenOptimizers(suite *golden.Suite, t *testing.T, src []byte) {
+	var file struct {
+		Curvature, Linear, Start []any
+		Runs                     map[string]struct {
+			Class     string
+			Arguments map[string]any
+			Float64   [][]any
+			Float32   struct{ Final []any }
+		}
+	}
+	decode(t, src, &file)
+	for name, run := range file.Runs {
+		suite.Case("optimizer "+name, golden.Facts{"optimizer": run.Class}, func(t *testing.T) {
+			rates, arguments := classArguments(run.Class, run.Arguments)
+			var params []Param
+			for i, v := range file.Start {
+				params = append(params, toParam(fmt.Sprint("p", i), v))
+			}
+			o, err := NewOptimizer(strings.ToLower(run.Class), []Group{{params, rates.LearningRate, rates.WeightDecay}}, arguments)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for k, want := range run.Float64 {
+				for i, p := range params {
+					curvature, linear := flatten(file.Curvature[i]), flatten(file.Linear[i])
+					for j := range p.Value {
+						p.Grad[j] = curvature[j]*p.Value[j] - linear[j]
+					}
+				}
+				o.Step(1)
+				for i, p := range params {
+					// Twelve float32 updates of a contracting quadratic: a few units in the last place each.
+					check.Close(t, fmt.Sprintf("step %d, parameter %d", k+1, i), p.Value, flatten(want[i]), 2e-6, 2e-6)
+				}
+			}
+			for i, p := range params {
+				// The same operations in the same order as the reference's float32; adafactor's means are summed more exactly.
+				check.Close(t, fmt.Sprintf("float32 end, parameter %d", i), p.Value, flatten(run.Float32.Final[i]), 1e-6, 1e-6)
+				t.Logf("%s: parameter %d: largest distance from the reference's float32 end %.2g", name, i, check.MaxDiff(p.Value, flatten(run.Float32.Final[i])))
+			}
+		})
+	}
+}
+
+// classArguments separates the rates of a torch constructor from the arguments of the formula, over the class's defaults.
+func classArguments(class string, arguments map[string]any) (Rates, map[string]any) {
+	rates := Rates{LearningRate: map[string]float64{"SGD": 1e-3, "Adam": 1e-3, "AdamW": 1e-3, "Adagrad": 1e-2, "RMSprop": 1e-2}[class]}
+	rest := map[string]any{}
+	if class == "AdamW" {
+		rates.WeightDecay = 1e-2
+	}
+	if class == "Adafactor" {
+		rest["scale_parameter"], rest["relative_step"] = true, true
+	}
+	for k, v := range arguments {
+		switch k {
+		case "lr":
+			rates.LearningRate = v.(float64)
+		case "weight_decay":
+			rates.WeightDecay = v.(float64)
+		default:
+			rest[k] = v
+		}
+	}
+	return rates, rest
+}
+
+func goldenLoraPlus(suite *golden.Suite, t *testing.T, src []byte) {
+	var cases []struct {
+		Arguments map[string]float64
+		Groups    []struct {
+			LR          float64
+			WeightDecay float64 `json:"weight_decay"`
+			Parameters  []string
+		}
+	}
+	decode(t, src, &cases)
+	for i, c := range cases {
+		suite.Case(fmt.Sprint("loraplus ", i), golden.Facts{"loraplus": "groups"}, func(t *testing.T) {
+			var params []Param
+			for _, g := range c.Groups {
+				for _, name := range g.Parameters {
+					params = append(params, Param{Name: name, Vector: strings.Contains(name, "norm") || strings.Contains(name, "bias")})
+				}
+			}
+			groups := NewGroups(params, Rates{
+				LearningRate: c.Arguments["lr"], WeightDecay: c.Arguments["loraplus_weight_decay"],
+				LoraPlusRatio: c.Arguments["loraplus_lr_ratio"], LoraPlusEmbedding: c.Arguments["loraplus_lr_embedding"],
+			})
+			if len(groups) != len(c.Groups) {
+				t.Fatalf("%d groups, want %d", len(groups), len(c.Groups))
+			}
+			for j, want := range c.Groups {
+				var names []string
+				for _, p := range groups[j].Params {
+					names = append(names, p.Name)
+				}
+				if strings.Join(names, " ") != strings.Join(want.Parameters, " ") {
+					t.Errorf("group %d holds %v, want %v", j, names, want.Parameters)
+				}
+				if got := groups[j]; math.Abs(got.LearningRate-want.LR) > 1e-15 || got.WeightDecay != want.WeightDecay {
+					t.Errorf("group %d has rate %g and decay %g, want %g and %g", j, got.LearningRate, got.WeightDecay, want.LR, want.WeightDecay)
+				}
+			}
+		})
+	}
+}
+
+func goldenFormulas(suite *golden.Suite, t *testing.T, src []byte) {
+	var file struct {
+		Clip []struct {
+			Grads, Clipped []any
+			MaxNorm        float64 `json:"max_norm"`
+			TotalNorm      float64 `json:"total_norm"`
+		} `json:"clip_grad_norm"`
+	}
+	decode(t, src, &file)
+	for i, c := range file.Clip {
+		suite.Case(fmt.Sprint("clip_grad_norm ", i), golden.Facts{"formula": "clip_grad_norm"}, func(t *testing.T) {
+			var params []Param
+			for j, g := range c.Grads {
+				p := toParam(fmt.Sprint("p", j), g)
+				p.Grad = p.Value
+				params = append(params, p)
+			}
+			o, err := NewOptimizer("sgd", []Group{{Params: params}}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			norm := o.GradNorm()
+			if math.Abs(norm-c.TotalNorm) > 1e-6*c.TotalNorm { // the reference's inputs are float64, ours float32
+				t.Errorf("GradNorm() = %.9g, want %.9g", norm, c.TotalNorm)
+			}
+			o.Clip(norm, c.MaxNorm)
+			for j, p := range params {
+				check.Close(t, p.Name, p.Grad, flatten(c.Clipped[j]), 0, 1e-6) // one product in float32
+			}
+		})
+	}
+}

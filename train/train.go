@@ -1,0 +1,2 @@
+// Package train is the training loop and its run folder.
+package train
