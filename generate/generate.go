@@ -1,0 +1,135 @@
+// Package generate continues texts: greedy, sampled or by beam search, one or many at once, with a cache of keys and
+// values so that a new token costs one row.
+//
+//	out, err := generate.Tokens(ctx, session, [][]int32{prompt}, generate.Options{MaxNewTokens: 50, Temperature: 0.8, Seed: 1}, nil)
+//
+// A sequence depends on nothing but its prompt, the options and its own index: a batch gives what each prompt alone
+// gives with the same index.
+package generate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/graft-ml/graft/internal/kernel"
+)
+
+// Session is a model with its cache. Not safe for concurrent use.
+type Session interface {
+	// Extend appends tokens[i] to live sequence i and returns the logits [len(tokens), V] after the last token of each.
+	// Every tokens[i] has at least one token.
+	Extend(tokens [][]int32) (kernel.Mat, error)
+	// Select makes live sequence i continue what sequence parents[i] is now; sequences that nobody continues end.
+	Select(parents []int)
+}
+
+// Options say how to continue a text. Names and order of the steps follow transformers' GenerationConfig.
+type Options struct {
+	MaxNewTokens      int     // at most so many tokens are added
+	Temperature       float64 // 0 = greedy
+	TopK              int     // keep the k most probable tokens; 0 = all
+	TopP              float64 // keep the smallest set whose probability reaches p; 0 or 1 = all
+	MinP              float64 // keep tokens at least so probable as p times the best; 0 = all
+	RepetitionPenalty float64 // divides positive, multiplies negative logits of tokens seen; 0 or 1 = none
+	NoRepeatNgram     int     // no n-gram of this length twice; 0 = allowed
+	NumBeams          int     // above 1: beam search (not sampled)
+	LengthPenalty     float64 // beams are scored by log-probability / length^penalty
+	EarlyStopping     bool    // beams: stop when NumBeams are finished
+	Seed              uint64
+	EOS               []int32 // tokens that end a sequence; they are part of the result
+}
+
+// Validate reports every option out of its range.
+func (o Options) Validate() error {
+	var errs []error
+	bad := func(key string, got any, want string) {
+		errs = append(errs, fmt.Errorf("generate: %s is %v, want %s", key, got, want))
+	}
+	if o.MaxNewTokens < 1 {
+		bad("max_new_tokens", o.MaxNewTokens, "at least 1")
+	}
+	if o.Temperature < 0 {
+		bad("temperature", o.Temperature, "at least 0")
+	}
+	if o.TopK < 0 {
+		bad("top_k", o.TopK, "at least 0")
+	}
+	if o.TopP < 0 || o.TopP > 1 {
+		bad("top_p", o.TopP, "0 to 1")
+	}
+	if o.MinP < 0 || o.MinP > 1 {
+		bad("min_p", o.MinP, "0 to 1")
+	}
+	if o.RepetitionPenalty < 0 {
+		bad("repetition_penalty", o.RepetitionPenalty, "above 0")
+	}
+	if o.NumBeams > 1 && o.Temperature > 0 {
+		bad("num_beams", o.NumBeams, "1 when temperature is above 0")
+	}
+	return errors.Join(errs...)
+}
+
+// Emit receives the tokens of sequence i as they are made; false ends that sequence. Beam search calls it at the end.
+type Emit func(i int, id int32) (goOn bool)
+
+// Tokens continues each prompt and returns the new tokens of each. When ctx ends, it returns what there is and ctx's error.
+func Tokens(ctx context.Context, s Session, prompts [][]int32, o Options, emit Emit) ([][]int32, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	for i, p := range prompts {
+		if len(p) == 0 {
+			return nil, fmt.Errorf("generate: prompt %d is empty, want at least one token (a model without bos needs some text)", i)
+		}
+	}
+	if emit == nil {
+		emit = func(int, int32) bool { return true }
+	}
+	if o.NumBeams > 1 {
+		return beams(ctx, s, prompts, o, emit)
+	}
+	return sample(ctx, s, prompts, o, emit)
+}
+
+// sample draws one token after another for all sequences at once.
+func sample(ctx context.Context, s Session, prompts [][]int32, o Options, emit Emit) ([][]int32, error) {
+	out := make([][]int32, len(prompts))
+	rngs := make([]*rand.Rand, len(prompts))
+	live := make([]int, len(prompts)) // index of the prompt that live sequence j continues
+	next := slices.Clone(prompts)
+	for i := range prompts {
+		live[i] = i
+		rngs[i] = rand.New(rand.NewPCG(o.Seed, uint64(i)))
+	}
+	for len(live) > 0 {
+		if err := ctx.Err(); err != nil {
+			return out, err
+		}
+		logits, err := s.Extend(next)
+		if err != nil {
+			return out, err
+		}
+		var keep []int // live sequences that go on
+		next = next[:0:0]
+		for j, i := range live {
+			history := append(slices.Clone(prompts[i]), out[i]...)
+			id := o.choose(logits.Row(j), history, rngs[i])
+			out[i] = append(out[i], id)
+			if emit(i, id) && len(out[i]) < o.MaxNewTokens && !slices.Contains(o.EOS, id) {
+				keep = append(keep, j)
+				next = append(next, []int32{id})
+			}
+		}
+		if len(keep) < len(live) {
+			s.Select(keep)
+			for k, j := range keep {
+				live[k] = live[j]
+			}
+			live = live[:len(keep)]
+		}
+	}
+	return out, nil
+}
