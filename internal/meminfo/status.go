@@ -1,0 +1,36 @@
+package meminfo
+
+import (
+	"bytes"
+	"strconv"
+)
+
+// parse reads the lines of /proc/PID/status that matter ("RssAnon:\t   1234 kB").
+func parse(status []byte) (u Usage, ok bool) {
+	found := 0
+	for line := range bytes.Lines(status) {
+		fields := bytes.Fields(line)
+		if len(fields) < 2 {
+			continue
+		}
+		var into *int64
+		switch string(fields[0]) {
+		case "RssAnon:":
+			into = &u.Anonymous
+		case "RssFile:":
+			into = &u.Mapped
+		case "VmHWM:":
+			into = &u.Peak
+		default:
+			continue
+		}
+		n, err := strconv.ParseInt(string(fields[1]), 10, 64)
+		if err != nil {
+			return Usage{}, false
+		}
+		*into = n << 10
+		found++
+	}
+	u.Exact = found == 3
+	return u, u.Exact
+}

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package meminfo
+
+func system() (Usage, bool) { return Usage{}, false }
