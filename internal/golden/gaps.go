@@ -2,4 +2,6 @@ package golden
 
 // Gaps is the one table of golden cases that graft does not support yet. It shrinks: an entry is removed with the
 // change that makes its cases pass.
-var Gaps = []Gap{}
+var Gaps = []Gap{
+	{Suite: "checkpoints", Facts: Facts{"storage": "torch"}, Reason: "torch pickle files are not read yet"},
+}
