@@ -24,7 +24,7 @@ func (a *Acts) MulT(y Mat, w *Frozen, bias []float32, add bool) {
 	if a.x.Cols != w.Cols || y.Rows != a.x.Rows || y.Cols != w.Rows {
 		panic(fmt.Sprintf("kernel: MulT: y [%d, %d] = x [%d, %d] · W [%d, %d]ᵀ", y.Rows, y.Cols, a.x.Rows, a.x.Cols, w.Rows, w.Cols))
 	}
-	mulTGeneric(y, a.x, w, bias, add)
+	mulTGeneric(y, a.x, w, a.mode, bias, add)
 }
 
 // Mul is y (+)= x·W, the product with a weight stored [in, out] (and the input gradient of MulT).
@@ -36,5 +36,5 @@ func (a *Acts) Mul(y Mat, w *Frozen, bias []float32, add bool) {
 	if a.x.Cols != w.Rows || y.Rows != a.x.Rows || y.Cols != w.Cols {
 		panic(fmt.Sprintf("kernel: Mul: y [%d, %d] = x [%d, %d] · W [%d, %d]", y.Rows, y.Cols, a.x.Rows, a.x.Cols, w.Rows, w.Cols))
 	}
-	mulGeneric(y, a.x, w, bias, add)
+	mulGeneric(y, a.x, w, a.mode, bias, add)
 }

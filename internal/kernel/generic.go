@@ -7,7 +7,7 @@ func (w *Frozen) At(i, j int) float32 {
 	k := i*w.Cols + j
 	switch w.DType {
 	case BF16:
-		return math.Float32frombits(uint32(w.u16[k]) << 16)
+		return wideBF16(w.u16[k])
 	case F16:
 		return halfToFloat(w.u16[k])
 	default:
@@ -15,51 +15,132 @@ func (w *Frozen) At(i, j int) float32 {
 	}
 }
 
-func halfToFloat(h uint16) float32 {
-	sign, exp, man := uint32(h>>15)<<31, uint32(h>>10&31), uint32(h&1023)
-	switch {
-	case exp == 31:
-		return math.Float32frombits(sign | 0xff<<23 | man<<13)
-	case exp == 0:
-		f := float32(man) / (1 << 24)
-		if sign != 0 {
-			return -f
-		}
-		return f
+// Row writes row i of the weight to dst [Cols] as float32: the lookup of an embedding.
+func (w *Frozen) Row(dst []float32, i int) { w.part(dst[:w.Cols], i, 0) }
+
+// part writes columns j to j+len(dst) of row i to dst.
+func (w *Frozen) part(dst []float32, i, j int) {
+	lo := i*w.Cols + j
+	hi := lo + len(dst)
+	switch w.DType {
+	case BF16:
+		BF16ToF32(dst, w.u16[lo:hi])
+	case F16:
+		F16ToF32(dst, w.u16[lo:hi])
+	default:
+		copy(dst, w.f32[lo:hi])
 	}
-	return math.Float32frombits(sign | (exp+112)<<23 | man<<13)
 }
 
-func mulTGeneric(y, x Mat, w *Frozen, bias []float32, add bool) {
-	for t := range y.Rows {
-		for n := range y.Cols {
-			s := float32(0)
-			for k := range w.Cols {
-				s += x.Data[t*x.Stride+k] * w.At(n, k)
+// rounding is what a mode does to an operand before it is multiplied.
+type rounding uint8
+
+const (
+	exact   rounding = iota
+	toBF16           // the nearest bf16
+	toSplit          // the nearest bf16 plus the nearest bf16 of what is left: 16 significant bits
+)
+
+// rounding of activations in the mode.
+func (m Mode) rounding() rounding {
+	switch m {
+	case ModeBF16:
+		return toBF16
+	case ModeSplit:
+		return toSplit
+	}
+	return exact
+}
+
+// rounding of the weight in the mode: a bf16 is exact in each, and f16 is the sum of two.
+func (w *Frozen) rounding(m Mode) rounding {
+	r := m.rounding()
+	if w.DType == BF16 || w.DType == F16 && r == toSplit {
+		return exact
+	}
+	return r
+}
+
+// apply rounds x in place.
+func (r rounding) apply(x []float32) {
+	switch r {
+	case toBF16:
+		for i, v := range x {
+			x[i] = wideBF16(roundBF16(v))
+		}
+	case toSplit:
+		for i, v := range x {
+			hi := wideBF16(roundBF16(v))
+			x[i] = hi + wideBF16(roundBF16(v-hi))
+		}
+	}
+}
+
+// mulTGeneric is MulT in plain Go: each row of W is widened once and used for all rows of x.
+func mulTGeneric(y, x Mat, w *Frozen, mode Mode, bias []float32, add bool) {
+	x = rounded(x, mode)
+	round := w.rounding(mode)
+	Split(w.Rows, 16, func(lo, hi int) {
+		row := make([]float32, w.Cols)
+		for n := lo; n < hi; n++ {
+			w.Row(row, n)
+			round.apply(row)
+			for t := range y.Rows {
+				s := dotGo(x.Row(t), row)
+				if bias != nil {
+					s += bias[n]
+				}
+				if add {
+					s += y.Data[t*y.Stride+n]
+				}
+				y.Data[t*y.Stride+n] = s
 			}
-			store(y, t, n, s, bias, add)
 		}
-	}
+	})
 }
 
-func mulGeneric(y, x Mat, w *Frozen, bias []float32, add bool) {
-	for t := range y.Rows {
-		for k := range y.Cols {
-			s := float32(0)
-			for n := range w.Rows {
-				s += x.Data[t*x.Stride+n] * w.At(n, k)
+// mulGeneric is Mul in plain Go: columns are split between threads, rows of W are widened once for all rows of x.
+func mulGeneric(y, x Mat, w *Frozen, mode Mode, bias []float32, add bool) {
+	x = rounded(x, mode)
+	round := w.rounding(mode)
+	Split(w.Cols, 512, func(lo, hi int) {
+		start(y.ColRange(lo, hi), bias, lo, add)
+		part := make([]float32, hi-lo)
+		for n := range w.Rows {
+			w.part(part, n, lo)
+			round.apply(part)
+			for t := range y.Rows {
+				axpyGo(y.Data[t*y.Stride+lo:t*y.Stride+hi], x.Data[t*x.Stride+n], part)
 			}
-			store(y, t, k, s, bias, add)
+		}
+	})
+}
+
+// start gives y what the sums are added to. bias begins at column lo of the whole bias.
+func start(y Mat, bias []float32, lo int, add bool) {
+	for t := range y.Rows {
+		row := y.Row(t)
+		if !add {
+			clear(row)
+		}
+		if bias != nil {
+			addGo(row, bias[lo:lo+len(row)])
 		}
 	}
 }
 
-func store(y Mat, t, n int, s float32, bias []float32, add bool) {
-	if bias != nil {
-		s += bias[n]
+// rounded is x as the mode multiplies it: x itself in f32, else a copy.
+func rounded(x Mat, mode Mode) Mat {
+	r := mode.rounding()
+	if r == exact {
+		return x
 	}
-	if add {
-		s += y.Data[t*y.Stride+n]
+	c := NewMat(make([]float32, x.Rows*x.Cols), x.Rows, x.Cols)
+	for i := range x.Rows {
+		copy(c.Row(i), x.Row(i))
 	}
-	y.Data[t*y.Stride+n] = s
+	r.apply(c.Data)
+	return c
 }
+
+var negInf = float32(math.Inf(-1))

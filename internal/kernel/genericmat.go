@@ -1,0 +1,44 @@
+package kernel
+
+// matMulGeneric is MatMul in plain Go: rows of c in parallel.
+func matMulGeneric(c, a, b Mat, o MatMulOpts) {
+	row := func(i int) {
+		y := c.Row(i)
+		if !o.Add {
+			clear(y)
+		}
+		if o.TransB {
+			dotRow(y, a, b, i, o)
+			return
+		}
+		for k := range b.Rows {
+			axpyGo(y, o.Alpha*opAt(a, o.TransA, i, k), b.Row(k))
+		}
+	}
+	if o.Serial {
+		for i := range c.Rows {
+			row(i)
+		}
+		return
+	}
+	Parallel(c.Rows, row)
+}
+
+// dotRow adds row i of alpha·op(a)·bᵀ to y.
+func dotRow(y []float32, a, b Mat, i int, o MatMulOpts) {
+	x := make([]float32, b.Cols)
+	for k := range x {
+		x[k] = opAt(a, o.TransA, i, k)
+	}
+	for j := range y {
+		y[j] += o.Alpha * dotGo(x, b.Row(j))
+	}
+}
+
+// opAt is element (i, k) of a or aᵀ.
+func opAt(a Mat, trans bool, i, k int) float32 {
+	if trans {
+		return a.Data[k*a.Stride+i]
+	}
+	return a.Data[i*a.Stride+k]
+}

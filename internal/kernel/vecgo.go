@@ -1,0 +1,247 @@
+package kernel
+
+import "math"
+
+// The loops of vector.go in plain Go: the fallback where there is no assembly, and the oracle where there is. Sums run in
+// four lanes, which compilers and processors like better than one.
+
+func dotGo(x, y []float32) float32 {
+	y = y[:len(x)]
+	var a, b, c, d float32
+	for len(x) >= 4 {
+		a += x[0] * y[0]
+		b += x[1] * y[1]
+		c += x[2] * y[2]
+		d += x[3] * y[3]
+		x, y = x[4:], y[4:]
+	}
+	for i, v := range x {
+		a += v * y[i]
+	}
+	return (a + b) + (c + d)
+}
+
+func dot3Go(x, y, z []float32) float32 {
+	y, z = y[:len(x)], z[:len(x)]
+	var a, b float64
+	i := 0
+	for ; i+2 <= len(x); i += 2 {
+		a += float64(x[i] * y[i] * z[i])
+		b += float64(x[i+1] * y[i+1] * z[i+1])
+	}
+	if i < len(x) {
+		a += float64(x[i] * y[i] * z[i])
+	}
+	return float32(a + b)
+}
+
+func sumGo(x []float32) float64 {
+	var a, b float64
+	for len(x) >= 2 {
+		a += float64(x[0])
+		b += float64(x[1])
+		x = x[2:]
+	}
+	for _, v := range x {
+		a += float64(v)
+	}
+	return a + b
+}
+
+func sumSquaresGo(x []float32) float64 {
+	var a, b float64
+	for len(x) >= 2 {
+		a += float64(x[0]) * float64(x[0])
+		b += float64(x[1]) * float64(x[1])
+		x = x[2:]
+	}
+	for _, v := range x {
+		a += float64(v) * float64(v)
+	}
+	return a + b
+}
+
+func maxGo(x []float32) float32 {
+	m := negInf
+	for _, v := range x {
+		m = max(m, v)
+	}
+	return m
+}
+
+func axpyGo(y []float32, alpha float32, x []float32) {
+	y = y[:len(x)]
+	for len(x) >= 4 {
+		y[0] += alpha * x[0]
+		y[1] += alpha * x[1]
+		y[2] += alpha * x[2]
+		y[3] += alpha * x[3]
+		x, y = x[4:], y[4:]
+	}
+	for i, v := range x {
+		y[i] += alpha * v
+	}
+}
+
+func axpyMulGo(y []float32, alpha float32, a, b []float32) {
+	a, b = a[:len(y)], b[:len(y)]
+	for i := range y {
+		y[i] += alpha * a[i] * b[i]
+	}
+}
+
+func scaleMulGo(y []float32, alpha float32, a, b []float32) {
+	a, b = a[:len(y)], b[:len(y)]
+	for i := range y {
+		y[i] = a[i] * alpha * b[i]
+	}
+}
+
+func addGo(y, x []float32) {
+	y = y[:len(x)]
+	for i, v := range x {
+		y[i] += v
+	}
+}
+
+func mulGo(y, x []float32) {
+	y = y[:len(x)]
+	for i, v := range x {
+		y[i] *= v
+	}
+}
+
+func scaleGo(x []float32, alpha float32) {
+	for i := range x {
+		x[i] *= alpha
+	}
+}
+
+func reluGo(y, x []float32) {
+	y = y[:len(x)]
+	for i, v := range x {
+		y[i] = max(v, 0)
+	}
+}
+
+func reluBackwardGo(dx, dy, x []float32) {
+	dx, dy = dx[:len(x)], dy[:len(x)]
+	for i, v := range x {
+		if v > 0 {
+			dx[i] = dy[i]
+		} else {
+			dx[i] = 0
+		}
+	}
+}
+
+func expGo(y, x []float32) {
+	y = y[:len(x)]
+	for i, v := range x {
+		y[i] = exp32(v)
+	}
+}
+
+// expShiftSumGo is x[i] = exp(x[i] - shift) and returns the sum.
+func expShiftSumGo(x []float32, shift float32) float32 {
+	var s float64
+	for i, v := range x {
+		e := exp32(v - shift)
+		x[i] = e
+		s += float64(e)
+	}
+	return float32(s)
+}
+
+func siluMulGo(y, gate, up []float32) {
+	y, up = y[:len(gate)], up[:len(gate)]
+	for i, g := range gate {
+		y[i] = g / (1 + exp32(-g)) * up[i]
+	}
+}
+
+func siluMulBackwardGo(dgate, dup, dy, gate, up []float32) {
+	dgate, dup, dy, up = dgate[:len(gate)], dup[:len(gate)], dy[:len(gate)], up[:len(gate)]
+	for i, g := range gate {
+		s := 1 / (1 + exp32(-g))
+		d, u := dy[i], up[i]
+		dgate[i] = d * u * s * (1 + g*(1-s))
+		dup[i] = d * g * s
+	}
+}
+
+func geluGo(y, x []float32) {
+	y = y[:len(x)]
+	for i, v := range x {
+		y[i] = float32(float64(v) * normalCDF(float64(v)))
+	}
+}
+
+func geluBackwardGo(dx, dy, x []float32) {
+	dx, dy = dx[:len(x)], dy[:len(x)]
+	for i, v := range x {
+		z := float64(v)
+		pdf := math.Exp(-z*z/2) / math.Sqrt(2*math.Pi)
+		dx[i] = dy[i] * float32(normalCDF(z)+z*pdf)
+	}
+}
+
+func normalCDF(z float64) float64 { return math.Erfc(-z/math.Sqrt2) / 2 }
+
+// Constants of the tanh form: u = geluA·x + geluB·x³.
+const (
+	geluA = 0.7978845608028654 // √(2/π)
+	geluB = geluA * 0.044715
+)
+
+// geluTanhGo uses (1 + tanh(u))/2 = 1/(1 + exp(-2u)).
+func geluTanhGo(y, x []float32) {
+	y = y[:len(x)]
+	for i, v := range x {
+		u := v * (geluA + geluB*v*v)
+		y[i] = v / (1 + exp32(-2*u))
+	}
+}
+
+// geluTanhBackwardGo: with s = 1/(1 + exp(-2u)), the derivative is s + x·2s(1-s)·u'.
+func geluTanhBackwardGo(dx, dy, x []float32) {
+	dx, dy = dx[:len(x)], dy[:len(x)]
+	for i, v := range x {
+		u := v * (geluA + geluB*v*v)
+		s := 1 / (1 + exp32(-2*u))
+		d := s
+		if p := 2 * s * (1 - s); p != 0 { // at ±Inf the second term is 0·Inf, but its limit is 0
+			d += v * p * (geluA + 3*geluB*v*v)
+		}
+		dx[i] = dy[i] * d
+	}
+}
+
+// Constants of exp: x = n·ln 2 + r, exp(x) = 2ⁿ·(1 + r + r²·P(r)) with the Taylor series to r⁷, |r| ≤ 0.35.
+const (
+	expLow  = -104.5 // below, exp is less than half the smallest number
+	expHigh = 89     // above, exp is infinite
+	log2e   = 1.44269504088896341
+	ln2Hi   = 0.693359375 // 9 bits, so that n·ln2Hi is exact
+	ln2Lo   = -2.12194440054690583e-4
+)
+
+// exp32 is exp in float32 arithmetic.
+func exp32(x float32) float32 {
+	if x != x {
+		return x
+	}
+	x = max(expLow, min(expHigh, x))
+	n := float32(math.Floor(float64(x)*log2e + 0.5))
+	r := x - n*ln2Hi - n*ln2Lo
+	p := float32(1.0/5040)*r + 1.0/720
+	p = p*r + 1.0/120
+	p = p*r + 1.0/24
+	p = p*r + 1.0/6
+	p = p*r + 0.5
+	p = p*r*r + r + 1
+	// 2ⁿ in two factors: n runs from -151 to 128.
+	i := int32(n)
+	h := i >> 1
+	return p * math.Float32frombits(uint32(h+127)<<23) * math.Float32frombits(uint32(i-h+127)<<23)
+}
