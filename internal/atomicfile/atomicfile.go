@@ -19,6 +19,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 )
@@ -77,14 +78,26 @@ func WriteFile(path string, write func(f *os.File) error) (err error) {
 	if err := f.Sync(); err != nil {
 		return named(path, err)
 	}
-	if err := f.Close(); err != nil {
-		return named(path, err)
-	}
-	if err := os.Rename(temp, path); err != nil {
+	if err := rename(f, path); err != nil {
 		return named(path, err)
 	}
 	done = true
 	return named(path, syncDir(filepath.Dir(path)))
+}
+
+// rename gives f its final name and closes it, in this order so that it stays locked until it is no leftover any more.
+// Windows does not rename open files, nor remove them.
+func rename(f *os.File, path string) error {
+	if runtime.GOOS == "windows" {
+		if err := f.Close(); err != nil {
+			return err
+		}
+		return os.Rename(f.Name(), path)
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 // target follows a symbolic link and refuses what cannot be replaced.
