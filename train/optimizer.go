@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"strings"
+
+	"github.com/graft-ml/graft/internal/kernel"
 )
 
 // OptimizerKind is one row of the table of optimizers.
@@ -118,7 +120,7 @@ func newOptimizer(groups []Group, r rule) *Optimizer {
 // The result does not depend on GOMAXPROCS: elements do not see each other, or one worker does a whole parameter.
 func (o *Optimizer) Step(factor float64) {
 	o.steps++
-	parallel(len(o.tasks), func(i int) {
+	kernel.Parallel(len(o.tasks), func(i int) {
 		t := o.tasks[i]
 		g := &o.groups[t.group]
 		o.rule.update(&g.Params[t.param], o.state[t.group][t.param].values, t.lo, t.hi, o.steps, g.LearningRate*factor, g.WeightDecay)
@@ -168,7 +170,7 @@ func (o *Optimizer) ZeroGrad() {
 func (o *Optimizer) GradNorm() float64 {
 	// Elementwise rules have fixed pieces; the others one piece per parameter: both are independent of the workers.
 	sums := make([]float64, len(o.tasks))
-	parallel(len(o.tasks), func(i int) {
+	kernel.Parallel(len(o.tasks), func(i int) {
 		t := o.tasks[i]
 		s := 0.0
 		for _, v := range o.groups[t.group].Params[t.param].Grad[t.lo:t.hi] {
@@ -189,7 +191,7 @@ func (o *Optimizer) Clip(norm, maxNorm float64) {
 	if factor == 1 {
 		return
 	}
-	parallel(len(o.tasks), func(i int) {
+	kernel.Parallel(len(o.tasks), func(i int) {
 		t := o.tasks[i]
 		for j, g := 0, o.groups[t.group].Params[t.param].Grad[t.lo:t.hi]; j < len(g); j++ {
 			g[j] *= factor
