@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math/bits"
 	"slices"
 	"strconv"
@@ -137,8 +138,11 @@ func (p *headerParser) open(what string, d json.Delim) error {
 }
 
 func syntax(err error) error {
-	if err == nil {
+	switch err {
+	case nil:
 		return nil
+	case io.EOF:
+		err = io.ErrUnexpectedEOF
 	}
 	return fmt.Errorf("not valid JSON: %w", err)
 }

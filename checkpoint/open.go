@@ -131,7 +131,7 @@ func findWeights(place string, folder fs.FS) ([]string, *index, error) {
 			return ix.files, ix, nil
 		}
 	}
-	return nil, nil, fmt.Errorf("checkpoint: %s: no model.safetensors and no model.safetensors.index.json%s: %w", place, found(folder), fs.ErrNotExist)
+	return nil, nil, fmt.Errorf("checkpoint: %s: no model.safetensors and no model.safetensors.index.json%s", place, found(folder))
 }
 
 // found lists what a folder holds that looks like weights.
