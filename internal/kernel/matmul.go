@@ -33,8 +33,11 @@ func MatMul(c, a, b Mat, o MatMulOpts) {
 	if o.Alpha == 0 {
 		o.Alpha = 1
 	}
-	if m == 0 || n == 0 {
-		return
+	switch {
+	case m == 0 || n == 0:
+	case k == 0 || current().vec == vecGo:
+		matMulGeneric(c, a, b, o)
+	default:
+		matMulVec(c, a, b, o)
 	}
-	matMulGeneric(c, a, b, o)
 }

@@ -2,5 +2,20 @@
 
 package kernel
 
-// machineVariants has nothing beyond plain Go here.
+// machineVariants has nothing beyond plain Go here, so the fast paths below are never taken.
 func machineVariants() []variant { return nil }
+
+// packed holds nothing in plain Go.
+type packed struct{}
+
+func (*packed) free() {}
+
+func (a *Acts) mulT(y Mat, w *Frozen, bias []float32, add bool) {
+	mulTGeneric(y, a.x, w, a.mode, bias, add)
+}
+
+func (a *Acts) mul(y Mat, w *Frozen, bias []float32, add bool) {
+	mulGeneric(y, a.x, w, a.mode, bias, add)
+}
+
+func matMulVec(c, a, b Mat, o MatMulOpts) { matMulGeneric(c, a, b, o) }

@@ -1,0 +1,94 @@
+package main
+
+import "fmt"
+
+// gemms writes the micro-kernels: m rows times two registers of columns, m from the largest that the registers hold down to 1.
+func gemms(f *file) {
+	gemm(f, "gemm256", ymm, 6)
+	gemm(f, "gemm512", zmm, 12)
+}
+
+// Registers: R8 c, R9 its row stride, R10 src, R11 its row stride, R12 the row stride of a, R15 its step, DX the row stride
+// of b, AX, BX, CX, R14 the addresses of a's rows 0, 3, 6, 9, SI b, R13 the steps left.
+func gemm(f *file, name string, w width, rows int) {
+	f.text(name, "blocks of j.m rows and two registers of columns: c = alpha·Σ_k a·b + src", "blockJob", 16)
+	for _, l := range [][2]string{{"c", "R8"}, {"cRow", "R9"}, {"src", "R10"}, {"srcRow", "R11"}, {"aRow", "R12"}, {"aStep", "R15"}, {"bRow", "DX"}} {
+		f.i("MOVQ blockJob_%s(DI), %s", l[0], l[1])
+	}
+	f.i("MOVQ blockJob_a(DI), AX")
+	f.i("MOVQ AX, a-8(SP)")
+	f.i("MOVQ blockJob_blocks(DI), AX")
+	f.i("MOVQ AX, left-16(SP)")
+	f.i("MOVQ blockJob_m(DI), AX")
+	for m := rows; m > 1; m-- {
+		f.i("CMPQ AX, $%d", m)
+		f.i("JEQ rows%d", m)
+	}
+	for m := 1; m <= rows; m++ {
+		gemmRows(f, w, m)
+	}
+}
+
+func gemmRows(f *file, w width, m int) {
+	bases := []string{"AX", "BX", "CX", "R14"}
+	b0, b1, x := w.r(2*m), w.r(2*m+1), 2*m+2 // after the accumulators: two registers of b, then the broadcast numbers of a
+	f.p("rows%d:", m)
+	f.i("MOVQ a-8(SP), AX")
+	if m > 3 {
+		f.i("LEAQ (R12)(R12*2), R13")
+	}
+	for i := 1; 3*i < m; i++ {
+		f.i("LEAQ (%s)(R13*1), %s", bases[i-1], bases[i])
+	}
+	f.i("MOVQ blockJob_b(DI), SI")
+	f.i("MOVQ R10, R13")
+	for i := range m {
+		f.i("PREFETCHT0 (R13)")
+		if i < m-1 {
+			f.i("ADDQ R11, R13")
+		}
+	}
+	f.i("MOVQ blockJob_k(DI), R13")
+	f.zero(w, 2*m)
+	f.p("step%d:", m)
+	f.i("VMOVUPS (SI), %s", b0)
+	f.i("VMOVUPS %d(SI), %s", w.bytes, b1)
+	for i := range m {
+		addr := "(" + bases[i/3] + ")"
+		if i%3 > 0 {
+			addr += fmt.Sprintf("(R12*%d)", i%3)
+		}
+		a := w.r(x + i%2)
+		f.i("VBROADCASTSS %s, %s", addr, a)
+		f.i("VFMADD231PS %s, %s, %s", b0, a, w.r(2*i))
+		f.i("VFMADD231PS %s, %s, %s", b1, a, w.r(2*i+1))
+	}
+	for i := 0; 3*i < m; i++ {
+		f.i("ADDQ R15, %s", bases[i])
+	}
+	f.i("ADDQ DX, SI")
+	f.i("DECQ R13")
+	f.i("JNZ step%d", m)
+	alpha := w.r(x)
+	f.i("VBROADCASTSS blockJob_alpha(DI), %s", alpha)
+	f.i("MOVQ R10, SI")
+	f.i("MOVQ R8, AX")
+	for i := range m {
+		f.i("VFMADD213PS (SI), %s, %s", alpha, w.r(2*i))
+		f.i("VFMADD213PS %d(SI), %s, %s", w.bytes, alpha, w.r(2*i+1))
+		f.i("VMOVUPS %s, (AX)", w.r(2*i))
+		f.i("VMOVUPS %s, %d(AX)", w.r(2*i+1), w.bytes)
+		if i < m-1 {
+			f.i("ADDQ R11, SI")
+			f.i("ADDQ R9, AX")
+		}
+	}
+	f.i("ADDQ blockJob_cM(DI), R8")
+	f.i("ADDQ blockJob_srcM(DI), R10")
+	f.i("MOVQ blockJob_aM(DI), AX")
+	f.i("ADDQ AX, a-8(SP)")
+	f.i("DECQ left-16(SP)")
+	f.i("JNZ rows%d", m)
+	f.i("VZEROUPPER")
+	f.i("RET")
+}

@@ -1,0 +1,132 @@
+package main
+
+import "fmt"
+
+// packs writes the loops that bring operands into the order of the micro-kernels, widening them on the way.
+func packs(f *file) {
+	for _, nr := range []int{16, 32} {
+		spread(f, nr)
+	}
+	transpose(f)
+}
+
+// spread copies rows of panels·nr numbers to panels of nr columns.
+func spread(f *file, nr int) {
+	f.text(fmt.Sprintf("spread%d", nr), fmt.Sprintf("j.rows rows of j.panels·%d numbers of j.src -> panels of %d float32 columns", nr, nr), "spreadJob", 0)
+	f.i("MOVQ spreadJob_dst(DI), R8")
+	f.i("MOVQ spreadJob_src(DI), SI")
+	f.i("MOVQ spreadJob_panelStep(DI), R9")
+	f.i("MOVQ spreadJob_rows(DI), DX")
+	f.i("MOVQ spreadJob_dtype(DI), BX")
+	for d := 1; d < len(dtypes); d++ {
+		f.i("CMPQ BX, $%d", d)
+		f.i("JEQ %s", dtypes[d])
+	}
+	for _, dtype := range dtypes {
+		f.p("%s:", dtype)
+		f.i("MOVQ R8, R10")
+		f.i("MOVQ SI, R11")
+		f.i("MOVQ spreadJob_panels(DI), CX")
+		f.p("%sPanel:", dtype)
+		for i := range nr / 8 {
+			f.widen(dtype, fmt.Sprintf("%d(R11)", 8*i*size(dtype)), ymm.r(i))
+		}
+		for i := range nr / 8 {
+			f.i("VMOVUPS %s, %d(R10)", ymm.r(i), 32*i)
+		}
+		f.i("ADDQ $%d, R11", nr*size(dtype))
+		f.i("ADDQ R9, R10")
+		f.i("DECQ CX")
+		f.i("JNZ %sPanel", dtype)
+		f.i("ADDQ $%d, R8", nr*4)
+		f.i("ADDQ spreadJob_srcRow(DI), SI")
+		f.i("DECQ DX")
+		f.i("JNZ %s", dtype)
+		f.i("VZEROUPPER")
+		f.i("RET")
+	}
+}
+
+// transpose turns 8 rows of blocks·8 numbers into columns; of each column it stores the first 8, 6 or 4.
+func transpose(f *file) {
+	f.text("transpose8", "8 rows of j.blocks·8 numbers -> j.blocks·8 rows of the first j.width (8, 6, 4) as float32", "transposeJob", 0)
+	f.i("MOVQ transposeJob_dst(DI), R8")
+	f.i("MOVQ transposeJob_dstRow(DI), R9")
+	f.i("MOVQ transposeJob_src(DI), SI")
+	f.i("MOVQ transposeJob_srcRow(DI), DX")
+	f.i("MOVQ transposeJob_blocks(DI), CX")
+	f.i("LEAQ (DX)(DX*2), BX")
+	f.i("LEAQ (SI)(DX*4), R10")
+	f.i("LEAQ (R9)(R9*2), R12")
+	f.i("MOVQ transposeJob_width(DI), R13")
+	f.i("MOVQ transposeJob_dtype(DI), AX")
+	for d := 1; d < len(dtypes); d++ {
+		f.i("CMPQ AX, $%d", d)
+		f.i("JEQ %s", dtypes[d])
+	}
+	for _, dtype := range dtypes {
+		f.p("%s:", dtype)
+		for i := range 8 {
+			base := []string{"SI", "R10"}[i/4]
+			addr := []string{"(%s)", "(%s)(DX*1)", "(%s)(DX*2)", "(%s)(BX*1)"}[i%4]
+			f.widen(dtype, fmt.Sprintf(addr, base), ymm.r(i))
+		}
+		f.i("ADDQ $%d, SI", 8*size(dtype))
+		f.i("ADDQ $%d, R10", 8*size(dtype))
+		transposeRegs(f)
+		f.i("LEAQ (R8)(R9*4), R11")
+		f.i("CMPQ R13, $6")
+		f.i("JEQ %sSix", dtype)
+		f.i("JLT %sFour", dtype)
+		storeRows(f, 8)
+		f.i("JMP %sNext", dtype)
+		f.p("%sSix:", dtype)
+		storeRows(f, 6)
+		f.i("JMP %sNext", dtype)
+		f.p("%sFour:", dtype)
+		storeRows(f, 4)
+		f.p("%sNext:", dtype)
+		f.i("LEAQ (R8)(R9*8), R8")
+		f.i("DECQ CX")
+		f.i("JNZ %s", dtype)
+		f.i("VZEROUPPER")
+		f.i("RET")
+	}
+}
+
+// transposeRegs transposes the 8x8 numbers in Y0 … Y7.
+func transposeRegs(f *file) {
+	for i := range 4 { // rows 2i, 2i+1: pairs of one column
+		f.i("VUNPCKLPS Y%d, Y%d, Y%d", 2*i+1, 2*i, 8+2*i)
+		f.i("VUNPCKHPS Y%d, Y%d, Y%d", 2*i+1, 2*i, 9+2*i)
+	}
+	for h := range 2 { // four rows: 4h … 4h+3, columns 0, 1, 2, 3 (and 4 to 7 in the upper half)
+		lo, hi := 8+4*h, 10+4*h
+		f.i("VUNPCKLPD Y%d, Y%d, Y%d", hi, lo, 4*h)
+		f.i("VUNPCKHPD Y%d, Y%d, Y%d", hi, lo, 4*h+1)
+		f.i("VUNPCKLPD Y%d, Y%d, Y%d", hi+1, lo+1, 4*h+2)
+		f.i("VUNPCKHPD Y%d, Y%d, Y%d", hi+1, lo+1, 4*h+3)
+	}
+	for c := range 4 {
+		f.i("VPERM2F128 $0x20, Y%d, Y%d, Y%d", 4+c, c, 8+c)
+		f.i("VPERM2F128 $0x31, Y%d, Y%d, Y%d", 4+c, c, 12+c)
+	}
+}
+
+// storeRows stores the first n numbers of Y8 … Y15.
+func storeRows(f *file, n int) {
+	for i := range 8 {
+		base := []string{"R8", "R11"}[i/4]
+		addr := fmt.Sprintf([]string{"0(%s)", "0(%s)(R9*1)", "0(%s)(R9*2)", "0(%s)(R12*1)"}[i%4], base)
+		switch n {
+		case 8:
+			f.i("VMOVUPS Y%d, %s", 8+i, addr)
+		case 6:
+			f.i("VMOVUPS X%d, %s", 8+i, addr)
+			f.i("VEXTRACTF128 $1, Y%d, X0", 8+i)
+			f.i("VMOVLPS X0, 16%s", addr[1:])
+		case 4:
+			f.i("VMOVUPS X%d, %s", 8+i, addr)
+		}
+	}
+}

@@ -1,0 +1,171 @@
+//go:build !purego
+
+package kernel
+
+import (
+	"runtime"
+	"unsafe"
+)
+
+// dotJob is one call of a kernel of few rows: y[i][l] = alpha·Σ_k x[i][k]·a[l][k] + src[i][l] for m rows of x and four of
+// a. Strides are bytes; steps are whole registers, the partial one lies padded with zeros in the job.
+type dotJob struct {
+	x, a, y, src    unsafe.Pointer
+	xRow, aRow      int
+	yRow, srcRow    int
+	steps, m, dtype int
+	tail            int // 1 if there is a partial step
+	alpha           float32
+	xTail, aTail    [4][16]float32
+}
+
+//go:noescape
+func dot256(j *dotJob)
+
+//go:noescape
+func dot512(j *dotJob)
+
+// dotShape is the rows of x per call and the numbers per step.
+var dotShapes = [...]struct{ rows, step int }{vec256: {3, 8}, vec512: {4, 16}}
+
+func (v vecLevel) dot(j *dotJob) {
+	if v == vec512 {
+		dot512(j)
+	} else {
+		dot256(j)
+	}
+}
+
+// dots is c (+)= alpha·x·aᵀ + bias for few rows of a or of x.
+type dots struct {
+	c     Mat      // [M, N]
+	x     Mat      // [M, K]
+	a     numbers  // [N, K]
+	round rounding // of a
+	alpha float32
+	add   bool
+	bias  []float32
+	vec   vecLevel
+	steps int // numbers of K per pass: part of the order of summation
+}
+
+// run computes the dots. Threads own rows or columns.
+func (d *dots) run(serial bool) {
+	if d.add && d.bias != nil {
+		start(d.c, d.bias, 0, true)
+	}
+	threads := runtime.GOMAXPROCS(0)
+	if serial || threads == 1 {
+		d.part(0, d.c.Rows, 0, d.c.Cols)
+		return
+	}
+	if d.c.Rows > d.c.Cols {
+		rows := dotShapes[d.vec].rows
+		units := ceil(d.c.Rows, rows)
+		n := pieces(units, max(8, 1<<15/d.x.Cols), threads)
+		Parallel(n, func(i int) { d.part(units*i/n*rows, min(d.c.Rows, units*(i+1)/n*rows), 0, d.c.Cols) })
+		return
+	}
+	units := ceil(d.c.Cols, 4)
+	n := pieces(units, max(8, 1<<17/d.x.Cols), threads)
+	Parallel(n, func(i int) { d.part(0, d.c.Rows, units*i/n*4, min(d.c.Cols, units*(i+1)/n*4)) })
+}
+
+// part computes rows m0 … m1 and columns n0 … n1.
+func (d *dots) part(m0, m1, n0, n1 int) {
+	rows := dotShapes[d.vec].rows
+	var rounded *[]float32
+	if d.round != exact {
+		rounded = floats.get(4 * min(d.steps, d.a.cols))
+		defer floats.put(rounded)
+	}
+	var job dotJob
+	job.alpha = d.alpha
+	// A strip of x stays in the second cache while a passes.
+	strip := max(1, 1<<15/(rows*min(d.steps, d.a.cols))) * rows
+	for m := m0; m < m1; m += strip {
+		for k := 0; k < d.a.cols; k += d.steps {
+			ke := min(k+d.steps, d.a.cols)
+			for n := n0; n < n1; n += 4 {
+				a := numbers{data: d.a.at(n, k), rows: min(4, n1-n), cols: ke - k, step: d.a.step, dtype: d.a.dtype}
+				if rounded != nil {
+					for l := range a.rows {
+						a.widen((*rounded)[l*a.cols:][:a.cols], l, 0)
+					}
+					d.round.apply((*rounded)[:a.rows*a.cols])
+					a.data, a.step, a.dtype = at(*rounded, 0), a.cols, F32
+				}
+				d.strip(&job, &a, m, min(m+strip, m1), n, k)
+			}
+		}
+	}
+}
+
+// strip computes rows m … me of up to four columns from n; a holds their numbers from k on.
+func (d *dots) strip(job *dotJob, a *numbers, m, me, n, k int) {
+	s := dotShapes[d.vec]
+	job.steps, job.dtype, job.tail = a.cols/s.step, int(a.dtype), a.cols%s.step
+	job.xRow = 4 * d.x.Stride
+	clear(job.aTail[:])
+	clear(job.xTail[:])
+	groups, cols := 1, 4
+	job.aRow = a.step * a.dtype.size()
+	if a.rows < 4 { // one column at a time, four times the same
+		groups, cols, job.aRow = a.rows, 1, 0
+	}
+	for g := range groups {
+		job.a = a.at(g, 0)
+		for l := 0; l < 4 && job.tail > 0; l++ {
+			a.widen(job.aTail[l][:job.tail], g+l*(cols/4), a.cols-job.tail)
+		}
+		for i := m; i < me; i += s.rows {
+			job.m = min(s.rows, me-i)
+			job.x = at(d.x.Data, i*d.x.Stride+k)
+			for l := 0; l < job.m && job.tail > 0; l++ {
+				copy(job.xTail[l][:job.tail], d.x.Data[(i+l)*d.x.Stride+k+a.cols-job.tail:])
+			}
+			if cols == 4 {
+				d.four(job, i, n, k > 0)
+			} else {
+				d.one(job, i, n+g, k > 0)
+			}
+		}
+	}
+}
+
+// four writes four columns of c in place.
+func (d *dots) four(job *dotJob, i, n int, more bool) {
+	job.y, job.yRow = at(d.c.Data, i*d.c.Stride+n), 4*d.c.Stride
+	switch {
+	case d.add || more:
+		job.src, job.srcRow = job.y, job.yRow
+	case d.bias != nil:
+		job.src, job.srcRow = at(d.bias, n), 0
+	default:
+		job.src, job.srcRow = at(zeros[:], 0), 0
+	}
+	d.vec.dot(job)
+}
+
+// one writes one column of c, through a copy.
+func (d *dots) one(job *dotJob, i, n int, more bool) {
+	buf := floats.get(16)
+	defer floats.put(buf)
+	out := *buf
+	for l := range job.m {
+		y := float32(0)
+		switch {
+		case d.add || more:
+			y = d.c.Data[(i+l)*d.c.Stride+n]
+		case d.bias != nil:
+			y = d.bias[n]
+		}
+		out[4*l] = y
+	}
+	job.y, job.yRow = at(out, 0), 16
+	job.src, job.srcRow = job.y, job.yRow
+	d.vec.dot(job)
+	for l := range job.m {
+		d.c.Data[(i+l)*d.c.Stride+n] = out[4*l]
+	}
+}

@@ -1,0 +1,228 @@
+//go:build !purego
+
+package kernel
+
+import (
+	"runtime"
+	"unsafe"
+)
+
+// blockJob is one call of a micro-kernel: blocks of m rows and nr columns, c = alpha·Σ_k a·b + src. Strides are bytes.
+//
+//	a: element (i, k) of a block at i*aRow + k*aStep; the next block aM on
+//	b: nr numbers per k, bRow apart
+//	c, src: rows of nr numbers, cRow and srcRow apart; the next block's cM and srcM on. src may be c.
+type blockJob struct {
+	c, src, a, b    unsafe.Pointer
+	cRow, cM        int
+	srcRow, srcM    int
+	aRow, aStep, aM int
+	bRow            int
+	k, m, blocks    int
+	alpha           float32
+}
+
+//go:noescape
+func gemm256(j *blockJob)
+
+//go:noescape
+func gemm512(j *blockJob)
+
+func (v vecLevel) gemm(j *blockJob) {
+	if v == vec512 {
+		gemm512(j)
+	} else {
+		gemm256(j)
+	}
+}
+
+// geometry is the blocking of a micro-kernel of mr rows and nr columns. Panels of kc x nr numbers of b stay in the first
+// cache, nc columns of them and mc rows of a in the second. kc is part of the order of summation.
+type geometry struct{ mr, nr, kc, nc, mc int }
+
+const (
+	maxNR = 32
+	maxMC = 96
+)
+
+var geometries = [...]geometry{
+	vec256: {mr: 6, nr: 16, kc: 256, nc: 192, mc: maxMC},
+	vec512: {mr: 12, nr: maxNR, kc: 192, nc: 384, mc: maxMC},
+}
+
+// left is the left operand of a product: element (i, k) at i/mr*panel + i%mr*row + k*step.
+type left struct {
+	data             []float32
+	row, step, panel int
+}
+
+// columns is the right operand of a product: it makes panels of nr columns.
+type columns interface {
+	// pack writes columns n0 … n1 of steps k0 … k1 as panels [k1-k0][nr], zeros beyond the last column.
+	pack(dst []float32, nr, n0, n1, k0, k1 int)
+	// inPlace is where the panel of columns from n0 and steps from k0 lies ready, and the distance of its steps in bytes;
+	// nil if it must be packed.
+	inPlace(n0, k0 int) (unsafe.Pointer, int)
+}
+
+// product is c (+)= alpha·a·b + bias.
+type product struct {
+	c      Mat
+	k      int
+	a      left
+	b      columns
+	alpha  float32
+	add    bool
+	bias   []float32 // nil or one for each column
+	vec    vecLevel
+	direct bool // use b in place
+}
+
+// run computes the product, by several threads unless serial. Threads own columns or rows, so every result is summed in
+// the same order whatever their number.
+func (p *product) run(serial bool) {
+	g := &geometries[p.vec]
+	if p.add && p.bias != nil {
+		start(p.c, p.bias, 0, true)
+	}
+	cols, rows := ceil(p.c.Cols, g.nr), ceil(p.c.Rows, g.mr)
+	threads := runtime.GOMAXPROCS(0)
+	if serial || threads == 1 {
+		p.part(0, p.c.Rows, 0, p.c.Cols)
+		return
+	}
+	if cols >= 2*threads || cols >= rows {
+		n := pieces(cols, g.nc/g.nr, threads)
+		Parallel(n, func(i int) {
+			p.part(0, p.c.Rows, cols*i/n*g.nr, min(p.c.Cols, cols*(i+1)/n*g.nr))
+		})
+		return
+	}
+	n := pieces(rows, 4*g.mc/g.mr, threads)
+	Parallel(n, func(i int) {
+		p.part(rows*i/n*g.mr, min(p.c.Rows, rows*(i+1)/n*g.mr), 0, p.c.Cols)
+	})
+}
+
+// pieces is the number of pieces, of at most size units, that units are cut into: a multiple of the threads if possible.
+func pieces(units, size, threads int) int {
+	return min(units, ceil(ceil(units, size), threads)*threads)
+}
+
+func ceil(n, unit int) int { return (n + unit - 1) / unit }
+
+// part computes rows m0 … m1 and columns n0 … n1; m0 is a multiple of mr, n0 of nr.
+func (p *product) part(m0, m1, n0, n1 int) {
+	g := &geometries[p.vec]
+	kc := g.kc
+	var scratch *[]float32
+	if p.direct {
+		kc = directSteps
+		scratch = floats.get(kc * g.nr)
+	} else {
+		scratch = floats.get(min(kc, p.k) * min(g.nc, ceil(n1-n0, g.nr)*g.nr))
+	}
+	defer floats.put(scratch)
+	var job blockJob
+	for n := n0; n < n1; n += g.nc {
+		ne := min(n+g.nc, n1)
+		for k := 0; k < p.k; k += kc {
+			ke := min(k+kc, p.k)
+			if !p.direct {
+				p.b.pack(*scratch, g.nr, n, ne, k, ke)
+			}
+			for m := m0; m < m1; m += g.mc {
+				me := min(m+g.mc, m1)
+				for q := n; q < ne; q += g.nr {
+					panel, bRow := unsafe.Pointer(nil), 4*g.nr
+					switch {
+					case !p.direct:
+						panel = at(*scratch, (q-n)*(ke-k))
+					case q+g.nr <= p.c.Cols:
+						panel, bRow = p.b.inPlace(q, k)
+					default:
+						p.b.pack(*scratch, g.nr, q, ne, k, ke)
+						panel = at(*scratch, 0)
+					}
+					job.b, job.bRow, job.k = panel, bRow, ke-k
+					p.panel(&job, m, me, q, k)
+				}
+			}
+		}
+	}
+}
+
+// directSteps is kc for panels used in place: each step may lie on a page of its own, and those must fit in the TLB.
+const directSteps = 64
+
+// zeros is what a first block's sums are added to.
+var zeros [maxNR]float32
+
+// panel computes rows m … me of the panel of columns from q, steps from k.
+func (p *product) panel(job *blockJob, m, me, q, k int) {
+	g := &geometries[p.vec]
+	w := min(g.nr, p.c.Cols-q)
+	job.aRow, job.aStep, job.aM = 4*p.a.row, 4*p.a.step, 4*p.a.panel
+	job.alpha = p.alpha
+	job.cRow, job.cM = 4*p.c.Stride, 4*p.c.Stride*g.mr
+	fromC := p.add || k > 0
+	switch {
+	case w < g.nr:
+		p.edge(job, m, me, q, k, w, fromC)
+		return
+	case fromC:
+		job.src, job.srcRow, job.srcM = at(p.c.Data, m*p.c.Stride+q), job.cRow, job.cM
+	case p.bias != nil:
+		job.src, job.srcRow, job.srcM = at(p.bias, q), 0, 0
+	default:
+		job.src, job.srcRow, job.srcM = at(zeros[:], 0), 0, 0
+	}
+	job.c = at(p.c.Data, m*p.c.Stride+q)
+	p.blocks(job, m, me, k)
+}
+
+// blocks runs the micro-kernel on rows m … me.
+func (p *product) blocks(job *blockJob, m, me, k int) {
+	mr := geometries[p.vec].mr
+	full, rest := (me-m)/mr, (me-m)%mr
+	job.a = at(p.a.data, m/mr*p.a.panel+k*p.a.step)
+	if full > 0 {
+		job.m, job.blocks = mr, full
+		p.vec.gemm(job)
+	}
+	if rest > 0 {
+		if full > 0 {
+			job.a = at(p.a.data, (m/mr+full)*p.a.panel+k*p.a.step)
+			job.c, job.src = unsafe.Add(job.c, full*job.cM), unsafe.Add(job.src, full*job.srcM)
+		}
+		job.m, job.blocks = rest, 1
+		p.vec.gemm(job)
+	}
+}
+
+// edge computes a panel of which only w columns exist, through a copy of c.
+func (p *product) edge(job *blockJob, m, me, q, k, w int, fromC bool) {
+	g := &geometries[p.vec]
+	c := floats.get((maxMC + 1) * g.nr)
+	defer floats.put(c)
+	job.c, job.cRow, job.cM = at(*c, g.nr), 4*g.nr, 4*g.nr*g.mr
+	switch {
+	case fromC:
+		for i := m; i < me; i++ {
+			copy((*c)[(i-m+1)*g.nr:][:w], p.c.Data[i*p.c.Stride+q:])
+		}
+		job.src, job.srcRow, job.srcM = job.c, job.cRow, job.cM
+	case p.bias != nil:
+		copy((*c)[:w], p.bias[q:])
+		job.src, job.srcRow, job.srcM = at(*c, 0), 0, 0
+	default:
+		job.src, job.srcRow, job.srcM = at(zeros[:], 0), 0, 0
+	}
+	p.blocks(job, m, me, k)
+	for i := m; i < me; i++ {
+		copy(p.c.Data[i*p.c.Stride+q:][:w], (*c)[(i-m+1)*g.nr:])
+	}
+}
+
+// at is the address of s[i].
+func at[E any](s []E, i int) unsafe.Pointer { return unsafe.Pointer(&s[i]) }

@@ -1,6 +1,0 @@
-//go:build amd64 && !purego
-
-package kernel
-
-// machineVariants has nothing beyond plain Go yet.
-func machineVariants() []variant { return nil }

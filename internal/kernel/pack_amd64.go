@@ -1,0 +1,219 @@
+//go:build !purego
+
+package kernel
+
+import "unsafe"
+
+// spreadJob copies rows of panels·nr numbers of src, srcRow bytes apart, to panels of nr float32 columns, panelStep
+// bytes apart.
+type spreadJob struct {
+	dst, src          unsafe.Pointer
+	srcRow, panelStep int
+	rows, panels      int
+	dtype             int
+}
+
+//go:noescape
+func spread16(j *spreadJob)
+
+//go:noescape
+func spread32(j *spreadJob)
+
+// transposeJob turns 8 rows of src, srcRow bytes apart, into blocks·8 rows of dst, dstRow bytes apart, and stores the
+// first width (8, 6 or 4) numbers of each.
+type transposeJob struct {
+	dst, src       unsafe.Pointer
+	dstRow, srcRow int
+	blocks, width  int
+	dtype          int
+}
+
+//go:noescape
+func transpose8(j *transposeJob)
+
+// numbers is a row-major matrix of any storage type.
+type numbers struct {
+	data             unsafe.Pointer
+	rows, cols, step int // step: distance of rows in numbers
+	dtype            DType
+}
+
+func (x Mat) numbers() numbers {
+	return numbers{data: unsafe.Pointer(unsafe.SliceData(x.Data)), rows: x.Rows, cols: x.Cols, step: x.Stride, dtype: F32}
+}
+
+func (w *Frozen) numbers() numbers {
+	n := numbers{rows: w.Rows, cols: w.Cols, step: w.Cols, dtype: w.DType}
+	if w.DType == F32 {
+		n.data = unsafe.Pointer(unsafe.SliceData(w.f32))
+	} else {
+		n.data = unsafe.Pointer(unsafe.SliceData(w.u16))
+	}
+	return n
+}
+
+// size of one number in bytes.
+func (d DType) size() int {
+	if d == F32 {
+		return 4
+	}
+	return 2
+}
+
+// at is the address of element (i, j).
+func (n *numbers) at(i, j int) unsafe.Pointer {
+	return unsafe.Add(n.data, (i*n.step+j)*n.dtype.size())
+}
+
+// bytes views w numbers from element (i, j).
+func (n *numbers) bytes(i, j, w int) []byte {
+	return unsafe.Slice((*byte)(n.at(i, j)), w*n.dtype.size())
+}
+
+const stageCols = 256
+
+// columnsTo writes rows i … i+width of columns k0 … k1 as columns: dst[(k-k0)*dstRow + l] = n[i+l, k] for l < width
+// (8, 6 or 4), zeros for rows beyond the last.
+func (n *numbers) columnsTo(dst []float32, dstRow, width, i, k0, k1 int) {
+	job := transposeJob{dstRow: 4 * dstRow, width: width, dtype: int(n.dtype)}
+	whole := (k1 - k0) &^ 7
+	if i+8 <= n.rows && whole > 0 {
+		job.dst, job.src, job.srcRow, job.blocks = at(dst, 0), n.at(i, k0), n.step*n.dtype.size(), whole/8
+		transpose8(&job)
+		if k0 += whole; k0 == k1 {
+			return
+		}
+		dst = dst[whole*dstRow:]
+	}
+	// The rest goes through a copy with zeros around it.
+	var stage [8 * stageCols]float32
+	var out [8 * 8]float32
+	size := n.dtype.size()
+	raw := unsafe.Slice((*byte)(unsafe.Pointer(&stage[0])), 4*len(stage))
+	for k := k0; k < k1; k += stageCols {
+		cols := min(stageCols, k1-k)
+		for l := range min(8, n.rows-i) {
+			row := raw[l*stageCols*size:][:stageCols*size]
+			clear(row[copy(row, n.bytes(i+l, k, cols)):min(len(row), (cols+7)&^7*size)])
+		}
+		job.src, job.srcRow, job.blocks = unsafe.Pointer(&raw[0]), stageCols*size, cols/8
+		if cols >= 8 {
+			job.dst, job.dstRow = at(dst, (k-k0)*dstRow), 4*dstRow
+			transpose8(&job)
+		}
+		if tail := cols % 8; tail > 0 {
+			job.src = unsafe.Pointer(&raw[(cols-tail)*size])
+			job.dst, job.dstRow, job.blocks = unsafe.Pointer(&out[0]), 4*8, 1
+			transpose8(&job)
+			for c := range tail {
+				copy(dst[(k-k0+cols-tail+c)*dstRow:][:width], out[c*8:])
+			}
+		}
+	}
+}
+
+// packLeft brings x, or xᵀ, into panels of mr rows: [m/mr][K][mr].
+func packLeft(dst []float32, x Mat, trans bool, mr int, round rounding, serial bool) {
+	m, k := x.Rows, x.Cols
+	if trans {
+		m, k = k, m
+	}
+	n := x.numbers()
+	panel := func(p int) {
+		d := dst[p*k*mr : (p+1)*k*mr]
+		switch {
+		case trans:
+			w := min(mr, m-p*mr)
+			for i := range k {
+				copy(d[i*mr:i*mr+w], x.Data[i*x.Stride+p*mr:])
+			}
+		case mr == 6:
+			n.columnsTo(d, mr, 6, p*mr, 0, k)
+		default: // 12
+			n.columnsTo(d, mr, 8, p*mr, 0, k)
+			if p*mr+8 < m {
+				n.columnsTo(d[8:], mr, 4, p*mr+8, 0, k)
+			}
+		}
+		round.apply(d)
+	}
+	count := ceil(m, mr)
+	if serial {
+		for p := range count {
+			panel(p)
+		}
+		return
+	}
+	Split(count, max(1, 1<<15/(k*mr)), func(lo, hi int) {
+		for p := lo; p < hi; p++ {
+			panel(p)
+		}
+	})
+}
+
+// asStored is a right operand whose steps are the matrix's rows.
+type asStored struct {
+	numbers
+	round rounding
+}
+
+func (b *asStored) pack(dst []float32, nr, n0, n1, k0, k1 int) {
+	steps := k1 - k0
+	full := (n1 - n0) / nr
+	if full > 0 {
+		job := spreadJob{dst: at(dst, 0), src: b.at(k0, n0), srcRow: b.step * b.dtype.size(), panelStep: 4 * nr * steps,
+			rows: steps, panels: full, dtype: int(b.dtype)}
+		if nr == 16 {
+			spread16(&job)
+		} else {
+			spread32(&job)
+		}
+	}
+	if w := (n1 - n0) % nr; w > 0 {
+		last := dst[full*steps*nr:]
+		for k := range steps {
+			b.widen(last[k*nr:][:w], k0+k, n1-w)
+			clear(last[k*nr+w : (k+1)*nr])
+		}
+	}
+	b.round.apply(dst[:ceil(n1-n0, nr)*steps*nr])
+}
+
+// widen writes the numbers from element (i, j) on to dst.
+func (n *numbers) widen(dst []float32, i, j int) {
+	p := n.at(i, j)
+	switch n.dtype {
+	case BF16:
+		BF16ToF32(dst, unsafe.Slice((*uint16)(p), len(dst)))
+	case F16:
+		F16ToF32(dst, unsafe.Slice((*uint16)(p), len(dst)))
+	default:
+		copy(dst, unsafe.Slice((*float32)(p), len(dst)))
+	}
+}
+
+func (b *asStored) inPlace(n0, k0 int) (unsafe.Pointer, int) {
+	if b.dtype != F32 || b.round != exact {
+		return nil, 0
+	}
+	return b.at(k0, n0), 4 * b.step
+}
+
+// transposed is a right operand whose columns are the matrix's rows.
+type transposed struct {
+	numbers
+	round rounding
+}
+
+func (b *transposed) pack(dst []float32, nr, n0, n1, k0, k1 int) {
+	steps := k1 - k0
+	for n := n0; n < n1; n += nr {
+		panel := dst[(n-n0)*steps:][:steps*nr]
+		for l := 0; l < nr; l += 8 {
+			b.columnsTo(panel[l:], nr, 8, n+l, k0, k1)
+		}
+	}
+	b.round.apply(dst[:ceil(n1-n0, nr)*steps*nr])
+}
+
+func (b *transposed) inPlace(int, int) (unsafe.Pointer, int) { return nil, 0 }

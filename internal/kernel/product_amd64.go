@@ -1,0 +1,178 @@
+//go:build !purego
+
+package kernel
+
+import "sync"
+
+// packed holds the forms of an activation matrix that products have asked for so far.
+type packed struct {
+	mu     sync.Mutex
+	panels *[]float32 // of micro-kernels: [T/mr][K][mr], rounded
+	rows   *[]float32 // [T][K], rounded
+}
+
+func (p *packed) free() {
+	floats.put(p.panels)
+	floats.put(p.rows)
+	p.panels, p.rows = nil, nil
+}
+
+// fewRows is the number of rows up to which dots beat the micro-kernels, because they need no packing of W.
+const fewRows = 8
+
+// leftPanels are the activations in panels.
+func (a *Acts) leftPanels() left {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	mr := geometries[a.v.vec].mr
+	if a.panels == nil {
+		a.panels = floats.get(ceil(a.x.Rows, mr) * mr * a.x.Cols)
+		packLeft(*a.panels, a.x, false, mr, a.mode.rounding(), false)
+	}
+	return left{data: *a.panels, row: 1, step: mr, panel: mr * a.x.Cols}
+}
+
+// roundedRows are the activations as the mode multiplies them, row by row.
+func (a *Acts) roundedRows() Mat {
+	r := a.mode.rounding()
+	if r == exact {
+		return a.x
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.rows == nil {
+		a.rows = floats.get(a.x.Rows * a.x.Cols)
+		for i := range a.x.Rows {
+			copy((*a.rows)[i*a.x.Cols:], a.x.Row(i))
+		}
+		r.apply(*a.rows)
+	}
+	return NewMat(*a.rows, a.x.Rows, a.x.Cols)
+}
+
+func (a *Acts) mulT(y Mat, w *Frozen, bias []float32, add bool) {
+	if y.Rows <= fewRows {
+		d := dots{c: y, x: a.roundedRows(), a: w.numbers(), round: w.rounding(a.mode), alpha: 1, add: add, bias: bias, vec: a.v.vec, steps: 4096}
+		d.run(false)
+		return
+	}
+	p := product{c: y, k: w.Cols, a: a.leftPanels(), b: &transposed{w.numbers(), w.rounding(a.mode)}, alpha: 1, add: add, bias: bias, vec: a.v.vec}
+	p.run(false)
+}
+
+func (a *Acts) mul(y Mat, w *Frozen, bias []float32, add bool) {
+	p := product{c: y, k: w.Rows, a: a.leftPanels(), b: &asStored{w.numbers(), w.rounding(a.mode)}, alpha: 1, add: add, bias: bias, vec: a.v.vec}
+	p.run(false)
+}
+
+// matMulVec chooses among four ways by the shape alone, so that a product is summed in one order whatever the threads.
+func matMulVec(c, a, b Mat, o MatMulOpts) {
+	vec := current().vec
+	m, n, k := c.Rows, c.Cols, a.Cols
+	if o.TransA {
+		k = a.Rows
+	}
+	switch {
+	case !o.TransA && k >= 128 && (n <= 32 || m <= fewRows && o.TransB):
+		thinDots(c, a, b, o, vec)
+	case o.TransA && n <= 64 && m > 2*n:
+		flipped(c, a, b, o)
+	default:
+		multiply(c, a, b, o, vec, m, k)
+	}
+}
+
+// thinDots computes c by dots: both operands contiguous in k, b after a transposition if need be.
+func thinDots(c, a, b Mat, o MatMulOpts, vec vecLevel) {
+	bt := b
+	if !o.TransB {
+		buf := floats.get(b.Rows * b.Cols)
+		defer floats.put(buf)
+		bt = NewMat(*buf, b.Cols, b.Rows)
+		transposeInto(bt, b)
+	}
+	d := dots{c: c, x: a, a: bt.numbers(), alpha: o.Alpha, add: o.Add, vec: vec, steps: 1024}
+	d.run(o.Serial)
+}
+
+// flipped computes cᵀ = op(b)ᵀ·a and turns it round: for c of few columns summed over the rows of both operands, as in
+// the gradient of an adapter's B, where cᵀ has long rows.
+func flipped(c, a, b Mat, o MatMulOpts) {
+	buf := floats.get(c.Rows * c.Cols)
+	defer floats.put(buf)
+	ct := NewMat(*buf, c.Cols, c.Rows)
+	MatMul(ct, b, a, MatMulOpts{TransA: !o.TransB, Alpha: o.Alpha, Serial: o.Serial})
+	for i := range c.Rows {
+		row := c.Row(i)
+		if o.Add {
+			for j := range row {
+				row[j] += ct.Data[j*ct.Stride+i]
+			}
+			continue
+		}
+		for j := range row {
+			row[j] = ct.Data[j*ct.Stride+i]
+		}
+	}
+}
+
+// leftLimit is the largest left operand that is packed at a time.
+const leftLimit = 1 << 22
+
+// multiply computes c by micro-kernels.
+func multiply(c, a, b Mat, o MatMulOpts, vec vecLevel, m, k int) {
+	g := &geometries[vec]
+	p := product{c: c, k: k, alpha: o.Alpha, add: o.Add, vec: vec}
+	if o.TransB {
+		p.b = &transposed{numbers: b.numbers()}
+	} else {
+		p.b = &asStored{numbers: b.numbers()}
+		p.direct = m <= 64
+	}
+	if c.Cols <= 4*g.nr || m <= g.mr || p.direct { // each number of a is used a few times only: not worth packing
+		p.a = left{data: a.Data, row: a.Stride, step: 1, panel: g.mr * a.Stride}
+		if o.TransA {
+			p.a = left{data: a.Data, row: 1, step: a.Stride, panel: g.mr}
+		}
+		p.run(o.Serial)
+		return
+	}
+	seg := max(1, leftLimit/m/g.kc) * g.kc
+	buf := floats.get(ceil(m, g.mr) * g.mr * min(seg, k))
+	defer floats.put(buf)
+	for k0 := 0; k0 < k; k0 += seg {
+		k1 := min(k0+seg, k)
+		packLeft(*buf, span(a, o.TransA, k0, k1), o.TransA, g.mr, exact, o.Serial)
+		if o.TransB {
+			p.b = &transposed{numbers: b.ColRange(k0, k1).numbers()}
+		} else {
+			p.b = &asStored{numbers: b.RowRange(k0, k1).numbers()}
+		}
+		p.k, p.a, p.add = k1-k0, left{data: *buf, row: 1, step: g.mr, panel: g.mr * (k1 - k0)}, o.Add || k0 > 0
+		p.run(o.Serial)
+	}
+}
+
+// span is op(a)'s columns k0 … k1.
+func span(a Mat, trans bool, k0, k1 int) Mat {
+	if trans {
+		return a.RowRange(k0, k1)
+	}
+	return a.ColRange(k0, k1)
+}
+
+// transposeInto is dst = srcᵀ.
+func transposeInto(dst, src Mat) {
+	n := src.numbers()
+	for i := 0; i < src.Rows; i += 8 {
+		if i+8 <= src.Rows {
+			n.columnsTo(dst.Data[i:], dst.Stride, 8, i, 0, src.Cols)
+			continue
+		}
+		for l := i; l < src.Rows; l++ {
+			for j, v := range src.Row(l) {
+				dst.Data[j*dst.Stride+l] = v
+			}
+		}
+	}
+}
