@@ -320,11 +320,13 @@ func TestConvert(t *testing.T) {
 	t.Run("every f16 widens as the library widens it, and comes back", func(t *testing.T) {
 		for h := range 1 << 16 {
 			want := float16.Frombits(uint16(h)).Float32()
-			got := halfToFloat(uint16(h))
-			if got != want && !(got != got && want != want) {
-				t.Fatalf("halfToFloat(%#x) = %g, want %g", h, got, want)
-			}
 			var b [2]byte
+			var got [1]float32
+			binary.LittleEndian.PutUint16(b[:], uint16(h))
+			Decode(got[:], b[:], F16)
+			if got[0] != want && !(got[0] != got[0] && want != want) {
+				t.Fatalf("Decode(%#x) = %g, want %g", h, got[0], want)
+			}
 			Encode(b[:], []float32{want}, F16)
 			if back := binary.LittleEndian.Uint16(b[:]); back != uint16(h) && want == want {
 				t.Fatalf("Encode(%g) = %#x, want %#x", want, back, h)
@@ -340,8 +342,10 @@ func TestConvert(t *testing.T) {
 			{0xbf808001, 0xbf81}, {0x7f7fffff, 0x7f80}, {0x7f800000, 0x7f80}, {0xff800000, 0xff80}, {0x7f800001, 0x7fc0},
 			{0x00000001, 0x0000}, {0x80000000, 0x8000}, {0x00008001, 0x0001},
 		} {
-			if got := bfloat(math.Float32frombits(c.in)); got != c.want {
-				t.Errorf("bfloat(%#x) = %#x, want %#x", c.in, got, c.want)
+			var b [2]byte
+			Encode(b[:], []float32{math.Float32frombits(c.in)}, BF16)
+			if got := binary.LittleEndian.Uint16(b[:]); got != c.want {
+				t.Errorf("Encode(%#x) = %#x, want %#x", c.in, got, c.want)
 			}
 		}
 	})

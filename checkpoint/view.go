@@ -21,9 +21,8 @@ func view[T number](b []byte) []T {
 	if n == 0 {
 		return nil
 	}
-	p := unsafe.Pointer(unsafe.SliceData(b))
-	if nativeOrder && uintptr(p)%unsafe.Alignof(T(0)) == 0 {
-		return unsafe.Slice((*T)(p), n)
+	if inPlace[T](b) {
+		return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(b))), n)
 	}
 	out := make([]T, n)
 	raw := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(out))), n*size)
@@ -32,6 +31,11 @@ func view[T number](b []byte) []T {
 		swap(raw, size)
 	}
 	return out
+}
+
+// inPlace tells whether a view of b is b's own memory.
+func inPlace[T number](b []byte) bool {
+	return nativeOrder && uintptr(unsafe.Pointer(unsafe.SliceData(b)))%unsafe.Alignof(T(0)) == 0
 }
 
 // bytesOf is the memory of s as the files hold it: in place, or a copy on a machine of the other byte order.
