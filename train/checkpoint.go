@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/graft-ml/graft/internal/atomicfile"
 )
@@ -218,7 +219,11 @@ func (f *Folder) saveCheckpoint(params []Param, o *Optimizer, s State) (string, 
 		return writeSums(dir)
 	})
 	if err != nil {
-		return "", fmt.Errorf("train: step %d: the checkpoint was not written: %w", s.Step, err)
+		// The temporary names on the way are of no use to the reader.
+		if errno := syscall.Errno(0); errors.As(err, &errno) {
+			err = errno
+		}
+		return "", fmt.Errorf("train: step %d: %s was not written: %w", s.Step, final, err)
 	}
 	return final, nil
 }

@@ -68,10 +68,17 @@ func (c Curves) lines(p *plot.Plot) error {
 	return nil
 }
 
+// mostPoints is how many points of a curve are drawn: a drawing is no wider than that.
+const mostPoints = 1500
+
+// points pairs x and y, taking every n-th pair (and the last) of a long curve.
 func points(x, y []float64) plotter.XYs {
-	p := make(plotter.XYs, len(x))
+	every := max(1, (len(x)+mostPoints-1)/mostPoints)
+	var p plotter.XYs
 	for i := range x {
-		p[i] = plotter.XY{X: x[i], Y: y[i]}
+		if i%every == 0 || i == len(x)-1 {
+			p = append(p, plotter.XY{X: x[i], Y: y[i]})
+		}
 	}
 	return p
 }

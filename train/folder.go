@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/graft-ml/graft/internal/atomicfile"
@@ -299,7 +300,10 @@ func (f *Folder) drawCurve() error {
 func (f *Folder) saveAdapter(save func(dir string) error) (string, error) {
 	final := filepath.Join(f.Dir, adapterDir)
 	if err := atomicfile.WriteDir(final, true, save); err != nil {
-		return "", fmt.Errorf("train: %w", err)
+		if errno := syscall.Errno(0); errors.As(err, &errno) {
+			err = errno // without the temporary names on the way
+		}
+		return "", fmt.Errorf("train: %s was not written: %w", final, err)
 	}
 	return final, nil
 }

@@ -3,14 +3,21 @@ package train
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/graft-ml/graft/data"
 	"github.com/graft-ml/graft/internal/check"
 	"github.com/graft-ml/graft/internal/golden"
+	"github.com/graft-ml/graft/internal/op"
+	"github.com/nlpodyssey/spago/ag"
+	"github.com/nlpodyssey/spago/mat"
+	"github.com/nlpodyssey/spago/nn"
 )
 
 // TestGoldenTrain ranges over whatever files lie in the folder.
@@ -114,7 +121,8 @@ func goldenOptimizers(suite *golden.Suite, t *testing.T, src []byte) {
 		}
 	}
 	decode(t, src, &file)
-	for name, run := range file.Runs {
+	for _, name := range slices.Sorted(maps.Keys(file.Runs)) {
+		run := file.Runs[name]
 		suite.Case("optimizer "+name, golden.Facts{"optimizer": run.Class}, func(t *testing.T) {
 			rates, arguments := classArguments(run.Class, run.Arguments)
 			var params []Param
@@ -212,34 +220,143 @@ func goldenLoraPlus(suite *golden.Suite, t *testing.T, src []byte) {
 }
 
 func goldenFormulas(suite *golden.Suite, t *testing.T, src []byte) {
-	var file struct {
-		Clip []struct {
-			Grads, Clipped []any
-			MaxNorm        float64 `json:"max_norm"`
-			TotalNorm      float64 `json:"total_norm"`
-		} `json:"clip_grad_norm"`
-	}
-	decode(t, src, &file)
-	for i, c := range file.Clip {
-		suite.Case(fmt.Sprint("clip_grad_norm ", i), golden.Facts{"formula": "clip_grad_norm"}, func(t *testing.T) {
-			var params []Param
-			for j, g := range c.Grads {
-				p := toParam(fmt.Sprint("p", j), g)
-				p.Grad = p.Value
-				params = append(params, p)
+	formulas := map[string]json.RawMessage{}
+	decode(t, src, &formulas)
+	tests := map[string]func(t *testing.T, src []byte){"clip_grad_norm": goldenClip, "gradient_accumulation": goldenAccumulation}
+	for _, name := range slices.Sorted(maps.Keys(formulas)) {
+		suite.Case("formula "+name, golden.Facts{"formula": name}, func(t *testing.T) {
+			run, ok := tests[name]
+			if !ok {
+				t.Fatal("no test computes this formula")
 			}
-			o, err := NewOptimizer("sgd", []Group{{Params: params}}, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			norm := o.GradNorm()
-			if math.Abs(norm-c.TotalNorm) > 1e-6*c.TotalNorm { // the reference's inputs are float64, ours float32
-				t.Errorf("GradNorm() = %.9g, want %.9g", norm, c.TotalNorm)
-			}
-			o.Clip(norm, c.MaxNorm)
-			for j, p := range params {
-				check.Close(t, p.Name, p.Grad, flatten(c.Clipped[j]), 0, 1e-6) // one product in float32
-			}
+			run(t, formulas[name])
 		})
 	}
+}
+
+func goldenClip(t *testing.T, src []byte) {
+	var cases []struct {
+		Grads, Clipped []any
+		MaxNorm        float64 `json:"max_norm"`
+		TotalNorm      float64 `json:"total_norm"`
+	}
+	decode(t, src, &cases)
+	for _, c := range cases {
+		var params []Param
+		for j, g := range c.Grads {
+			p := toParam(fmt.Sprintf("max_norm %g, parameter %d", c.MaxNorm, j), g)
+			p.Grad = p.Value
+			params = append(params, p)
+		}
+		o, err := NewOptimizer("sgd", []Group{{Params: params}}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		norm := o.GradNorm()
+		if math.Abs(norm-c.TotalNorm) > 1e-6*c.TotalNorm { // the reference's inputs are float64, ours float32
+			t.Errorf("GradNorm() = %.9g, want %.9g", norm, c.TotalNorm)
+		}
+		o.Clip(norm, c.MaxNorm)
+		for j, p := range params {
+			check.Close(t, p.Name, p.Grad, flatten(c.Clipped[j]), 0, 1e-6) // one product in float32
+		}
+	}
+}
+
+// goldenAccumulation runs the loop's accumulation over rows given one by one, and as one batch.
+func goldenAccumulation(t *testing.T, src []byte) {
+	var file struct {
+		Inputs [][][]float64
+		Labels [][]int32
+		Weight []any
+		Grad   []any   `json:"grad_whole_batch"`
+		Loss   float64 `json:"loss_whole_batch"`
+	}
+	decode(t, src, &file)
+	rows, cols := len(file.Weight), len(file.Inputs[0][0])
+	w := op.NewParam(flatten(file.Weight), rows, cols)
+	model := &softmax{w: w, inputs: file.Inputs}
+	var micro []*data.Batch
+	whole := &data.Batch{}
+	for i, labels := range file.Labels {
+		b := &data.Batch{Targets: labels}
+		for j := range labels {
+			b.Tokens = append(b.Tokens, int32(i*len(labels)+j)) // names a row of the inputs
+		}
+		micro = append(micro, b)
+		whole.Tokens, whole.Targets = append(whole.Tokens, b.Tokens...), append(whole.Targets, b.Targets...)
+	}
+	for _, batches := range [][]*data.Batch{micro, {whole}} {
+		r := &runner{Job: Job{Objective: model, Arena: op.NewArena()}}
+		clear(op.GradOf(w))
+		sums, _, err := r.accumulate(t.Context(), batches)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := sums.Loss / sums.Weight; math.Abs(got-file.Loss) > 1e-6*file.Loss { // float32 weights
+			t.Errorf("%d batches: loss %.9g, want %.9g", len(batches), got, file.Loss)
+		}
+		check.Close(t, fmt.Sprint(len(batches), " batches: gradient"), op.GradOf(w), flatten(file.Grad), 1e-6, 1e-6) // float32 sums of ten terms
+	}
+}
+
+// softmax is the model of the accumulation's reference: logits = W·input.
+type softmax struct {
+	w      *nn.Param // [classes, in]
+	inputs [][][]float64
+}
+
+func (m *softmax) Weight(b *data.Batch) float64 { return float64(b.NumTargets()) }
+
+func (m *softmax) Loss(p *op.Pass, b *data.Batch, scale float64, o LossOptions) (mat.Tensor, Sums, error) {
+	f := &softmaxLoss{softmax: m, batch: b, scale: scale}
+	return ag.NewOperator(f).Run(), f.sums, nil
+}
+
+type softmaxLoss struct {
+	*softmax
+	batch *data.Batch
+	scale float64
+	sums  Sums
+	grad  []float64 // of W
+}
+
+func (f *softmaxLoss) Operands() []mat.Tensor { return []mat.Tensor{f.w} }
+
+func (f *softmaxLoss) Forward() (mat.Tensor, error) {
+	w, in := op.Data(f.w), len(f.inputs[0][0])
+	f.grad = make([]float64, len(w))
+	for t, target := range f.batch.Targets {
+		if target == data.NoTarget {
+			continue
+		}
+		row := int(f.batch.Tokens[t])
+		x, sum := f.inputs[row/len(f.inputs[0])][row%len(f.inputs[0])], 0.0
+		logits := make([]float64, len(w)/in)
+		for c := range logits {
+			for k := range x {
+				logits[c] += float64(w[c*in+k]) * x[k]
+			}
+			sum += math.Exp(logits[c])
+		}
+		f.sums.Loss += math.Log(sum) - logits[target]
+		f.sums.Weight++
+		for c := range logits {
+			d := math.Exp(logits[c]) / sum
+			if c == int(target) {
+				d--
+			}
+			for k := range x {
+				f.grad[c*in+k] += d * x[k]
+			}
+		}
+	}
+	return mat.Scalar(float32(f.scale * f.sums.Loss)), nil
+}
+
+func (f *softmaxLoss) Backward(mat.Tensor) error {
+	for i, g := range op.GradOf(f.w) {
+		op.GradOf(f.w)[i] = g + float32(f.scale*f.grad[i])
+	}
+	return nil
 }

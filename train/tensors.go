@@ -1,12 +1,8 @@
 package train
 
 import (
-	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"github.com/graft-ml/graft/internal/atomicfile"
-	"io"
 	"slices"
 
 	"github.com/graft-ml/graft/checkpoint"
@@ -50,27 +46,9 @@ func readTensors(path string, into []StateTensor) error {
 
 // writeTensors writes a float32 safetensors file.
 func writeTensors(path string, tensors []StateTensor) error {
-	header := map[string]any{"__metadata__": map[string]string{"format": "pt"}}
-	n := 0
-	for _, t := range tensors {
-		header[t.Name] = map[string]any{"dtype": "F32", "shape": []int{t.Rows, t.Cols}, "data_offsets": []int{n, n + 4*len(t.Values)}}
-		n += 4 * len(t.Values)
+	entries := make([]checkpoint.Entry, len(tensors))
+	for i, t := range tensors {
+		entries[i] = checkpoint.FromFloats(t.Name, []int{t.Rows, t.Cols}, t.Values)
 	}
-	h, err := json.Marshal(header)
-	if err != nil {
-		return err
-	}
-	for len(h)%8 != 0 {
-		h = append(h, ' ')
-	}
-	return atomicfile.Write(path, func(w io.Writer) error {
-		b := binary.LittleEndian.AppendUint64(nil, uint64(len(h)))
-		w.Write(append(b, h...))
-		for _, t := range tensors {
-			if err := binary.Write(w, binary.LittleEndian, t.Values); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	return checkpoint.Write(path, entries, nil)
 }

@@ -4,4 +4,6 @@ package golden
 // change that makes its cases pass.
 var Gaps = []Gap{
 	{Suite: "checkpoints", Facts: Facts{"storage": "torch"}, Reason: "torch pickle files are not read yet"},
+	{Suite: "train", Facts: Facts{"formula": "label_smoothing"}, Reason: "the cross-entropy operator has no label smoothing yet"},
+	{Suite: "train", Facts: Facts{"formula": "neftune"}, Reason: "the embedding operator adds no noise yet"},
 }
