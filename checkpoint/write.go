@@ -22,7 +22,7 @@ type Entry struct {
 	DType DType
 	Shape []int
 	// Fill writes the tensor's bytes, as Encode makes them: one after the other with Write, or anywhere within the tensor
-	// with WriteAt, which is safe for concurrent use. The number of bytes must come out right.
+	// with WriteAt, which is safe for concurrent use. The number of bytes must come out right. One Fill runs at a time.
 	Fill func(w Section) error
 }
 

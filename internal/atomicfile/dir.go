@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // WriteDir makes the folder path appear with all that fill wrote into the temporary folder it is given, or not at all.
@@ -28,7 +29,7 @@ func WriteDir(path string, replace bool, fill func(dir string) error) (err error
 	temp := d.Name()
 	defer os.RemoveAll(temp) // does nothing once it is renamed; removes the old folder once they are exchanged
 	if err := fill(temp); err != nil {
-		return named(path, err)
+		return &moved{err, temp, path}
 	}
 	if err := syncDir(temp); err != nil {
 		return named(path, err)
@@ -103,3 +104,12 @@ func place(temp, path string) error {
 	}
 	return os.RemoveAll(old)
 }
+
+// moved is an error about something in a temporary folder, told as if the folder had its final name.
+type moved struct {
+	error
+	temp, path string
+}
+
+func (m *moved) Error() string { return strings.ReplaceAll(m.error.Error(), m.temp, m.path) }
+func (m *moved) Unwrap() error { return m.error }

@@ -1,0 +1,212 @@
+package merge
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"sync"
+	"sync/atomic"
+
+	"github.com/graft-ml/graft/checkpoint"
+	"github.com/graft-ml/graft/internal/kernel"
+)
+
+// blockElements is about how many elements are worked on at once: three float32 copies of them fit a core's cache.
+const blockElements = 1 << 15
+
+// work is one tensor on its way from the checkpoint's bytes to the output's.
+type work struct {
+	info  checkpoint.Info
+	src   []byte
+	out   checkpoint.DType
+	delta Delta // nil: only the dtype changes
+}
+
+// tally is what a block adds to the report. Blocks are summed in their order, so the report does not depend on threads.
+type tally struct {
+	max        float64
+	changed    int
+	lost, norm float64 // sums of squares
+}
+
+// scratch is the memory that one block needs.
+type scratch struct {
+	base, delta, sum []float32
+	out              []byte
+}
+
+// fill computes a tensor block by block, several at a time, and writes each block at its place.
+func (w *work) fill(ctx context.Context, pool *sync.Pool, wrote func(n int), to checkpoint.Section) (tally, error) {
+	if w.delta == nil && w.out == w.info.DType {
+		return tally{}, w.copy(ctx, wrote, to)
+	}
+	rows, cols := w.dims()
+	step := max(1, blockElements/max(1, cols))
+	blocks := (rows + step - 1) / step
+	tallies := make([]tally, blocks)
+	err := inParallel(ctx, blocks, func(i int) (err error) {
+		s := pool.Get().(*scratch)
+		defer pool.Put(s)
+		lo, hi := i*step, min(rows, (i+1)*step)
+		if tallies[i], err = w.block(s, lo, hi, cols, to); err == nil {
+			wrote(len(s.out))
+		}
+		return err
+	})
+	var sum tally
+	for _, t := range tallies {
+		sum.max = max(sum.max, t.max)
+		sum.changed += t.changed
+		sum.lost += t.lost
+		sum.norm += t.norm
+	}
+	return sum, err
+}
+
+// copy writes the tensor as it is.
+func (w *work) copy(ctx context.Context, wrote func(n int), to checkpoint.Section) error {
+	const piece = 1 << 22
+	return inParallel(ctx, (len(w.src)+piece-1)/piece, func(i int) error {
+		lo, hi := i*piece, min(len(w.src), (i+1)*piece)
+		n, err := to.WriteAt(w.src[lo:hi], int64(lo))
+		wrote(n)
+		return err
+	})
+}
+
+// inParallel calls f for 0 to n until one fails or the context ends, and returns the first error in this order.
+func inParallel(ctx context.Context, n int, f func(i int) error) error {
+	errs := make([]error, n)
+	var failed atomic.Bool
+	kernel.Parallel(n, func(i int) {
+		if failed.Load() {
+			return
+		}
+		if errs[i] = ctx.Err(); errs[i] == nil {
+			errs[i] = f(i)
+		}
+		if errs[i] != nil {
+			failed.Store(true)
+		}
+	})
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dims is the tensor as a matrix; a tensor without a delta may have any shape, and is cut as one row per element.
+func (w *work) dims() (rows, cols int) {
+	if w.delta != nil {
+		return w.delta.Dims()
+	}
+	return w.info.Len(), 1
+}
+
+// block computes and writes rows lo to hi.
+func (w *work) block(s *scratch, lo, hi, cols int, to checkpoint.Section) (tally, error) {
+	in, size := int(w.info.DType.Size()), int(w.out.Size())
+	s.grow((hi-lo)*cols, size)
+	checkpoint.Decode(s.base, w.src[lo*cols*in:hi*cols*in], w.info.DType)
+	var t tally
+	if w.delta == nil {
+		checkpoint.Encode(s.out, s.base, w.out)
+	} else {
+		clear(s.delta)
+		w.delta.AddTo(lo, hi, s.delta)
+		var err error
+		if t, err = w.round(s); err != nil {
+			return t, fmt.Errorf("merge: %q: row %d and on: %w", w.info.Name, lo, err)
+		}
+	}
+	_, err := to.WriteAt(s.out, int64(lo*cols)*int64(size))
+	return t, err
+}
+
+// round makes the output's bytes of base + delta, and measures what survives: the sum as rounded against the base as the
+// output's dtype would have it.
+func (w *work) round(s *scratch) (tally, error) {
+	for i, d := range s.delta {
+		s.sum[i] = s.base[i] + d
+	}
+	if w.out != w.info.DType && w.out != checkpoint.F32 {
+		checkpoint.Encode(s.out, s.base, w.out)
+		checkpoint.Decode(s.base, s.out, w.out)
+	}
+	checkpoint.Encode(s.out, s.sum, w.out)
+	checkpoint.Decode(s.sum, s.out, w.out)
+	t := measure(s.base, s.delta, s.sum)
+	if t.lost-t.lost != 0 || t.norm-t.norm != 0 {
+		return t, w.notFinite(s)
+	}
+	return t, nil
+}
+
+// notFinite says what is wrong with the first number that is not finite.
+func (w *work) notFinite(s *scratch) error {
+	for i, x := range s.sum {
+		switch {
+		case s.delta[i]-s.delta[i] != 0:
+			return fmt.Errorf("the delta is %g at element %d of these, want finite numbers", s.delta[i], i)
+		case s.base[i]-s.base[i] != 0:
+			return fmt.Errorf("the base is %g at element %d of these, want finite numbers", s.base[i], i)
+		case x-x != 0:
+			return fmt.Errorf("the sum %g + %g at element %d of these is beyond %s; a wider dtype may hold it", s.base[i], s.delta[i], i, w.out)
+		}
+	}
+	return nil
+}
+
+// measure compares what was stored with what should have been.
+//
+//	max |delta|   count(sum ≠ base)   Σ (sum - base - delta)²   Σ delta²
+func measure(base, delta, sum []float32) (t tally) {
+	most := uint32(0)
+	for len(delta) > 0 {
+		n := min(256, len(delta)) // so few squares add up in float32 without harm
+		b, d, s := base[:n], delta[:n], sum[:n]
+		var lost, norm float32
+		for i, x := range d {
+			c := s[i] - b[i]
+			e := c - x
+			lost += e * e
+			norm += x * x
+			if c != 0 {
+				t.changed++
+			}
+			most = max(most, math.Float32bits(x)&^(1<<31))
+		}
+		if !(norm > 1e-25 && norm < 1e35 && lost < 1e35) { // squares out of float32's range, or nothing there
+			l, n := sums(b, d, s)
+			t.lost, t.norm = t.lost+l, t.norm+n
+		} else {
+			t.lost, t.norm = t.lost+float64(lost), t.norm+float64(norm)
+		}
+		base, delta, sum = base[n:], delta[n:], sum[n:]
+	}
+	t.max = float64(math.Float32frombits(most))
+	return t
+}
+
+// sums is measure's sums in float64.
+func sums(base, delta, sum []float32) (lost, norm float64) {
+	for i, x := range delta {
+		e := float64(sum[i]-base[i]) - float64(x)
+		lost += e * e
+		norm += float64(x) * float64(x)
+	}
+	return lost, norm
+}
+
+// grow gives the scratch room for n elements.
+func (s *scratch) grow(n, size int) {
+	if cap(s.base) < n {
+		s.base, s.delta, s.sum = make([]float32, n), make([]float32, n), make([]float32, n)
+	}
+	if cap(s.out) < n*size {
+		s.out = make([]byte, n*size)
+	}
+	s.base, s.delta, s.sum, s.out = s.base[:n], s.delta[:n], s.sum[:n], s.out[:n*size]
+}

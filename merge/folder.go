@@ -1,0 +1,190 @@
+package merge
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/graft-ml/graft/checkpoint"
+	"github.com/graft-ml/graft/internal/atomicfile"
+)
+
+// checkFolders keeps the output away from the base, and Force away from folders that are no models.
+func (p *plan) checkFolders() error {
+	if p.Out == "" {
+		return errors.New("merge: no output folder")
+	}
+	if p.Base.Folder() == nil {
+		return errors.New("merge: the base was read from memory and has no folder to take config.json and the tokenizer from")
+	}
+	if base := p.Base.Path(); base != "" {
+		if st, err := os.Stat(base); err == nil && !st.IsDir() {
+			base = filepath.Dir(base)
+		}
+		rel, err := filepath.Rel(resolved(p.Out), resolved(base))
+		if err == nil && (rel == "." || filepath.IsLocal(rel)) {
+			return fmt.Errorf("merge: %s: is or holds the base %s, want another folder", p.Out, p.Base.Path())
+		}
+	}
+	if !p.Force {
+		return nil
+	}
+	entries, err := os.ReadDir(p.Out)
+	if err != nil || len(entries) == 0 {
+		return nil
+	}
+	for _, e := range entries {
+		if e.Name() == "config.json" || strings.HasSuffix(e.Name(), ".safetensors") {
+			return nil
+		}
+	}
+	return fmt.Errorf("merge: %s: holds no model, so it is not replaced; remove it yourself", p.Out)
+}
+
+// resolved is a path without links, also if its end does not exist yet.
+func resolved(name string) string {
+	abs, err := filepath.Abs(name)
+	if err != nil {
+		return name
+	}
+	if r, err := filepath.EvalSymlinks(abs); err == nil {
+		return r
+	}
+	if dir := filepath.Dir(abs); dir != abs {
+		return filepath.Join(resolved(dir), filepath.Base(abs))
+	}
+	return abs
+}
+
+// weights are the endings of files that hold weights, in whatever format; they are not copied.
+var weights = []string{".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".ot", ".gguf", ".index.json"}
+
+// companions lists the files of a model's folder that belong to it and are not weights.
+func companions(folder fs.FS) ([]string, error) {
+	entries, err := fs.ReadDir(folder, ".")
+	if err != nil {
+		return nil, fmt.Errorf("merge: base: %w", err)
+	}
+	var names []string
+	for _, e := range entries {
+		name := e.Name()
+		if e.IsDir() && name == "additional_chat_templates" {
+			more, err := fs.Glob(folder, name+"/*.jinja")
+			if err != nil {
+				return nil, fmt.Errorf("merge: base: %w", err)
+			}
+			names = append(names, more...)
+			continue
+		}
+		st, err := fs.Stat(folder, name) // follows links, which caches of models are made of
+		isWeight := slices.ContainsFunc(weights, func(end string) bool { return strings.HasSuffix(name, end) })
+		if err != nil || !st.Mode().IsRegular() || isWeight || name[0] == '.' || name == "adapter_config.json" {
+			continue
+		}
+		names = append(names, name)
+	}
+	return names, nil
+}
+
+// copyFiles writes everything that is not weights.
+func (p *plan) copyFiles(ctx context.Context, dir string, r *Report) error {
+	files := map[string][]byte{}
+	for _, name := range p.sources {
+		b, err := p.Base.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		files[name] = b
+	}
+	if p.convert {
+		files["config.json"] = checkpoint.SetConfigDType(p.config, p.dtype)
+	}
+	maps.Copy(files, p.Files)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		to := filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(to), 0o777); err != nil {
+			return err
+		}
+		if err := atomicfile.WriteBytes(to, files[name]); err != nil {
+			return err
+		}
+		r.Files = append(r.Files, name)
+	}
+	return nil
+}
+
+// Names that the two ends of a language model have in checkpoints.
+var (
+	embeddings = []string{"embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight", "tok_embeddings.weight", "shared.weight"}
+	heads      = []string{"lm_head.weight", "embed_out.weight", "output.weight"}
+)
+
+// ties names the tensors that serve as input embedding and as head, with the reason: those of the job, and those that
+// config.json ties. A config without the key ties if the checkpoint has an embedding and no head.
+func (p *plan) ties() (map[string]string, error) {
+	tied := map[string]string{}
+	for _, name := range p.Tied {
+		tied[name] = "tied by the model"
+	}
+	var config struct {
+		Tie           *bool    `json:"tie_word_embeddings"`
+		Architectures []string `json:"architectures"`
+	}
+	if err := json.Unmarshal(p.config, &config); err != nil {
+		return nil, fmt.Errorf("merge: %s: config.json: %w", p.Base.Path(), err)
+	}
+	why := "tie_word_embeddings in config.json"
+	if config.Tie == nil {
+		if slices.ContainsFunc(p.Base.Names(), func(n string) bool { return ends(n, heads) }) {
+			return tied, nil
+		}
+		why = "the checkpoint has no head of its own"
+	} else if !*config.Tie {
+		return tied, nil
+	}
+	if len(config.Architectures) > 0 && !slices.ContainsFunc(config.Architectures, hasHead) {
+		return tied, nil
+	}
+	for _, d := range p.Deltas {
+		if name := d.Target(); ends(name, embeddings) || ends(name, heads) {
+			tied[name] = why
+		}
+	}
+	return tied, nil
+}
+
+// ends tells whether the last parts of a name are one of those.
+func ends(name string, those []string) bool {
+	return slices.ContainsFunc(those, func(s string) bool { return name == s || strings.HasSuffix(name, "."+s) })
+}
+
+// hasHead tells whether an architecture predicts words, so that its embedding may be its head too.
+func hasHead(architecture string) bool {
+	for _, s := range []string{"ForCausalLM", "LMHeadModel", "ForMaskedLM", "ForConditionalGeneration", "ForPreTraining"} {
+		if strings.HasSuffix(architecture, s) {
+			return true
+		}
+	}
+	return false
+}
+
+// clean refuses names of extra files that lead out of the folder.
+func clean(files map[string][]byte) error {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if !fs.ValidPath(name) || name == "." || path.Clean(name) != name {
+			return fmt.Errorf("merge: file %q leads out of the output folder", name)
+		}
+	}
+	return nil
+}

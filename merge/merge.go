@@ -1,0 +1,189 @@
+// Package merge writes a new checkpoint from an old one and what is to be added to it. It needs no model, only tensors:
+// each is read from the mapping, computed in float32, rounded once and written, a block of rows at a time, so memory stays
+// small whatever the model's size. The output folder is complete (config, tokenizer, weights, index) and appears whole or
+// not at all.
+//
+//	report, err := merge.Fold(ctx, merge.Job{
+//		Base:   base,                   // *checkpoint.Checkpoint of a folder
+//		Deltas: []merge.Delta{lowRank}, // what an adapter adds, from lora
+//		Out:    "models/mine",
+//	})
+//
+// Words: a target is the checkpoint's tensor that a delta ΔW is added to; what survives is the part of ΔW that rounding
+// to the stored dtype leaves.
+package merge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/graft-ml/graft/checkpoint"
+)
+
+// Algorithm is one way of merging.
+type Algorithm struct {
+	Name string
+	Does string // one line
+	Run  func(ctx context.Context, j Job) (*Report, error)
+}
+
+// Algorithms is the table of ways of merging.
+var Algorithms = []Algorithm{
+	{Name: "fold", Does: "add one adapter's change to the base it was trained on", Run: Fold},
+}
+
+// Delta is what an adapter adds to one tensor.
+type Delta interface {
+	// Target is the tensor's name in the checkpoint.
+	Target() string
+	// Dims is the shape of ΔW as the checkpoint stores the tensor.
+	Dims() (rows, cols int)
+	// AddTo adds rows lo to hi of ΔW to dst [hi-lo, cols]. It must be safe for concurrent use.
+	AddTo(lo, hi int, dst []float32)
+}
+
+// Checker is a delta that can tell beforehand what is wrong with its numbers.
+type Checker interface{ Check() error }
+
+// Job is what to merge and where to.
+type Job struct {
+	Base   *checkpoint.Checkpoint
+	Deltas []Delta
+	Out    string // the folder to be written
+
+	// DType is the dtype of the output's real numbers: "f32", "f16" or "bf16"; empty keeps every tensor's own.
+	DType string
+	// MaxShardSize is the size in bytes from which weights are split; 0 means checkpoint.DefaultShardSize.
+	MaxShardSize int64
+	// Force replaces an existing model folder.
+	Force bool
+	// AllowNothing accepts deltas that are all zero.
+	AllowNothing bool
+	// Tied names the tensors that the model uses in two places, embedding and head; changing one of them would change
+	// both, so it is refused. Ties that config.json states are found without it.
+	Tied []string
+	// Files are written into the output beside, or instead of, those copied from the base's folder.
+	Files map[string][]byte
+	// Progress, if set, is told how much of the weights is written. It is called from several goroutines.
+	Progress func(done, total int64)
+}
+
+// Report says what was written and what survived.
+type Report struct {
+	Out     string   `json:"out"`
+	Bytes   int64    `json:"bytes"` // of all tensors
+	Tensors int      `json:"tensors"`
+	Changed []Change `json:"changed"` // by name
+	Files   []string `json:"files"`   // sorted
+}
+
+// Change says what became of one tensor's delta.
+type Change struct {
+	Tensor   string  `json:"tensor"`
+	DType    string  `json:"dtype"` // as written
+	Shape    []int   `json:"shape"`
+	MaxDelta float64 `json:"max_delta"` // max |ΔW|
+	Share    float64 `json:"share"`     // of the elements, those whose stored value changed
+	Lost     float64 `json:"lost"`      // ‖rounded ΔW − ΔW‖ / ‖ΔW‖
+}
+
+// Fold adds every delta to its target.
+func Fold(ctx context.Context, j Job) (*Report, error) {
+	p, err := newPlan(j)
+	if err != nil {
+		return nil, err
+	}
+	return p.write(ctx)
+}
+
+// plan is a checked job.
+type plan struct {
+	Job
+	convert  bool // to dtype
+	dtype    checkpoint.DType
+	byTarget map[string]Delta
+	sources  []string // names of the files to copy
+	config   []byte
+}
+
+// newPlan checks all that can be checked before a byte is written, and reports it together.
+func newPlan(j Job) (*plan, error) {
+	p := &plan{Job: j, byTarget: map[string]Delta{}}
+	if err := p.checkFolders(); err != nil {
+		return nil, err
+	}
+	if err := clean(j.Files); err != nil {
+		return nil, err
+	}
+	if err := p.parseDType(); err != nil {
+		return nil, err
+	}
+	var err error
+	if p.config, err = p.Base.ReadFile("config.json"); err != nil {
+		return nil, fmt.Errorf("merge: the base has no config.json, so the output would be no model: %w", err)
+	}
+	tied, err := p.ties()
+	if err != nil {
+		return nil, err
+	}
+	if len(j.Deltas) == 0 && !j.AllowNothing {
+		return nil, errors.New("merge: there is nothing to add: no deltas")
+	}
+	var wrong []string
+	for _, d := range j.Deltas {
+		if err := p.checkDelta(d, tied); err != nil {
+			wrong = append(wrong, err.Error())
+		}
+		p.byTarget[d.Target()] = d
+	}
+	if len(wrong) > 0 {
+		slices.Sort(wrong)
+		return nil, fmt.Errorf("merge: %s: %s", p.Base.Path(), strings.Join(wrong, "; "))
+	}
+	p.sources, err = companions(p.Base.Folder())
+	return p, err
+}
+
+func (p *plan) parseDType() error {
+	names := map[string]checkpoint.DType{"f32": checkpoint.F32, "f16": checkpoint.F16, "bf16": checkpoint.BF16}
+	if p.DType == "" {
+		return nil
+	}
+	var ok bool
+	if p.dtype, ok = names[p.DType]; !ok {
+		return fmt.Errorf("merge: dtype is %q, want one of %s", p.DType, strings.Join(slices.Sorted(maps.Keys(names)), ", "))
+	}
+	p.convert = true
+	return nil
+}
+
+// checkDelta compares a delta with its target.
+func (p *plan) checkDelta(d Delta, tied map[string]string) error {
+	name := d.Target()
+	rows, cols := d.Dims()
+	if why, ok := tied[name]; ok {
+		return fmt.Errorf("%q is input embedding and head at once (%s), so changing it would change both", name, why)
+	}
+	if _, ok := p.byTarget[name]; ok {
+		return fmt.Errorf("%q is changed twice", name)
+	}
+	info, ok := p.Base.Info(name)
+	switch {
+	case !ok:
+		return fmt.Errorf("no tensor %q, want one of [%d, %d]", name, rows, cols)
+	case len(info.Shape) != 2 || info.Shape[0] != rows || info.Shape[1] != cols:
+		return fmt.Errorf("tensor %q is %v, but its delta is [%d, %d]", name, info.Shape, rows, cols)
+	case info.DType != checkpoint.F32 && info.DType != checkpoint.F16 && info.DType != checkpoint.BF16:
+		return fmt.Errorf("tensor %q is %s, want F32, F16 or BF16", name, info.DType)
+	}
+	if c, ok := d.(Checker); ok {
+		if err := c.Check(); err != nil {
+			return fmt.Errorf("%q: %w", name, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,81 @@
+package merge
+
+import (
+	"context"
+	"errors"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/graft-ml/graft/checkpoint"
+	"github.com/graft-ml/graft/internal/atomicfile"
+)
+
+// write makes the output folder.
+func (p *plan) write(ctx context.Context) (*Report, error) {
+	r := &Report{Out: p.Out}
+	err := atomicfile.WriteDir(p.Out, p.Force, func(dir string) error {
+		if err := p.writeWeights(ctx, dir, r); err != nil {
+			return err
+		}
+		if !p.AllowNothing && !slices.ContainsFunc(r.Changed, func(c Change) bool { return c.MaxDelta > 0 }) {
+			return errors.New("merge: the adapter changes nothing: every delta is zero")
+		}
+		return p.copyFiles(ctx, dir, r)
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(r.Files)
+	return r, nil
+}
+
+// writeWeights writes the tensors in the order in which the base stores them.
+func (p *plan) writeWeights(ctx context.Context, dir string, r *Report) error {
+	var entries []checkpoint.Entry
+	var done atomic.Int64
+	progress := func(n int) {
+		if d := done.Add(int64(n)); p.Progress != nil {
+			p.Progress(d, r.Bytes)
+		}
+	}
+	pool := &sync.Pool{New: func() any { return new(scratch) }}
+	for _, info := range p.Base.Stored() {
+		src, err := p.Base.Bytes(info.Name)
+		if err != nil {
+			return err
+		}
+		w := &work{info: info, src: src, out: info.DType, delta: p.byTarget[info.Name]}
+		if p.convert && checkpoint.IsFloat(info.DType) {
+			w.out = p.dtype
+		}
+		e := checkpoint.Entry{Name: info.Name, DType: w.out, Shape: info.Shape}
+		e.Fill = func(to checkpoint.Section) error {
+			t, err := w.fill(ctx, pool, progress, to)
+			if err == nil && w.delta != nil {
+				r.Changed = append(r.Changed, w.change(t))
+			}
+			return err
+		}
+		entries = append(entries, e)
+		r.Bytes += int64(info.Len()) * int64(w.out.Size())
+	}
+	files, err := checkpoint.WriteShards(dir, entries, checkpoint.ShardOptions{MaxShardSize: p.MaxShardSize})
+	r.Files, r.Tensors = append(r.Files, files...), len(entries)
+	slices.SortFunc(r.Changed, func(a, b Change) int { return strings.Compare(a.Tensor, b.Tensor) })
+	return err
+}
+
+// change is the report's line about a tensor.
+func (w *work) change(t tally) Change {
+	c := Change{Tensor: w.info.Name, DType: w.out.String(), Shape: w.info.Shape, MaxDelta: t.max}
+	if n := w.info.Len(); n > 0 {
+		c.Share = float64(t.changed) / float64(n)
+	}
+	if t.norm > 0 {
+		c.Lost = math.Sqrt(t.lost / t.norm)
+	}
+	return c
+}
