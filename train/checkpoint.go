@@ -267,6 +267,9 @@ func (f *Folder) prune(limit, best int) error {
 	return nil
 }
 
+// Load reads the trained numbers into the parameters, which must be exactly those of the checkpoint.
+func (c *Checkpoint) Load(params []Param) error { return c.restore(params, nil) }
+
 // restore reads the numbers of the checkpoint into the parameters and, unless o is nil, the optimizer.
 func (c *Checkpoint) restore(params []Param, o *Optimizer) error {
 	trainable := make([]StateTensor, len(params))

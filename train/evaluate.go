@@ -122,7 +122,7 @@ func (r *runner) measure(ctx context.Context) ([]Metric, error) {
 			if err != nil {
 				return nil, fmt.Errorf("train: step %d: evaluation: %w", r.state.Step, err)
 			}
-			loss.Value() // spago computes in the background; the arena must not be reset before it is done
+			loss.Value() // an operator may compute in the background; the arena must not be reset before it is done
 			r.Arena.Reset()
 			sums.add(one)
 		}
@@ -200,7 +200,7 @@ func (r *runner) loadBest() error {
 	if err != nil {
 		return fmt.Errorf("train: the best checkpoint cannot be loaded: %w", err)
 	}
-	return c.restore(r.Params, nil)
+	return c.Load(r.Params)
 }
 
 // saveIfDue writes the checkpoint that follows a step: every SaveSteps, and at a best evaluation if best ones are kept.

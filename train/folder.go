@@ -53,7 +53,7 @@ type Opening int
 
 // The ways to open a run folder.
 const (
-	Fresh     Opening = iota // an existing run is an error
+	Fresh     Opening = iota // an existing run is an error, unless it failed before its first results
 	Overwrite                // an existing run is removed
 	Resume                   // an existing run goes on; without one it starts
 )
@@ -138,9 +138,9 @@ func (f *Folder) prepare(how Opening) error {
 		return fmt.Errorf("train: %s: the folder exists and holds no run but %s, want an empty or new folder", f.Dir, foreign[0])
 	case len(run) == 0:
 		return nil // new or empty
-	case how == Fresh:
+	case how == Fresh && begun(f.Dir):
 		return fmt.Errorf("train: %s: the folder holds a run%s; resume it, overwrite it, or choose another folder", f.Dir, reached(f.Dir))
-	case how == Overwrite:
+	case how != Resume:
 		for _, name := range run {
 			if err := os.RemoveAll(filepath.Join(f.Dir, name)); err != nil {
 				return fmt.Errorf("train: %w", err)
@@ -149,6 +149,14 @@ func (f *Folder) prepare(how Opening) error {
 		return nil
 	}
 	return f.reopen()
+}
+
+// begun tells whether the folder holds more than the description of a run that failed before its first results.
+func begun(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, adapterDir))
+	metrics, _ := os.Stat(filepath.Join(dir, metricsFile))
+	steps, _ := listSteps(filepath.Join(dir, checkpointDir))
+	return err == nil || metrics != nil && metrics.Size() > 0 || len(steps) > 0
 }
 
 // reached tells how far the run in the folder has come.

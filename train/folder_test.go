@@ -107,6 +107,45 @@ func TestOverwriteStartsAnew(t *testing.T) {
 	read(t, dir, "mine.txt")
 }
 
+func TestARunThatFailedAtOnceIsNotInTheWay(t *testing.T) {
+	dir := t.TempDir()
+	_, j := start(t, dir, Fresh)
+	j.Optimizer = "adamv"
+	if _, err := Run(t.Context(), j); err == nil {
+		t.Fatal("an unknown optimizer was accepted")
+	}
+	_, j = start(t, dir, Fresh)
+	mustRun(t, t.Context(), j)
+}
+
+func TestSummarize(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := Summarize(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Summarize() of an empty folder = %v, want fs.ErrNotExist", err)
+	}
+	m, j := start(t, dir, Fresh)
+	mustRun(t, t.Context(), j)
+	s := must(Summarize(dir))(t)
+	if s.Latest.State.Step != 24 || len(s.Sessions) != 1 || len(s.Curves.Losses) != 5 || s.Adapter == "" || s.BaseHash != identity.BaseHash || s.Steps[len(s.Steps)-1] != 24 {
+		t.Errorf("Summarize() = %+v", s)
+	}
+	want := m.values()
+	fresh := newBigram(13, 4)
+	if err := s.Latest.Load(NewParams(fresh.params())); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(fresh.values(), want) {
+		t.Error("the checkpoint's numbers are not the trained ones")
+	}
+	other := newBigram(13, 3)
+	err := s.Latest.Load(NewParams(other.params())[:1])
+	for _, want := range []string{`tensor "layer.lora_A.weight" is F32 [13 4], want F32 [13 3]`, `tensor "layer.lora_B.weight" is unexpected`} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Load() into other parameters = %v, want %q in it", err, want)
+		}
+	}
+}
+
 func TestResumeOfACompleteRunTrainsNothing(t *testing.T) {
 	dir := t.TempDir()
 	_, j := start(t, dir, Fresh)

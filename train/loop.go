@@ -97,17 +97,7 @@ func (r *runner) setUp() error {
 	if r.Arena == nil {
 		r.Arena = op.NewArena()
 	}
-	r.defaults()
-	err := r.check()
-	if err != nil {
-		return err
-	}
-	r.schedule, err = NewSchedule(r.Scheduler, ScheduleSettings{r.Steps, r.WarmupSteps, r.LearningRate, r.SchedulerArguments})
-	if err != nil {
-		return err
-	}
-	groups := NewGroups(r.Params, Rates{r.LearningRate, r.WeightDecay, r.LoraPlusRatio, r.LoraPlusEmbedding})
-	if r.optimizer, err = NewOptimizer(r.Optimizer, groups, r.OptimizerArguments); err != nil {
+	if err := r.build(); err != nil {
 		return err
 	}
 	r.state = State{TotalSteps: r.Steps, Seed: r.Seed, Optimizer: r.Optimizer, Evaluated: -1, Position: r.Source.Position()}
@@ -119,6 +109,23 @@ func (r *runner) setUp() error {
 	r.optimizer.ZeroGrad()
 	r.started, r.firstStep = r.Now(), r.state.Step
 	return r.openLogs()
+}
+
+// Check reports everything about the job that Run would refuse before its first step, as far as no file is needed.
+func Check(j Job) error { return (&runner{Job: j}).build() }
+
+// build makes what the job's configuration names.
+func (r *runner) build() error {
+	r.defaults()
+	err := r.check()
+	if err != nil {
+		return err
+	}
+	var bad error
+	r.schedule, bad = NewSchedule(r.Scheduler, ScheduleSettings{r.Steps, r.WarmupSteps, r.LearningRate, r.SchedulerArguments})
+	groups := NewGroups(r.Params, Rates{r.LearningRate, r.WeightDecay, r.LoraPlusRatio, r.LoraPlusEmbedding})
+	r.optimizer, err = NewOptimizer(r.Optimizer, groups, r.OptimizerArguments)
+	return errors.Join(bad, err)
 }
 
 func (r *runner) defaults() {
@@ -179,10 +186,10 @@ func (r *runner) openLogs() (err error) {
 		return nil
 	}
 	dir := r.Folder.Dir
-	if r.metrics, err = openLog(filepath.Join(dir, metricsFile), r.state.MetricsOffset); err != nil {
+	if r.metrics, err = openLog(filepath.Join(dir, metricsFile), r.state.MetricsOffset, true); err != nil {
 		return err
 	}
-	if r.timing, err = openLog(filepath.Join(dir, timingFile), r.state.TimingOffset); err != nil {
+	if r.timing, err = openLog(filepath.Join(dir, timingFile), r.state.TimingOffset, false); err != nil {
 		return err
 	}
 	r.board, err = newTensorBoard(filepath.Join(dir, boardDir), r.state.Step+1, r.Now)

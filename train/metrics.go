@@ -63,13 +63,16 @@ type appendLog struct {
 	offset int64
 }
 
-// openLog opens the log and cuts it to size bytes, which must be there.
-func openLog(name string, size int64) (*appendLog, error) {
+// openLog opens the log and cuts it to size bytes. If strict, they must be there.
+func openLog(name string, size int64, strict bool) (*appendLog, error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o666)
 	if err != nil {
 		return nil, fmt.Errorf("train: %w", err)
 	}
 	st, err := f.Stat()
+	if err == nil && st.Size() < size && !strict {
+		size = st.Size()
+	}
 	if err == nil && st.Size() < size {
 		err = fmt.Errorf("%s has %d bytes, want at least %d, which its checkpoint notes", name, st.Size(), size)
 	}

@@ -154,6 +154,14 @@ func (o *Optimizer) State() []StateTensor {
 	return list
 }
 
+// StateBytes is how much memory the optimizer's state takes.
+func (o *Optimizer) StateBytes() (n int64) {
+	for _, t := range o.State() {
+		n += 4 * int64(len(t.Values))
+	}
+	return n
+}
+
 // SetSteps tells the optimizer how many updates its state has behind it.
 func (o *Optimizer) SetSteps(n int) { o.steps = n }
 
