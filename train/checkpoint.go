@@ -166,6 +166,10 @@ func readSums(dir string) (map[string]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("train: %w", err)
 	}
+	return parseSums(name, src)
+}
+
+func parseSums(name string, src []byte) (map[string]string, error) {
 	sums := map[string]string{}
 	scan := bufio.NewScanner(bytes.NewReader(src))
 	for n := 1; scan.Scan(); n++ {

@@ -477,21 +477,27 @@ func TestReadCurves(t *testing.T) {
 	}
 }
 
-// FuzzOpenCheckpoint gives state.json any bytes under sums that agree.
-func FuzzOpenCheckpoint(f *testing.F) {
+// FuzzState reads any bytes as the two small files of a checkpoint and as metrics.
+func FuzzState(f *testing.F) {
 	f.Add([]byte(`{"format":1,"step":3,"plateau":{"scale":1,"best":null}}`))
 	f.Add([]byte(`{"format":2}`))
 	f.Add([]byte(`{"format":1,"step":1e99,"interval":[]}`))
-	f.Fuzz(func(t *testing.T, state []byte) {
-		dir := t.TempDir()
-		write(stateFile, string(state))(t, dir)
-		write(trainableFile, "")(t, dir)
-		if err := writeSums(dir); err != nil {
-			t.Fatal(err)
+	f.Add([]byte("{\"step\":1,\"loss\":2}\n{\"step\":2,\"eval_loss\":3}\n{"))
+	f.Add([]byte(strings.Repeat("0", 64) + "  state.json\n"))
+	f.Fuzz(func(t *testing.T, src []byte) {
+		var s State
+		if err := s.decode(src); err == nil && s.Format != stateFormat {
+			t.Errorf("a state of format %d was accepted", s.Format)
 		}
-		c, err := OpenCheckpoint(dir)
-		if err == nil && c.State.Format != stateFormat {
-			t.Errorf("a state of format %d was accepted", c.State.Format)
+		sums, err := parseSums(sumsFile, src)
+		for name, hash := range sums {
+			if len(hash) != 64 || err != nil {
+				t.Errorf("%s has the sum %q, %v", name, hash, err)
+			}
+		}
+		c, _ := ReadCurves(bytes.NewReader(src))
+		if len(c.Steps) != len(c.Losses) || len(c.EvalSteps) != len(c.EvalLosses) {
+			t.Errorf("curves of different lengths: %+v", c)
 		}
 	})
 }
