@@ -65,14 +65,9 @@ func (w *Frozen) rounding(m Mode) rounding {
 func (r rounding) apply(x []float32) {
 	switch r {
 	case toBF16:
-		for i, v := range x {
-			x[i] = wideBF16(roundBF16(v))
-		}
+		toBF16Row(x)
 	case toSplit:
-		for i, v := range x {
-			hi := wideBF16(roundBF16(v))
-			x[i] = hi + wideBF16(roundBF16(v-hi))
-		}
+		toSplitRow(x)
 	}
 }
 
@@ -86,7 +81,7 @@ func mulTGeneric(y, x Mat, w *Frozen, mode Mode, bias []float32, add bool) {
 			w.Row(row, n)
 			round.apply(row)
 			for t := range y.Rows {
-				s := dotGo(x.Row(t), row)
+				s := dotRow(x.Row(t), row)
 				if bias != nil {
 					s += bias[n]
 				}
@@ -110,7 +105,7 @@ func mulGeneric(y, x Mat, w *Frozen, mode Mode, bias []float32, add bool) {
 			w.part(part, n, lo)
 			round.apply(part)
 			for t := range y.Rows {
-				axpyGo(y.Data[t*y.Stride+lo:t*y.Stride+hi], x.Data[t*x.Stride+n], part)
+				axpyRow(y.Data[t*y.Stride+lo:t*y.Stride+hi], part, x.Data[t*x.Stride+n])
 			}
 		}
 	})
@@ -124,7 +119,7 @@ func start(y Mat, bias []float32, lo int, add bool) {
 			clear(row)
 		}
 		if bias != nil {
-			addGo(row, bias[lo:lo+len(row)])
+			addRow(row, bias[lo:lo+len(row)])
 		}
 	}
 }

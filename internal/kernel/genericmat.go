@@ -8,11 +8,11 @@ func matMulGeneric(c, a, b Mat, o MatMulOpts) {
 			clear(y)
 		}
 		if o.TransB {
-			dotRow(y, a, b, i, o)
+			dotsOf(y, a, b, i, o)
 			return
 		}
 		for k := range b.Rows {
-			axpyGo(y, o.Alpha*opAt(a, o.TransA, i, k), b.Row(k))
+			axpyRow(y, b.Row(k), o.Alpha*opAt(a, o.TransA, i, k))
 		}
 	}
 	if o.Serial {
@@ -24,14 +24,14 @@ func matMulGeneric(c, a, b Mat, o MatMulOpts) {
 	Parallel(c.Rows, row)
 }
 
-// dotRow adds row i of alpha·op(a)·bᵀ to y.
-func dotRow(y []float32, a, b Mat, i int, o MatMulOpts) {
+// dotsOf adds row i of alpha·op(a)·bᵀ to y.
+func dotsOf(y []float32, a, b Mat, i int, o MatMulOpts) {
 	x := make([]float32, b.Cols)
 	for k := range x {
 		x[k] = opAt(a, o.TransA, i, k)
 	}
 	for j := range y {
-		y[j] += o.Alpha * dotGo(x, b.Row(j))
+		y[j] += o.Alpha * dotRow(x, b.Row(j))
 	}
 }
 

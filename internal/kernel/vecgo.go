@@ -21,7 +21,7 @@ func dotGo(x, y []float32) float32 {
 	return (a + b) + (c + d)
 }
 
-func dot3Go(x, y, z []float32) float32 {
+func dot3Go(x, y, z []float32) float64 {
 	y, z = y[:len(x)], z[:len(x)]
 	var a, b float64
 	i := 0
@@ -32,7 +32,7 @@ func dot3Go(x, y, z []float32) float32 {
 	if i < len(x) {
 		a += float64(x[i] * y[i] * z[i])
 	}
-	return float32(a + b)
+	return a + b
 }
 
 func sumGo(x []float32) float64 {
@@ -69,7 +69,7 @@ func maxGo(x []float32) float32 {
 	return m
 }
 
-func axpyGo(y []float32, alpha float32, x []float32) {
+func axpyGo(y, x []float32, alpha float32) {
 	y = y[:len(x)]
 	for len(x) >= 4 {
 		y[0] += alpha * x[0]
@@ -83,14 +83,14 @@ func axpyGo(y []float32, alpha float32, x []float32) {
 	}
 }
 
-func axpyMulGo(y []float32, alpha float32, a, b []float32) {
+func axpyMulGo(y, a, b []float32, alpha float32) {
 	a, b = a[:len(y)], b[:len(y)]
 	for i := range y {
 		y[i] += alpha * a[i] * b[i]
 	}
 }
 
-func scaleMulGo(y []float32, alpha float32, a, b []float32) {
+func scaleMulGo(y, a, b []float32, alpha float32) {
 	a, b = a[:len(y)], b[:len(y)]
 	for i := range y {
 		y[i] = a[i] * alpha * b[i]
@@ -114,6 +114,19 @@ func mulGo(y, x []float32) {
 func scaleGo(x []float32, alpha float32) {
 	for i := range x {
 		x[i] *= alpha
+	}
+}
+
+func toBF16Go(x []float32) {
+	for i, v := range x {
+		x[i] = wideBF16(roundBF16(v))
+	}
+}
+
+func toSplitGo(x []float32) {
+	for i, v := range x {
+		hi := wideBF16(roundBF16(v))
+		x[i] = hi + wideBF16(roundBF16(v-hi))
 	}
 }
 
@@ -142,15 +155,15 @@ func expGo(y, x []float32) {
 	}
 }
 
-// expShiftSumGo is x[i] = exp(x[i] - shift) and returns the sum.
-func expShiftSumGo(x []float32, shift float32) float32 {
+// expShiftSumGo is x[i] = exp(x[i] - alpha) and returns the sum.
+func expShiftSumGo(x []float32, alpha float32) float64 {
 	var s float64
 	for i, v := range x {
-		e := exp32(v - shift)
+		e := exp32(v - alpha)
 		x[i] = e
 		s += float64(e)
 	}
-	return float32(s)
+	return s
 }
 
 func siluMulGo(y, gate, up []float32) {
