@@ -72,7 +72,7 @@ func WriteFile(path string, write func(f *os.File) error) (err error) {
 			os.Remove(temp)
 		}
 	}()
-	if err := write(f); err != nil {
+	if err := early(f, write); err != nil {
 		return named(path, err)
 	}
 	if err := f.Sync(); err != nil {
@@ -83,6 +83,14 @@ func WriteFile(path string, write func(f *os.File) error) (err error) {
 	}
 	done = true
 	return named(path, syncDir(filepath.Dir(path)))
+}
+
+// early writes f while the disk already takes what is there.
+func early(f *os.File, write func(f *os.File) error) error {
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() { defer close(stopped); writeback(f, stop) }()
+	defer func() { close(stop); <-stopped }()
+	return write(f)
 }
 
 // rename gives f its final name and closes it, in this order so that it stays locked until it is no leftover any more.
