@@ -81,17 +81,21 @@ func mulTGeneric(y, x Mat, w *Frozen, mode Mode, bias []float32, add bool) {
 			w.Row(row, n)
 			round.apply(row)
 			for t := range y.Rows {
-				s := dotRow(x.Row(t), row)
-				if bias != nil {
-					s += bias[n]
-				}
-				if add {
-					s += y.Data[t*y.Stride+n]
-				}
-				y.Data[t*y.Stride+n] = s
+				store(y, t, n, dotRow(x.Row(t), row), bias, add)
 			}
 		}
 	})
+}
+
+// store writes one result.
+func store(y Mat, t, n int, s float32, bias []float32, add bool) {
+	if bias != nil {
+		s += bias[n]
+	}
+	if add {
+		s += y.Data[t*y.Stride+n]
+	}
+	y.Data[t*y.Stride+n] = s
 }
 
 // mulGeneric is Mul in plain Go: columns are split between threads, rows of W are widened once for all rows of x.

@@ -6,15 +6,21 @@ import "sync"
 
 // packed holds the forms of an activation matrix that products have asked for so far.
 type packed struct {
-	mu     sync.Mutex
-	panels *[]float32 // of micro-kernels: [T/mr][K][mr], rounded
-	rows   *[]float32 // [T][K], rounded
+	mu      sync.Mutex
+	panels  *[]float32 // of micro-kernels: [T/mr][K][mr], rounded
+	rows    *[]float32 // [T][K], rounded
+	tiles   *[]uint16  // A blocks of tile products
+	columns *[]uint16  // B blocks of xᵀ
+	pairs   *[]uint16  // rows for VDPBF16PS
 }
 
 func (p *packed) free() {
 	floats.put(p.panels)
 	floats.put(p.rows)
-	p.panels, p.rows = nil, nil
+	halves.put(p.tiles)
+	halves.put(p.columns)
+	halves.put(p.pairs)
+	p.panels, p.rows, p.tiles, p.columns, p.pairs = nil, nil, nil, nil, nil
 }
 
 // fewRows is the number of rows up to which dots beat the micro-kernels, because they need no packing of W.
@@ -50,19 +56,39 @@ func (a *Acts) roundedRows() Mat {
 	return NewMat(*a.rows, a.x.Rows, a.x.Cols)
 }
 
+// mulT chooses the way by the mode and the shape alone.
 func (a *Acts) mulT(y Mat, w *Frozen, bias []float32, add bool) {
-	if y.Rows <= fewRows {
+	bf16 := a.mode != ModeF32
+	switch {
+	case bf16 && a.v.tiles && w.DType == BF16 && y.Rows <= fewTileRows:
+		p := rowProduct{y: y, w: w, x: a.columnTiles(), low: a.mode == ModeSplit, add: add, bias: bias}
+		p.run()
+	case bf16 && a.v.tiles:
+		a.tileProduct(y, w.Cols, &forwardTiles{tileNumbers{w.numbers(), a.mode == ModeSplit}}, bias, add)
+	case bf16 && a.v.bf16 && w.DType == BF16 && y.Rows <= 2:
+		a.decode(y, w, bias, add)
+	case y.Rows <= fewRows:
 		d := dots{c: y, x: a.roundedRows(), a: w.numbers(), round: w.rounding(a.mode), alpha: 1, add: add, bias: bias, vec: a.v.vec, steps: 4096}
 		d.run(false)
-		return
+	default:
+		p := product{c: y, k: w.Cols, a: a.leftPanels(), b: &transposed{w.numbers(), w.rounding(a.mode)}, alpha: 1, add: add, bias: bias, vec: a.v.vec}
+		p.run(false)
 	}
-	p := product{c: y, k: w.Cols, a: a.leftPanels(), b: &transposed{w.numbers(), w.rounding(a.mode)}, alpha: 1, add: add, bias: bias, vec: a.v.vec}
-	p.run(false)
 }
 
 func (a *Acts) mul(y Mat, w *Frozen, bias []float32, add bool) {
+	if a.mode != ModeF32 && a.v.tiles {
+		a.tileProduct(y, w.Rows, &backwardTiles{tileNumbers{w.numbers(), a.mode == ModeSplit}}, bias, add)
+		return
+	}
 	p := product{c: y, k: w.Rows, a: a.leftPanels(), b: &asStored{w.numbers(), w.rounding(a.mode)}, alpha: 1, add: add, bias: bias, vec: a.v.vec}
 	p.run(false)
+}
+
+// tileProduct multiplies by tiles, depth numbers per result.
+func (a *Acts) tileProduct(y Mat, depth int, b tileSource, bias []float32, add bool) {
+	p := tileProduct{y: y, steps: ceil(depth, 32), a: a.leftTiles(), aLow: a.mode == ModeSplit, b: b, add: add, bias: bias}
+	p.run()
 }
 
 // matMulVec chooses among four ways by the shape alone, so that a product is summed in one order whatever the threads.

@@ -14,5 +14,11 @@ func machineVariants() []variant {
 	if f.avx512 {
 		all = append(all, variant{name: "avx512", vec: vec512})
 	}
+	if f.avx512bf16 {
+		all = append(all, variant{name: "avx512+bf16", vec: vec512, bf16: true})
+	}
+	if f.amx {
+		all = append(all, variant{name: "avx512+amx", vec: vec512, bf16: true, tiles: true})
+	}
 	return all
 }
