@@ -8,33 +8,31 @@ import (
 // Arena hands out float32 buffers and takes them back, so that a training step allocates nothing after the first.
 // Buffers come back dirty: whoever takes one writes every element or asks for Zeroed. Safe for concurrent use.
 type Arena struct {
-	mu   sync.Mutex
-	free [64][][]float32 // by capacity 2^i … with steps of an eighth, see class
-	out  map[*float32]int
-	peak int
-	used int
+	mu         sync.Mutex
+	free       map[int][][]float32 // by capacity
+	out        map[*float32][]float32
+	used, peak int // floats handed out now, and at most
 }
 
 // NewArena returns an empty arena.
-func NewArena() *Arena { return &Arena{out: map[*float32]int{}} }
+func NewArena() *Arena { return &Arena{free: map[int][][]float32{}, out: map[*float32][]float32{}} }
 
 // Get returns a buffer of n numbers with undefined content.
 func (a *Arena) Get(n int) []float32 {
 	if n == 0 {
 		return nil
 	}
-	c := class(n)
+	c := capacity(n)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var s []float32
 	if l := len(a.free[c]); l > 0 {
-		s = a.free[c][l-1]
-		a.free[c] = a.free[c][:l-1]
+		s, a.free[c] = a.free[c][l-1], a.free[c][:l-1]
 	} else {
-		s = make([]float32, 1<<c)
+		s = make([]float32, c)
 	}
-	a.out[&s[0]] = c
-	a.used += 1 << c
+	a.out[&s[0]] = s
+	a.used += c
 	a.peak = max(a.peak, a.used)
 	return s[:n]
 }
@@ -51,29 +49,55 @@ func (a *Arena) Put(s []float32) {
 	if cap(s) == 0 {
 		return
 	}
-	p := &s[:1][0]
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	c, ok := a.out[p]
+	a.put(&s[:1][0])
+}
+
+func (a *Arena) put(first *float32) {
+	s, ok := a.out[first]
 	if !ok {
 		return
 	}
-	delete(a.out, p)
-	a.used -= 1 << c
-	a.free[c] = append(a.free[c], s[:1<<c])
+	delete(a.out, first)
+	a.used -= len(s)
+	a.free[len(s)] = append(a.free[len(s)], s)
 }
 
-// Reset takes back everything that is out: nobody may use an earlier buffer any more.
-func (a *Arena) Reset() {
+// Reset takes back everything that is out but the buffers to keep: nobody may use another earlier buffer any more.
+func (a *Arena) Reset(keep ...[]float32) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	// The arena keeps the largest set it ever needed.
-	for p, c := range a.out {
-		delete(a.out, p)
-		_ = c
+	for first := range a.out { // the order decides nothing: buffers of one capacity are alike
+		kept := false
+		for _, k := range keep {
+			kept = kept || len(k) > 0 && &k[0] == first
+		}
+		if !kept {
+			a.put(first)
+		}
 	}
-	a.used = 0
 }
 
-// class is the power of two that holds n.
-func class(n int) int { return bits.Len(uint(n - 1)) }
+// Trim drops the buffers that nobody holds, for the garbage collector.
+func (a *Arena) Trim() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	clear(a.free)
+}
+
+// PeakBytes is the most memory that was out at once.
+func (a *Arena) PeakBytes() int64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return 4 * int64(a.peak)
+}
+
+// capacity rounds n up to one of eight steps between two powers of two, so that less than an eighth is wasted.
+func capacity(n int) int {
+	if n <= 64 {
+		return 64
+	}
+	step := 1 << (bits.Len(uint(n-1)) - 4)
+	return (n + step - 1) &^ (step - 1)
+}

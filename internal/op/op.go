@@ -15,6 +15,8 @@ import (
 	"iter"
 
 	"github.com/graft-ml/graft/internal/kernel"
+	"github.com/nlpodyssey/spago/ag"
+	"github.com/nlpodyssey/spago/mat"
 	"github.com/nlpodyssey/spago/nn"
 )
 
@@ -31,10 +33,11 @@ type Pass struct {
 	Positions []int32 // [T], restart in each segment
 	Mode      kernel.Mode
 	Arena     *Arena
-	Grad      bool   // a backward pass will follow: keep what it needs
-	Train     bool   // dropout and noise are active
-	Seed      uint64 // of this pass's dropout; the same seed gives the same masks
-	Cache     *Cache // keys and values of earlier rows; nil in training
+	Grad      bool    // a backward pass will follow: keep what it needs
+	Train     bool    // dropout and noise are active
+	Seed      uint64  // of this pass's dropout; the same seed gives the same masks
+	Cache     *Cache  // keys and values of earlier rows; nil in training
+	NEFTune   float64 // noise alpha of the embeddings while Train is set; 0 = none
 }
 
 // Rows is T, the number of rows of the pass.
@@ -89,5 +92,36 @@ func (x *Input) Free() {
 	}
 }
 
-// Cache keeps the keys and values of earlier rows.
-type Cache struct{}
+// NewPass returns a pass over the segments of one batch.
+func NewPass(segments []Segment, positions []int32, mode kernel.Mode, arena *Arena) *Pass {
+	return &Pass{Segments: segments, Positions: positions, Mode: mode, Arena: arena}
+}
+
+// node runs f as a node of the graph.
+func node(f ag.AutoGradFunction) mat.Tensor { return ag.NewOperator(f).Run() }
+
+// operands lists the values and the trainable parameters that an operator reads.
+func operands(values []mat.Tensor, projections ...Projection) []mat.Tensor {
+	for _, q := range projections {
+		for _, p := range q.Params() {
+			values = append(values, p)
+		}
+	}
+	return values
+}
+
+// withVectors appends the trainable vectors.
+func withVectors(values []mat.Tensor, vectors ...*Vector) []mat.Tensor {
+	for _, v := range vectors {
+		if v != nil && v.Param != nil {
+			values = append(values, v.Param)
+		}
+	}
+	return values
+}
+
+// shape returns the rows and columns of a node.
+func shape(x mat.Tensor) (rows, cols int) {
+	t := Of(x)
+	return t.rows, t.cols
+}

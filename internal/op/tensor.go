@@ -44,7 +44,12 @@ func Of(x mat.Tensor) *Tensor {
 	case *nn.Param:
 		return v.Matrix.(*Tensor)
 	}
-	return x.Value().(*Tensor)
+	switch v := x.Value().(type) {
+	case *Tensor:
+		return v
+	default: // the 1 with which ag.Backward begins
+		return NewTensor(v.Data().F32(), v.Shape()[0], v.Shape()[1])
+	}
 }
 
 // View is the tensor's numbers as a matrix.
@@ -78,9 +83,7 @@ func (t *Tensor) AccGrad(g mat.Tensor) {
 		t.grad = gt
 		return
 	}
-	for i, v := range gt.data {
-		t.grad.data[i] += v
-	}
+	kernel.Add(t.grad.data, gt.data)
 	gt.release()
 }
 
@@ -105,6 +108,14 @@ func (t *Tensor) release() {
 		t.arena.Put(t.data)
 		t.data = nil
 	}
+}
+
+// takeOver returns a tensor [rows, cols] that owns t's buffer from now on; t itself must not be read again. It is for
+// operators that change a value in place, whose producer never looks at its output again.
+func (t *Tensor) takeOver(rows, cols int) *Tensor {
+	n := NewTensor(t.data[:rows*cols], rows, cols)
+	n.arena, t.arena = t.arena, nil
+	return n
 }
 
 // NewParam makes a trainable parameter [rows, cols] over data, which it does not copy. (nn.NewParam would clone it.)

@@ -1,7 +1,7 @@
 // Package layer holds the parts that models are assembled from, and the seams at which methods change them.
 //
-// A seam is a place with a name. The projection seam is a Slot: every Linear of a model sits in one, under the
-// checkpoint's own path ("model.layers.3.self_attn.q_proj"), and a method may wrap what it holds.
+// A seam is a place with a name. The projection seam is a Slot: every Linear of a model, and its embedding, sits in one,
+// under the checkpoint's own path ("model.layers.3.self_attn.q_proj"), and a method may wrap what it holds.
 package layer
 
 import (
@@ -21,12 +21,14 @@ const (
 	Head                  // the output embedding: a Linear whose W may be tied to the input embedding
 )
 
-// Slot is a named place of the model that holds a projection. Methods replace Projection and keep what was there to
-// put it back. Not safe for concurrent use with a pass.
+// Slot is a named place of the model that holds a projection, or a table of embeddings. Methods replace Projection (or
+// Lookup) and keep what was there to put it back. Not safe for concurrent use with a pass.
 type Slot struct {
-	Name string // the checkpoint's path without ".weight"
-	Kind Kind
-	op.Projection
+	Name          string // the checkpoint's path without ".weight"
+	Kind          Kind
+	Tied          bool // the weight is also that of another slot
+	op.Projection      // of all kinds but Embedding
+	Lookup        op.Lookup
 	// Base is what the checkpoint gave and never changes; Projection starts as Base.
 	Base *Frozen
 }
@@ -35,6 +37,6 @@ type Slot struct {
 type Model interface {
 	// ModelType is config.json's model_type.
 	ModelType() string
-	// Slots yields every projection slot in checkpoint order.
+	// Slots yields every slot in the order of the forward pass.
 	Slots() iter.Seq[*Slot]
 }

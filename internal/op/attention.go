@@ -1,0 +1,213 @@
+package op
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/graft-ml/graft/internal/kernel"
+	"github.com/nlpodyssey/spago/mat"
+)
+
+// AttentionSpec says how rows attend to each other.
+type AttentionSpec struct {
+	Heads
+	Scale  float64 // of the scores, usually 1/√D
+	Window int     // a row sees the last Window rows, itself included; 0 = all before it
+	Layer  int     // of the cache
+}
+
+// queryBlock is how many rows of queries share one block of scores; [queryBlock, keys] is all that is ever held of the
+// score matrix, by each worker.
+const queryBlock = 32
+
+// Attention is causal softmax attention within each segment [vaswani2017]; query head h reads key head h·K/H.
+//
+//	qkv [T, (H+2K)·D]   y [T, H·D]
+//	P = softmax(scale·Q·Kᵀ, masked)   y = P·V
+//
+// With a cache, the rows are appended to their sequences first and attend to all of them; there is no backward then.
+func Attention(p *Pass, qkv mat.Tensor, s AttentionSpec) mat.Tensor {
+	rows, cols := shape(qkv)
+	if cols != s.Columns() || s.Query%s.KeyValue != 0 {
+		panic(fmt.Sprintf("op: Attention: qkv [%d, %d], heads %+v", rows, cols, s.Heads))
+	}
+	return node(&attention{p: p, x: qkv, s: s})
+}
+
+type attention struct {
+	p   *Pass
+	x   mat.Tensor
+	s   AttentionSpec
+	y   *Tensor
+	lse []float32 // [T, H] log Σ exp of the scores
+}
+
+func (f *attention) Operands() []mat.Tensor { return []mat.Tensor{f.x} }
+
+// reach is what the queries of one segment can see: keys and values [n, K·D], of which the first past rows came before.
+type reach struct {
+	seg          Segment
+	keys, values kernel.Mat
+	past         int
+}
+
+func (f *attention) reaches(x kernel.Mat) []reach {
+	h := f.s
+	kd := h.KeyValue * h.Dim
+	out := make([]reach, len(f.p.Segments))
+	for i, seg := range f.p.Segments {
+		rows := x.RowRange(seg.Start, seg.End)
+		k := rows.ColRange(h.Query*h.Dim, h.Query*h.Dim+kd)
+		v := rows.ColRange(h.Query*h.Dim+kd, h.Columns())
+		out[i] = reach{seg: seg, keys: k, values: v}
+		if f.p.Cache != nil {
+			out[i].keys, out[i].values = f.p.Cache.extend(h.Layer, seg.Sequence, k, v)
+			out[i].past = out[i].keys.Rows - k.Rows
+		}
+	}
+	return out
+}
+
+// block is a run of queries of one segment with the keys that at least one of them sees.
+type block struct {
+	reach
+	q0, q1 int // queries, counted within the segment
+	k0, k1 int // keys
+}
+
+func (f *attention) blocks(x kernel.Mat) (list []block) {
+	for _, r := range f.reaches(x) {
+		n := r.seg.End - r.seg.Start
+		for q := 0; q < n; q += queryBlock {
+			b := block{reach: r, q0: q, q1: min(q+queryBlock, n)}
+			b.k1 = r.past + b.q1
+			if f.s.Window > 0 {
+				b.k0 = max(0, r.past+b.q0-f.s.Window+1)
+			}
+			list = append(list, b)
+		}
+	}
+	return list
+}
+
+// seen is the range of keys that query i of the block sees, counted from the block's first key.
+func (b *block) seen(i, window int) (lo, hi int) {
+	at := b.past + b.q0 + i // the key of the query's own row
+	hi = at + 1 - b.k0
+	if window > 0 {
+		lo = max(0, at+1-window-b.k0)
+	}
+	return lo, hi
+}
+
+func (f *attention) Forward() (mat.Tensor, error) {
+	x := Of(f.x)
+	h := f.s
+	f.y = f.p.Arena.NewTensor(x.rows, h.Query*h.Dim)
+	f.lse = f.p.Arena.Get(x.rows * h.Query)
+	xv, yv := x.View(), f.y.View()
+	list := f.blocks(xv)
+	group := h.Query / h.KeyValue
+	kernel.Parallel(len(list)*h.Query, func(i int) {
+		b, head := &list[i/h.Query], i%h.Query
+		nq, nk := b.q1-b.q0, b.k1-b.k0
+		buf := f.p.Arena.Get(nq * nk)
+		defer f.p.Arena.Put(buf)
+		s := kernel.NewMat(buf, nq, nk)
+		t0 := b.seg.Start + b.q0
+		q := xv.RowRange(t0, t0+nq).ColRange(head*h.Dim, (head+1)*h.Dim)
+		kv := head / group * h.Dim
+		kernel.MatMul(s, q, b.keys.RowRange(b.k0, b.k1).ColRange(kv, kv+h.Dim), kernel.MatMulOpts{TransB: true, Alpha: float32(h.Scale), Serial: true})
+		for r := range nq {
+			lo, hi := b.seen(r, h.Window)
+			row := s.Row(r)
+			top, sum := kernel.SoftmaxRow(row[lo:hi])
+			clear(row[:lo])
+			clear(row[hi:])
+			f.lse[(t0+r)*h.Query+head] = top + float32(math.Log(float64(sum)))
+		}
+		out := yv.RowRange(t0, t0+nq).ColRange(head*h.Dim, (head+1)*h.Dim)
+		kernel.MatMul(out, s, b.values.RowRange(b.k0, b.k1).ColRange(kv, kv+h.Dim), kernel.MatMulOpts{Serial: true})
+	})
+	return f.y, nil
+}
+
+// Backward, with P recomputed from the scores and their log-sum-exp [dao2022]:
+//
+//	dV += Pᵀ·dy   dS = P ∘ (dy·Vᵀ − rowsum(dy ∘ y))·scale   dQ = dS·K   dK += dSᵀ·Q
+//
+// A worker owns one key head of one segment and walks its queries in order, so sums have one order.
+func (f *attention) Backward(gy mat.Tensor) error {
+	dy, x := Of(gy), Of(f.x)
+	h := f.s
+	dx := f.p.Arena.NewTensor(x.rows, x.cols)
+	clear(dx.data)
+	xv, dxv, dyv, yv := x.View(), dx.View(), dy.View(), f.y.View()
+	list := f.blocks(xv)
+	segments := splitBySegment(list)
+	group := h.Query / h.KeyValue
+	kernel.Parallel(len(segments)*h.KeyValue, func(i int) {
+		blocks, kvHead := segments[i/h.KeyValue], i%h.KeyValue
+		for head := kvHead * group; head < (kvHead+1)*group; head++ {
+			for j := range blocks {
+				f.backBlock(&blocks[j], head, kvHead, xv, yv, dyv, dxv)
+			}
+		}
+	})
+	dy.release()
+	f.y.release()
+	f.p.Arena.Put(f.lse)
+	f.x.AccGrad(dx)
+	return nil
+}
+
+// splitBySegment cuts the list of blocks where the segment changes.
+func splitBySegment(list []block) (out [][]block) {
+	for from := 0; from < len(list); {
+		to := from
+		for to < len(list) && list[to].seg == list[from].seg {
+			to++
+		}
+		out = append(out, list[from:to])
+		from = to
+	}
+	return out
+}
+
+func (f *attention) backBlock(b *block, head, kvHead int, x, y, dy, dx kernel.Mat) {
+	h := f.s
+	nq, nk := b.q1-b.q0, b.k1-b.k0
+	buf := f.p.Arena.Get(2 * nq * nk)
+	defer f.p.Arena.Put(buf)
+	s, ds := kernel.NewMat(buf, nq, nk), kernel.NewMat(buf[nq*nk:], nq, nk)
+	t0, k0 := b.seg.Start+b.q0, b.seg.Start+b.k0
+	cq, ck := head*h.Dim, (h.Query+kvHead)*h.Dim
+	cv := ck + h.KeyValue*h.Dim
+	part := func(m kernel.Mat, row, n, col int) kernel.Mat { return m.RowRange(row, row+n).ColRange(col, col+h.Dim) }
+	q, k, v := part(x, t0, nq, cq), part(x, k0, nk, ck), part(x, k0, nk, cv)
+	dout, out := part(dy, t0, nq, cq), part(y, t0, nq, cq)
+
+	kernel.MatMul(s, q, k, kernel.MatMulOpts{TransB: true, Alpha: float32(h.Scale), Serial: true})
+	kernel.MatMul(ds, dout, v, kernel.MatMulOpts{TransB: true, Serial: true})
+	for r := range nq {
+		lo, hi := b.seen(r, h.Window)
+		p, d := s.Row(r), ds.Row(r)
+		lse := f.lse[(t0+r)*h.Query+head]
+		for c := lo; c < hi; c++ {
+			p[c] -= lse
+		}
+		kernel.Exp(p[lo:hi], p[lo:hi])
+		mean := kernel.Dot(dout.Row(r), out.Row(r))
+		for c := lo; c < hi; c++ {
+			d[c] = p[c] * (d[c] - mean)
+		}
+		clear(p[:lo])
+		clear(p[hi:])
+		clear(d[:lo])
+		clear(d[hi:])
+	}
+	scale := float32(h.Scale)
+	kernel.MatMul(part(dx, t0, nq, cq), ds, k, kernel.MatMulOpts{Alpha: scale, Serial: true})
+	kernel.MatMul(part(dx, k0, nk, ck), ds, q, kernel.MatMulOpts{TransA: true, Alpha: scale, Add: true, Serial: true})
+	kernel.MatMul(part(dx, k0, nk, cv), s, dout, kernel.MatMulOpts{TransA: true, Add: true, Serial: true})
+}

@@ -1,0 +1,80 @@
+package op
+
+import "github.com/graft-ml/graft/internal/kernel"
+
+// Cache keeps the keys and values of the rows that a model has seen, for several sequences, so that a new row attends
+// to them without computing them again. Not safe for concurrent use.
+type Cache struct {
+	layers  int
+	columns int // K·D, of a key row
+	seqs    []sequence
+}
+
+type sequence struct {
+	length int
+	keys   [][]float32 // by layer, [length, K·D]
+	values [][]float32
+}
+
+// NewCache is a cache of no sequences yet for that many layers whose keys have that many numbers a row.
+func NewCache(layers, columns int) *Cache { return &Cache{layers: layers, columns: columns} }
+
+// Open adds an empty sequence and returns its number.
+func (c *Cache) Open() int {
+	c.seqs = append(c.seqs, sequence{keys: make([][]float32, c.layers), values: make([][]float32, c.layers)})
+	return len(c.seqs) - 1
+}
+
+// Len is the number of rows of a sequence that all layers have.
+func (c *Cache) Len(seq int) int { return c.seqs[seq].length }
+
+// Sequences is the number of sequences.
+func (c *Cache) Sequences() int { return len(c.seqs) }
+
+// Select makes sequence i a copy of what sequence parents[i] is; others end. A parent's first child takes its memory over.
+func (c *Cache) Select(parents []int) {
+	next := make([]sequence, len(parents))
+	taken := map[int]bool{}
+	for i, q := range parents {
+		s := c.seqs[q]
+		if taken[q] {
+			s = s.clone()
+		}
+		taken[q] = true
+		next[i] = s
+	}
+	c.seqs = next
+}
+
+func (s sequence) clone() sequence {
+	t := sequence{length: s.length, keys: make([][]float32, len(s.keys)), values: make([][]float32, len(s.values))}
+	for l := range s.keys {
+		t.keys[l] = append([]float32(nil), s.keys[l]...)
+		t.values[l] = append([]float32(nil), s.values[l]...)
+	}
+	return t
+}
+
+// Truncate forgets the rows of a sequence from length on.
+func (c *Cache) Truncate(seq, length int) {
+	s := &c.seqs[seq]
+	s.length = min(s.length, length)
+	for l := range s.keys {
+		s.keys[l] = s.keys[l][:min(len(s.keys[l]), s.length*c.columns)]
+		s.values[l] = s.values[l][:min(len(s.values[l]), s.length*c.columns)]
+	}
+}
+
+// extend appends rows of keys and values [n, K·D] to a layer of a sequence and returns all of them.
+func (c *Cache) extend(layer, seq int, k, v kernel.Mat) (keys, values kernel.Mat) {
+	s := &c.seqs[seq]
+	for t := range k.Rows {
+		s.keys[layer] = append(s.keys[layer], k.Row(t)...)
+		s.values[layer] = append(s.values[layer], v.Row(t)...)
+	}
+	n := len(s.keys[layer]) / c.columns
+	if layer == c.layers-1 {
+		s.length = n
+	}
+	return kernel.NewMat(s.keys[layer], n, c.columns), kernel.NewMat(s.values[layer], n, c.columns)
+}

@@ -1,0 +1,141 @@
+package op
+
+import (
+	"fmt"
+
+	"github.com/graft-ml/graft/internal/kernel"
+	"github.com/nlpodyssey/spago/mat"
+)
+
+// Project applies several projections to one input and puts their results side by side.
+//
+//	x [T, in]   y [T, Σ out]
+func Project(p *Pass, x mat.Tensor, projections ...Projection) mat.Tensor {
+	f := &project{p: p, x: x, list: projections}
+	for _, q := range projections {
+		in, out := q.Dims()
+		if _, c := shape(x); c != in {
+			panic(fmt.Sprintf("op: Project: x has %d columns, want %d", c, in))
+		}
+		f.out += out
+	}
+	return node(f)
+}
+
+type project struct {
+	p     *Pass
+	x     mat.Tensor
+	list  []Projection
+	out   int
+	y     *Tensor
+	saved []any
+}
+
+func (f *project) Operands() []mat.Tensor { return operands([]mat.Tensor{f.x}, f.list...) }
+
+func (f *project) Forward() (mat.Tensor, error) {
+	x := Of(f.x)
+	f.y = f.p.Arena.NewTensor(x.rows, f.out)
+	in := NewInput(x.View())
+	defer in.Free()
+	f.saved = make([]any, len(f.list))
+	at := 0
+	for i, q := range f.list {
+		_, out := q.Dims()
+		f.saved[i] = q.Forward(f.p, f.y.View().ColRange(at, at+out), in)
+		at += out
+	}
+	return f.y, nil
+}
+
+// Backward: dx = Σ dy_i·∂y_i/∂x.
+func (f *project) Backward(gy mat.Tensor) error {
+	dy, x := Of(gy), Of(f.x)
+	dx := f.p.inputGrad(f.x)
+	in := NewInput(x.View())
+	defer in.Free()
+	at := 0
+	for i, q := range f.list {
+		_, out := q.Dims()
+		q.Backward(f.p, viewOf(dx), dy.View().ColRange(at, at+out), in, f.saved[i])
+		at += out
+	}
+	dy.release()
+	f.y.release()
+	if dx != nil {
+		f.x.AccGrad(dx)
+	}
+	return nil
+}
+
+// inputGrad is a zeroed buffer for the gradient of x, nil if x needs none.
+func (p *Pass) inputGrad(x mat.Tensor) *Tensor {
+	if !x.RequiresGrad() {
+		return nil
+	}
+	t := Of(x)
+	dx := p.Arena.NewTensor(t.rows, t.cols)
+	clear(dx.data)
+	return dx
+}
+
+// viewOf is the matrix of t, empty for nil.
+func viewOf(t *Tensor) kernel.Mat {
+	if t == nil {
+		return kernel.Mat{}
+	}
+	return t.View()
+}
+
+// ProjectAdd is residual + projection(x), the end of an attention or MLP block.
+//
+//	x [T, in]   residual [T, out]   y [T, out]
+func ProjectAdd(p *Pass, x mat.Tensor, q Projection, residual mat.Tensor) mat.Tensor {
+	in, out := q.Dims()
+	xr, xc := shape(x)
+	if rr, rc := shape(residual); xc != in || rc != out || rr != xr {
+		panic(fmt.Sprintf("op: ProjectAdd: x [%d, %d], residual [%d, %d], projection %d to %d", xr, xc, rr, rc, in, out))
+	}
+	return node(&projectAdd{p: p, x: x, q: q, residual: residual})
+}
+
+type projectAdd struct {
+	p           *Pass
+	x, residual mat.Tensor
+	q           Projection
+	y           *Tensor
+	saved       any
+}
+
+func (f *projectAdd) Operands() []mat.Tensor {
+	return operands([]mat.Tensor{f.x, f.residual}, f.q)
+}
+
+func (f *projectAdd) Forward() (mat.Tensor, error) {
+	x, r := Of(f.x), Of(f.residual)
+	f.y = f.p.Arena.NewTensor(r.rows, r.cols)
+	in := NewInput(x.View())
+	defer in.Free()
+	f.saved = f.q.Forward(f.p, f.y.View(), in)
+	kernel.Split(len(r.data), 1<<15, func(lo, hi int) { kernel.Add(f.y.data[lo:hi], r.data[lo:hi]) })
+	return f.y, nil
+}
+
+// Backward: dresidual = dy, dx = dy·∂projection/∂x.
+func (f *projectAdd) Backward(gy mat.Tensor) error {
+	dy := Of(gy)
+	dx := f.p.inputGrad(f.x)
+	in := NewInput(Of(f.x).View())
+	defer in.Free()
+	f.q.Backward(f.p, viewOf(dx), dy.View(), in, f.saved)
+	f.y.release()
+	if dx != nil {
+		f.x.AccGrad(dx)
+	}
+	if f.residual.RequiresGrad() {
+		f.residual.AccGrad(dy) // dy changes owner
+	} else {
+		dy.release()
+	}
+	return nil
+}

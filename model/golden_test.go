@@ -1,0 +1,200 @@
+package model_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/graft-ml/graft/checkpoint"
+	"github.com/graft-ml/graft/data"
+	"github.com/graft-ml/graft/internal/check"
+	"github.com/graft-ml/graft/internal/golden"
+	"github.com/graft-ml/graft/internal/kernel"
+	"github.com/graft-ml/graft/internal/op"
+	"github.com/graft-ml/graft/model"
+)
+
+// goldenCase is case.json of golden/models.
+type goldenCase struct {
+	Name      string  `json:"name"`
+	Task      string  `json:"task"`
+	ModelType string  `json:"model_type"`
+	Storage   string  `json:"storage"`
+	Loss      float64 `json:"loss"`
+	Noise     struct {
+		Logits float64 `json:"logits_f32_vs_f64"`
+		Loss   float64 `json:"loss_f64"`
+	} `json:"noise"`
+	Greedy *struct {
+		Continuations [][]int32 `json:"continuations"`
+	} `json:"greedy"`
+}
+
+// TestGoldenModels compares logits, hidden states, losses and greedy continuations with transformers'.
+func TestGoldenModels(t *testing.T) {
+	dir := filepath.Join(golden.Dir(t), "models")
+	suite := golden.NewSuite(t, "models")
+	folders, err := os.ReadDir(dir)
+	if err != nil {
+		t.Skipf("no golden models: %v", err)
+	}
+	for _, f := range folders {
+		path := filepath.Join(dir, f.Name())
+		var c goldenCase
+		b, err := os.ReadFile(filepath.Join(path, "case.json"))
+		if err != nil {
+			continue
+		}
+		if err := json.Unmarshal(b, &c); err != nil {
+			t.Fatal(err)
+		}
+		_, err = os.Stat(filepath.Join(path, "pytorch_model.bin"))
+		facts := golden.Facts{"model_type": c.ModelType, "task": c.Task, "storage": map[bool]string{true: "torch", false: "safetensors"}[err == nil]}
+		suite.Case(f.Name(), facts, func(t *testing.T) { runGolden(t, path, c) })
+	}
+}
+
+func runGolden(t *testing.T, path string, c goldenCase) {
+	src, err := checkpoint.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	ref, err := checkpoint.Open(filepath.Join(path, "reference.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ref.Close()
+	b := referenceBatch(t, ref)
+	for _, name := range []string{"config.json", "config_v4.json"} {
+		raw, err := src.ReadFile(name)
+		if err != nil {
+			continue // config_v4.json exists only where it differs
+		}
+		cfg, err := model.ParseConfig(raw)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		m, err := model.LoadConfig(cfg, src)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		// A few times the reference's own distance from float64, and rounding of values of this size.
+		abs, rel := max(2e-5, 5*c.Noise.Logits), 1e-5
+		logits, sums := forward(t, m, b, kernel.ModeF32)
+		check.Close(t, name+": logits", logits, floats(t, ref, "logits"), abs, rel)
+		if d := sums.Loss/sums.Weight - c.Loss; d > 1e-5 || d < -1e-5 {
+			t.Errorf("%s: loss %.7f, want %.7f", name, sums.Loss/sums.Weight, c.Loss)
+		}
+		for _, mode := range []kernel.Mode{kernel.ModeSplit, kernel.ModeBF16} {
+			l, s := forward(t, m, b, mode)
+			t.Logf("%s: %s: logits within %.2g, loss %.6f (f32 %.6f)", name, mode, check.MaxDiff(l, logits), s.Loss/s.Weight, sums.Loss/sums.Weight)
+		}
+		hidden(t, m, b, ref, abs, rel)
+		if c.Greedy != nil {
+			greedy(t, m, b, c.Greedy.Continuations)
+		}
+	}
+}
+
+// referenceBatch packs the rows of a reference file.
+func referenceBatch(t *testing.T, ref *checkpoint.Checkpoint) *data.Batch {
+	ids, mask, labels := ints(t, ref, "input_ids"), ints(t, ref, "attention_mask"), ints(t, ref, "labels")
+	info, _ := ref.Info("input_ids")
+	b := &data.Batch{}
+	rows, width := info.Shape[0], info.Shape[1]
+	for r := range rows {
+		start := len(b.Tokens)
+		for i := range width {
+			if mask[r*width+i] == 0 {
+				continue
+			}
+			b.Tokens = append(b.Tokens, int32(ids[r*width+i]))
+			b.Positions = append(b.Positions, int32(len(b.Tokens)-1-start))
+			target := int32(data.NoTarget)
+			if i+1 < width && mask[r*width+i+1] != 0 {
+				target = int32(labels[r*width+i+1])
+			}
+			b.Targets = append(b.Targets, target)
+		}
+		b.Segments = append(b.Segments, data.Segment{Start: start, End: len(b.Tokens)})
+	}
+	return b
+}
+
+func forward(t *testing.T, m *model.Model, b *data.Batch, mode kernel.Mode) ([]float32, op.LossSums) {
+	arena := op.NewArena()
+	p := op.NewPass(b.Segments, b.Positions, mode, arena)
+	h := m.Hidden(p, b.Tokens)
+	rows := make([]int, len(b.Tokens))
+	for i := range rows {
+		rows[i] = i
+	}
+	logits := m.Logits(p, h, rows)
+	_, sums := op.CrossEntropy(p, h, m.Head(), op.CrossEntropySpec{Targets: b.Targets, Scale: 1})
+	return logits.Data, sums
+}
+
+// hidden compares the states before each block and after the final norm.
+func hidden(t *testing.T, m *model.Model, b *data.Batch, ref *checkpoint.Checkpoint, abs, rel float64) {
+	m.Trace = func(i int, x []float32) {
+		name := "hidden_states." + string(rune('0'+i))
+		if i < 10 && slices.Contains(ref.Names(), name) {
+			check.Close(t, name, x, floats(t, ref, name), abs, rel)
+		}
+	}
+	defer func() { m.Trace = nil }()
+	p := op.NewPass(b.Segments, b.Positions, kernel.ModeF32, op.NewArena())
+	m.Hidden(p, b.Tokens)
+}
+
+// greedy continues each row by the best token, with a cache.
+func greedy(t *testing.T, m *model.Model, b *data.Batch, want [][]int32) {
+	for r, s := range b.Segments {
+		cache := m.NewCache()
+		next := b.Tokens[s.Start:s.End]
+		seq := cache.Open()
+		var got []int32
+		for range want[r] {
+			positions := make([]int32, len(next))
+			for i := range positions {
+				positions[i] = int32(cache.Len(seq) + i)
+			}
+			p := op.NewPass([]op.Segment{{End: len(next), Sequence: seq}}, positions, kernel.ModeF32, op.NewArena())
+			p.Cache = cache
+			logits := m.Logits(p, m.Hidden(p, next), []int{len(next) - 1}).Row(0)
+			best := 0
+			for i, v := range logits {
+				if v > logits[best] {
+					best = i
+				}
+			}
+			got = append(got, int32(best))
+			next = []int32{int32(best)}
+		}
+		if !slices.Equal(got, want[r]) {
+			t.Errorf("greedy row %d: %v, want %v", r, got, want[r])
+		}
+	}
+}
+
+func floats(t *testing.T, c *checkpoint.Checkpoint, name string) []float32 {
+	t.Helper()
+	v, err := c.Floats(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func ints(t *testing.T, c *checkpoint.Checkpoint, name string) []int {
+	t.Helper()
+	v, err := c.Ints(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+

@@ -1,0 +1,212 @@
+// Package model holds the language models that graft fine-tunes: an architecture is one file that turns config.json into
+// the parts of a layer.Block, and one line of the table Architectures.
+//
+//	c, err := checkpoint.Open("models/llama")
+//	if err != nil {
+//		return err
+//	}
+//	m, err := model.Load(c)
+//	if err != nil {
+//		return err
+//	}
+//	p := op.NewPass(batch.Segments, batch.Positions, kernel.DefaultMode(), arena)
+//	hidden := m.Hidden(p, batch.Tokens) // [T, C], one row per token
+//
+// Frozen weights are views of the checkpoint, which must stay open as long as the model is used.
+package model
+
+import (
+	"fmt"
+	"iter"
+	"strings"
+
+	"github.com/graft-ml/graft/internal/kernel"
+	"github.com/graft-ml/graft/internal/op"
+	"github.com/graft-ml/graft/model/layer"
+	"github.com/nlpodyssey/spago/mat"
+	"github.com/nlpodyssey/spago/nn"
+)
+
+// Architecture is one family of models.
+type Architecture struct {
+	ModelType string
+	Defaults  func() Config // what transformers assumes where config.json is silent
+	Spec      func(c *Config) Spec
+}
+
+// Architectures lists what graft can load.
+var Architectures = []Architecture{llama, mistral, qwen2, qwen3}
+
+// Lookup finds an architecture by its model_type.
+func Lookup(modelType string) (Architecture, error) {
+	var names []string
+	for _, a := range Architectures {
+		if a.ModelType == modelType {
+			return a, nil
+		}
+		names = append(names, a.ModelType)
+	}
+	return Architecture{}, fmt.Errorf("model_type is %q, want one of %s", modelType, strings.Join(names, ", "))
+}
+
+// Spec is what differs between the architectures that Model assembles.
+type Spec struct {
+	QKVBias, OutputBias, MLPBias bool
+	HeadNorm                     bool                // queries and keys are normed head by head
+	Window                       func(layer int) int // sliding window of a layer, 0 = none; nil = none anywhere
+}
+
+// activations by hidden_act.
+var activations = map[string]op.Activation{"silu": op.SiLU, "swish": op.SiLU}
+
+// Model is a decoder with its weights. A pass reads it only, so several passes may run at once; attaching a method and
+// passing must not overlap.
+type Model struct {
+	Config *Config
+	Embed  *layer.Slot
+	Blocks []*layer.Block
+	Norm   *op.Vector // [C], before the head
+	head   *layer.Slot
+	rope   *op.Rope
+
+	// Trace, if set, is shown the hidden states [T, C]: 0 after the embedding, i after block i; the last after the final norm.
+	Trace func(i int, hidden []float32)
+}
+
+// ModelType implements layer.Model.
+func (m *Model) ModelType() string { return m.Config.ModelType }
+
+// Head is the slot of the output embedding.
+func (m *Model) Head() *layer.Slot { return m.head }
+
+// Slots implements layer.Model: the embedding, the blocks' projections, the head.
+func (m *Model) Slots() iter.Seq[*layer.Slot] {
+	return func(yield func(*layer.Slot) bool) {
+		if !yield(m.Embed) {
+			return
+		}
+		for _, b := range m.Blocks {
+			for _, s := range b.Slots() {
+				if !yield(s) {
+					return
+				}
+			}
+		}
+		yield(m.head)
+	}
+}
+
+// Hidden passes tokens through the model: [T] -> [T, C], after the final norm. Each token must be below the vocabulary's
+// size (CheckTokens).
+//
+// Without p.Grad, activations are given back to the arena as soon as they are used, so the arena must hold nothing that
+// the caller still needs.
+func (m *Model) Hidden(p *op.Pass, tokens []int32) mat.Tensor {
+	x := op.Embed(p, m.Embed.Lookup, tokens)
+	a := m.rope.Angles(p)
+	for i, b := range m.Blocks {
+		m.trace(i, x)
+		x = b.Forward(p, x, a)
+		if !p.Grad {
+			p.Arena.Reset(op.Of(x).Values(), a.Cos.Data, a.Sin.Data)
+		}
+	}
+	x = op.RMSNorm(p, x, m.Norm, m.Config.RMSNormEps)
+	m.trace(len(m.Blocks), x)
+	return x
+}
+
+func (m *Model) trace(i int, x mat.Tensor) {
+	if m.Trace != nil {
+		m.Trace(i, op.Of(x).Values())
+	}
+}
+
+// CheckTokens reports a token that the embedding has no row for.
+func (m *Model) CheckTokens(tokens []int32) error {
+	for i, id := range tokens {
+		if id < 0 || int(id) >= m.Config.VocabSize {
+			return fmt.Errorf("model: token %d at %d, want 0 to vocab_size %d - 1 (is this the model's own tokenizer?)", id, i, m.Config.VocabSize)
+		}
+	}
+	return nil
+}
+
+// Logits are the scores of every next token after some rows of hidden.
+//
+//	hidden [T, C] -> [len(rows), V], in memory of its own
+func (m *Model) Logits(p *op.Pass, hidden mat.Tensor, rows []int) kernel.Mat {
+	h := op.Of(hidden).View()
+	x := kernel.NewMat(p.Arena.Get(len(rows)*h.Cols), len(rows), h.Cols)
+	defer p.Arena.Put(x.Data)
+	for i, t := range rows {
+		copy(x.Row(i), h.Row(t))
+	}
+	y := kernel.NewMat(make([]float32, len(rows)*m.Config.VocabSize), len(rows), m.Config.VocabSize)
+	in := op.NewInput(x)
+	defer in.Free()
+	m.head.Forward(p, y, in)
+	return y
+}
+
+// NewCache is an empty cache of keys and values for this model.
+func (m *Model) NewCache() *op.Cache {
+	return op.NewCache(len(m.Blocks), m.Config.NumKeyValueHeads*m.Config.HeadDim)
+}
+
+// Vectors lists the norm weights under their names in the checkpoint.
+func (m *Model) Vectors() []layer.NamedVector {
+	var list []layer.NamedVector
+	for i, b := range m.Blocks {
+		for _, v := range b.Vectors() {
+			v.Name = fmt.Sprintf("model.layers.%d.%s", i, v.Name)
+			list = append(list, v)
+		}
+	}
+	return append(list, layer.NamedVector{Name: "model.norm.weight", Vector: m.Norm})
+}
+
+// Unfreeze makes every weight trainable, as a float32 copy: the method "full". Tied weights stay one.
+func (m *Model) Unfreeze() {
+	for s := range m.Slots() {
+		t := layer.NewTrainable(s.Base)
+		if s == m.head && s.Tied {
+			t = m.Embed.Lookup.(*layer.Trainable)
+		}
+		if s.Kind == layer.Embedding {
+			s.Lookup = t
+		} else {
+			s.Projection = t
+		}
+	}
+	for _, v := range m.Vectors() {
+		*v.Vector = *layer.NewTrainableVector(v.Value)
+	}
+}
+
+// Params yields the trainable weights of the model itself by their names in the checkpoint: all after Unfreeze.
+func (m *Model) Params() iter.Seq2[string, *nn.Param] {
+	return func(yield func(string, *nn.Param) bool) {
+		for s := range m.Slots() {
+			if s == m.head && s.Tied {
+				continue
+			}
+			var list iter.Seq2[string, *nn.Param]
+			if s.Kind == layer.Embedding {
+				list = s.Lookup.Params()
+			} else {
+				list = s.Projection.Params()
+			}
+			for name, p := range list {
+				if !yield(s.Name+"."+name, p) {
+					return
+				}
+			}
+		}
+		for _, v := range m.Vectors() {
+			if v.Param != nil && !yield(v.Name, v.Param) {
+				return
+			}
+		}
+	}
+}
