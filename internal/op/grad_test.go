@@ -1,0 +1,320 @@
+package op_test
+
+import (
+	"fmt"
+	"iter"
+	"math"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"testing"
+
+	"github.com/graft-ml/graft/internal/kernel"
+	"github.com/graft-ml/graft/internal/op"
+	"github.com/nlpodyssey/spago/ag"
+	"github.com/nlpodyssey/spago/mat"
+	"github.com/nlpodyssey/spago/nn"
+)
+
+// weight is a trainable projection of the plainest kind, for tests.
+type weight struct{ w *nn.Param } // [out, in]
+
+func newWeight(rng *rand.Rand, out, in int) *weight { return &weight{param(rng, out, in)} }
+
+func param(rng *rand.Rand, rows, cols int) *nn.Param {
+	v := make([]float32, rows*cols)
+	for i := range v {
+		v[i] = float32(rng.NormFloat64()) / 2
+	}
+	return op.NewParam(v, rows, cols)
+}
+
+func (l *weight) view() kernel.Mat { t := op.Of(l.w); return t.View() }
+
+func (l *weight) Dims() (in, out int) { m := l.view(); return m.Cols, m.Rows }
+
+func (l *weight) Forward(p *op.Pass, y kernel.Mat, x *op.Input) any {
+	kernel.MatMul(y, x.Mat, l.view(), kernel.MatMulOpts{TransB: true})
+	return nil
+}
+
+func (l *weight) Backward(p *op.Pass, dx, dy kernel.Mat, x *op.Input, saved any) {
+	w := l.view()
+	kernel.MatMul(kernel.NewMat(op.GradOf(l.w), w.Rows, w.Cols), dy, x.Mat, kernel.MatMulOpts{TransA: true, Add: true})
+	if dx.Rows > 0 {
+		kernel.MatMul(dx, dy, w, kernel.MatMulOpts{Add: true})
+	}
+}
+
+func (l *weight) Params() iter.Seq2[string, *nn.Param] {
+	return func(yield func(string, *nn.Param) bool) { yield("weight", l.w) }
+}
+
+func (l *weight) Size() (rows, dim int) { m := l.view(); return m.Rows, m.Cols }
+
+func (l *weight) Look(p *op.Pass, y kernel.Mat, ids []int32) {
+	for t, id := range ids {
+		copy(y.Row(t), l.view().Row(int(id)))
+	}
+}
+
+func (l *weight) LookBackward(p *op.Pass, dy kernel.Mat, ids []int32) {
+	m := l.view()
+	g := kernel.NewMat(op.GradOf(l.w), m.Rows, m.Cols)
+	for t, id := range ids {
+		kernel.Add(g.Row(int(id)), dy.Row(t))
+	}
+}
+
+// segments of 3 and 4 rows: T is 7.
+var segments = []op.Segment{{Start: 0, End: 3}, {Start: 3, End: 7}}
+var positions = []int32{0, 1, 2, 0, 1, 2, 3}
+
+func newPass() *op.Pass {
+	p := op.NewPass(segments, positions, kernel.ModeF32, op.NewArena())
+	p.Grad = true
+	return p
+}
+
+// operator is one row of the table: inputs are parameters, so that their gradients can be looked at.
+type operator struct {
+	name  string
+	build func(rng *rand.Rand) (params []*nn.Param, run func(p *op.Pass) mat.Tensor)
+}
+
+const rows = 7
+
+var heads = op.Heads{Query: 4, KeyValue: 2, Dim: 6}
+
+func vector(p *nn.Param) *op.Vector { return &op.Vector{Value: op.Data(p), Param: p} }
+
+// input passes a parameter through an embedding, so that the operator under test reads a value of the graph.
+func input(p *op.Pass, x *nn.Param) mat.Tensor {
+	ids := make([]int32, rows)
+	for i := range ids {
+		ids[i] = int32(i)
+	}
+	return op.Embed(p, &weight{x}, ids)
+}
+
+var operators = []operator{
+	{"embed with repeated ids", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		w := newWeight(rng, 5, 3)
+		return []*nn.Param{w.w}, func(p *op.Pass) mat.Tensor { return op.Embed(p, w, []int32{1, 4, 1, 0, 2, 1, 3}) }
+	}},
+	{"rms norm", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x, w := param(rng, rows, 5), param(rng, 1, 5)
+		return []*nn.Param{x, w}, func(p *op.Pass) mat.Tensor { return op.RMSNorm(p, input(p, x), vector(w), 1e-5) }
+	}},
+	{"three projections side by side", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x, a, b, c := param(rng, rows, 5), newWeight(rng, 3, 5), newWeight(rng, 2, 5), newWeight(rng, 11, 5)
+		return []*nn.Param{x, a.w, b.w, c.w}, func(p *op.Pass) mat.Tensor { return op.Project(p, input(p, x), a, b, c) }
+	}},
+	{"projection with residual", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x, r, a := param(rng, rows, 5), param(rng, rows, 3), newWeight(rng, 3, 5)
+		return []*nn.Param{x, r, a.w}, func(p *op.Pass) mat.Tensor { return op.ProjectAdd(p, input(p, x), a, input(p, r)) }
+	}},
+	{"head norm", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x, q, k := param(rng, rows, heads.Columns()), param(rng, 1, heads.Dim), param(rng, 1, heads.Dim)
+		return []*nn.Param{x, q, k}, func(p *op.Pass) mat.Tensor {
+			return op.HeadNorm(p, input(p, x), heads, vector(q), vector(k), 1e-5)
+		}
+	}},
+	{"rotary, part of a head, scaled", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x := param(rng, rows, heads.Columns())
+		r := &op.Rope{Frequencies: []float64{1, .3}, Scale: 1.2}
+		return []*nn.Param{x}, func(p *op.Pass) mat.Tensor { return op.Rotary(p, input(p, x), heads, r.Angles(p)) }
+	}},
+	{"attention", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x := param(rng, rows, heads.Columns())
+		return []*nn.Param{x}, func(p *op.Pass) mat.Tensor {
+			return op.Attention(p, input(p, x), op.AttentionSpec{Heads: heads, Scale: .7})
+		}
+	}},
+	{"attention in a window of 2", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x := param(rng, rows, heads.Columns())
+		return []*nn.Param{x}, func(p *op.Pass) mat.Tensor {
+			return op.Attention(p, input(p, x), op.AttentionSpec{Heads: heads, Scale: .7, Window: 2})
+		}
+	}},
+	{"gate", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x := param(rng, rows, 10)
+		return []*nn.Param{x}, func(p *op.Pass) mat.Tensor { return op.Gate(p, input(p, x), op.SiLU) }
+	}},
+	{"norm, projections, rotary, attention, projection, gate in a row", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x, w, q := param(rng, rows, 5), param(rng, 1, 5), newWeight(rng, heads.Columns(), 5)
+		o, g := newWeight(rng, 5, heads.Query*heads.Dim), newWeight(rng, 6, 5)
+		r := &op.Rope{Frequencies: []float64{1, .5, .2}, Scale: 1}
+		return []*nn.Param{x, w, q.w, o.w, g.w}, func(p *op.Pass) mat.Tensor {
+			h := input(p, x)
+			y := op.Rotary(p, op.Project(p, op.RMSNorm(p, h, vector(w), 1e-5), q), heads, r.Angles(p))
+			h = op.ProjectAdd(p, op.Attention(p, y, op.AttentionSpec{Heads: heads, Scale: .5}), o, h)
+			return op.Gate(p, op.Project(p, h, g), op.SiLU)
+		}
+	}},
+}
+
+// run computes Σ c∘y for fixed numbers c, and if asked the gradients of all parameters.
+func run(params []*nn.Param, build func(p *op.Pass) mat.Tensor, grad bool) (sum float64, grads [][]float32) {
+	p := newPass()
+	y := build(p)
+	v := op.Of(y)
+	c := p.Arena.NewTensor(v.View().Rows, v.View().Cols)
+	for i := range c.Values() {
+		c.Values()[i] = float32(math.Sin(float64(3*i + 1)))
+		sum += float64(c.Values()[i]) * float64(v.Values()[i])
+	}
+	if !grad {
+		return sum, nil
+	}
+	for _, q := range params {
+		q.ZeroGrad()
+	}
+	y.AccGrad(c)
+	if err := ag.Backward(y); err != nil {
+		panic(err)
+	}
+	for _, q := range params {
+		grads = append(grads, slices.Clone(op.GradOf(q)))
+	}
+	return sum, grads
+}
+
+func TestGradients(t *testing.T) {
+	for _, o := range operators {
+		t.Run(o.name+" matches central differences", func(t *testing.T) {
+			params, build := o.build(rand.New(rand.NewPCG(1, 2)))
+			_, grads := run(params, build, true)
+			for k, q := range params {
+				compare(t, fmt.Sprintf("parameter %d", k), op.Data(q), grads[k], func() float64 { s, _ := run(params, build, false); return s })
+			}
+		})
+	}
+}
+
+// compare holds a gradient against (f(x+h) − f(x−h)) / 2h.
+func compare(t *testing.T, what string, x, grad []float32, f func() float64) {
+	t.Helper()
+	const h = 1e-2
+	for i := range x {
+		keep := x[i]
+		x[i] = keep + h
+		up := f()
+		x[i] = keep - h
+		down := f()
+		x[i] = keep
+		want := (up - down) / (2 * h)
+		// float32 values of size 1 over a difference of 2e-2, and h² times the third derivative.
+		if d := math.Abs(want - float64(grad[i])); d > 3e-3+5e-3*math.Abs(want) {
+			t.Errorf("%s[%d]: gradient %g, central difference %g", what, i, grad[i], want)
+		}
+	}
+}
+
+func TestCrossEntropy(t *testing.T) {
+	targets := []int32{3, op.Ignore, 0, 5, op.Ignore, 1, 5}
+	weights := []float32{1, 9, .5, 2, 9, 1, .25}
+	for _, smoothing := range []float64{0, .1} {
+		t.Run(fmt.Sprintf("gradients match central differences with smoothing %g", smoothing), func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(5, 6))
+			x, head := param(rng, rows, 5), newWeight(rng, 7, 5)
+			params := []*nn.Param{x, head.w}
+			loss := func(grad bool) float64 {
+				for _, q := range params {
+					q.ZeroGrad() // the head's gradients are added while the loss is computed
+				}
+				p := newPass()
+				p.Grad = grad
+				y, sums := op.CrossEntropy(p, input(p, x), head, op.CrossEntropySpec{Targets: targets, Weights: weights, Scale: .3, Smoothing: smoothing})
+				if sums.Targets != 5 || math.Abs(sums.Weight-4.75) > 1e-9 {
+					t.Fatalf("sums %+v, want 5 targets of weight 4.75", sums)
+				}
+				if grad {
+					if err := ag.Backward(y); err != nil {
+						t.Fatal(err)
+					}
+				}
+				return .3 * sums.Loss
+			}
+			loss(true)
+			var grads [][]float32
+			for _, q := range params {
+				grads = append(grads, slices.Clone(op.GradOf(q)))
+			}
+			for k, q := range params {
+				compare(t, fmt.Sprintf("parameter %d", k), op.Data(q), grads[k], func() float64 { return loss(false) })
+			}
+		})
+	}
+}
+
+// TestSegments checks that rows of one segment know nothing of another.
+func TestSegments(t *testing.T) {
+	params, build := operators[len(operators)-1].build(rand.New(rand.NewPCG(3, 4)))
+	before := slices.Clone(op.Of(build(newPass())).Values())
+	x := op.Data(params[0])
+	for i := range 3 * 5 { // the first segment
+		x[i] += 1
+	}
+	after := op.Of(build(newPass())).Values()
+	n := len(before) / rows
+	if !slices.Equal(before[3*n:], after[3*n:]) {
+		t.Error("the second segment changed with the first")
+	}
+	if slices.Equal(before[:3*n], after[:3*n]) {
+		t.Error("the first segment did not change with its input")
+	}
+}
+
+// TestThreads checks that results and gradients have the same bits for every GOMAXPROCS.
+func TestThreads(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	for _, o := range operators {
+		var sum float64
+		var grads [][]float32
+		for i, n := range []int{1, 2, 4} {
+			runtime.GOMAXPROCS(n)
+			params, build := o.build(rand.New(rand.NewPCG(1, 2)))
+			s, g := run(params, build, true)
+			if i == 0 {
+				sum, grads = s, g
+				continue
+			}
+			if s != sum {
+				t.Errorf("%s: result differs with %d threads", o.name, n)
+			}
+			for k := range g {
+				if !slices.Equal(g[k], grads[k]) {
+					t.Errorf("%s: gradient %d differs with %d threads", o.name, k, n)
+				}
+			}
+		}
+	}
+}
+
+// TestArena checks that a second pass of the same shape allocates no new buffers and that nothing stays out.
+func TestArena(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // workers take scratch of their own
+	_, build := operators[len(operators)-1].build(rand.New(rand.NewPCG(3, 4)))
+	arena := op.NewArena()
+	step := func() {
+		p := op.NewPass(segments, positions, kernel.ModeF32, arena)
+		p.Grad = true
+		y := build(p)
+		c := arena.NewTensor(rows, 3)
+		copy(c.Values(), op.Of(y).Values())
+		y.AccGrad(c)
+		if err := ag.Backward(y); err != nil {
+			t.Fatal(err)
+		}
+		arena.Reset()
+	}
+	step()
+	peak := arena.PeakBytes()
+	for range 3 {
+		step()
+	}
+	if arena.PeakBytes() != peak {
+		t.Errorf("peak grew from %d to %d bytes", peak, arena.PeakBytes())
+	}
+}
