@@ -175,3 +175,17 @@ func TestSplit(t *testing.T) {
 		}
 	}
 }
+
+// TestFormats holds every line of the table to what the others rely on.
+func TestFormats(t *testing.T) {
+	for _, f := range Formats {
+		if f.Name == "" || f.Sniff == nil || (f.Parse == nil) == (f.Refusal == "") {
+			t.Errorf("%s: needs a name, a Sniff, and either Parse or Refusal", f.Name)
+		}
+		for _, head := range []string{"", "{}", "\x00\x00\x00\x00\x00\x00\x00\x00\x00", "plain text"} {
+			if f.Sniff([]byte(head)) {
+				t.Errorf("%s takes %q for itself", f.Name, head)
+			}
+		}
+	}
+}
