@@ -114,8 +114,7 @@ func (w *work) block(s *scratch, lo, hi, cols int, to checkpoint.Section) (tally
 	if w.delta == nil {
 		checkpoint.Encode(s.out, s.base, w.out)
 	} else {
-		clear(s.delta)
-		w.delta.AddTo(lo, hi, s.delta)
+		w.apply(s, lo, hi)
 		var err error
 		if t, err = w.round(s); err != nil {
 			return t, fmt.Errorf("merge: %q: row %d and on: %w", w.info.Name, lo, err)
@@ -125,11 +124,24 @@ func (w *work) block(s *scratch, lo, hi, cols int, to checkpoint.Section) (tally
 	return t, err
 }
 
-// round makes the output's bytes of base + delta, and measures what survives: the sum as rounded against the base as the
+// apply computes the delta of rows lo to hi and the sum of base and delta, in float32.
+func (w *work) apply(s *scratch, lo, hi int) {
+	switch d := w.delta.(type) {
+	case Adder:
+		clear(s.delta)
+		d.AddTo(lo, hi, s.delta)
+		copy(s.sum, s.base)
+		kernel.Add(s.sum, s.delta)
+	case Setter:
+		d.SetTo(lo, hi, s.sum)
+		copy(s.delta, s.sum)
+		kernel.Axpy(s.delta, -1, s.base)
+	}
+}
+
+// round makes the output's bytes of the sum, and measures what survives: the sum as rounded against the base as the
 // output's dtype would have it.
 func (w *work) round(s *scratch) (tally, error) {
-	copy(s.sum, s.base)
-	kernel.Add(s.sum, s.delta)
 	if w.out != w.info.DType && w.out != checkpoint.F32 {
 		checkpoint.Encode(s.out, s.base, w.out)
 		checkpoint.Decode(s.base, s.out, w.out)

@@ -32,7 +32,7 @@ func (l *LowRank) Dims() (rows, cols int) {
 	return l.B.Rows, l.A.Cols
 }
 
-// AddTo implements Delta.
+// AddTo implements Adder.
 func (l *LowRank) AddTo(lo, hi int, dst []float32) {
 	_, cols := l.Dims()
 	y := kernel.NewMat(dst, hi-lo, cols)

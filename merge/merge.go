@@ -36,14 +36,22 @@ var Algorithms = []Algorithm{
 	{Name: "fold", Does: "add one adapter's change to the base it was trained on", Run: Fold},
 }
 
-// Delta is what an adapter adds to one tensor.
+// Delta is what an adapter does to one tensor. It is an Adder or a Setter, whose methods must be safe for concurrent use.
 type Delta interface {
 	// Target is the tensor's name in the checkpoint.
 	Target() string
-	// Dims is the shape of ΔW as the checkpoint stores the tensor.
+	// Dims is the shape of the tensor as the checkpoint stores it; a vector of n is [n, 1].
 	Dims() (rows, cols int)
-	// AddTo adds rows lo to hi of ΔW to dst [hi-lo, cols]. It must be safe for concurrent use.
+}
+
+// Adder is a delta that is added: rows lo to hi of ΔW to dst [hi-lo, cols].
+type Adder interface {
 	AddTo(lo, hi int, dst []float32)
+}
+
+// Setter is a delta that replaces: it writes rows lo to hi of the new tensor to dst [hi-lo, cols].
+type Setter interface {
+	SetTo(lo, hi int, dst []float32)
 }
 
 // Checker is a delta that can tell beforehand what is wrong with its numbers.
@@ -175,10 +183,14 @@ func (p *plan) checkDelta(d Delta, tied map[string]string) error {
 	switch {
 	case !ok:
 		return fmt.Errorf("no tensor %q, want one of [%d, %d]", name, rows, cols)
-	case len(info.Shape) != 2 || info.Shape[0] != rows || info.Shape[1] != cols:
+	case !fits(info.Shape, rows, cols):
 		return fmt.Errorf("tensor %q is %v, but its delta is [%d, %d]", name, info.Shape, rows, cols)
 	case info.DType != checkpoint.F32 && info.DType != checkpoint.F16 && info.DType != checkpoint.BF16:
 		return fmt.Errorf("tensor %q is %s, want F32, F16 or BF16", name, info.DType)
+	}
+	_, adds := d.(Adder)
+	if _, sets := d.(Setter); adds == sets {
+		panic(fmt.Sprintf("merge: %T is not either an Adder or a Setter", d))
 	}
 	if c, ok := d.(Checker); ok {
 		if err := c.Check(); err != nil {
@@ -186,4 +198,9 @@ func (p *plan) checkDelta(d Delta, tied map[string]string) error {
 		}
 	}
 	return nil
+}
+
+// fits tells whether a tensor is the matrix [rows, cols], or the vector [rows] if cols is 1.
+func fits(shape []int, rows, cols int) bool {
+	return slices.Equal(shape, []int{rows, cols}) || cols == 1 && slices.Equal(shape, []int{rows})
 }

@@ -279,14 +279,16 @@ func TestFoldRefuses(t *testing.T) {
 		want string
 	}{
 		{"no deltas", nil, Job{Base: base}, "there is nothing to add: no deltas"},
-		{"missing and misshapen targets", nil, Job{Base: base, Deltas: []Delta{a, bare{"z", 2, 3, 1}, bare{"c.weight", 7, 13, 1}, bare{"norm.weight", 13, 1, 1}, bare{"ids", 2, 1, 1}}},
-			`no tensor "z", want one of [2, 3]; tensor "c.weight" is [13 7], but its delta is [7, 13]; tensor "ids" is [2], but its delta is [2, 1]; tensor "norm.weight" is [13], but its delta is [13, 1]`},
+		{"missing and misshapen targets", nil, Job{Base: base, Deltas: []Delta{a, bare{"z", 2, 3, 1}, bare{"c.weight", 7, 13, 1}, bare{"norm.weight", 1, 13, 1}, bare{"ids", 2, 1, 1}}},
+			`no tensor "z", want one of [2, 3]; tensor "c.weight" is [13 7], but its delta is [7, 13]; tensor "ids" is I64, want F32, F16 or BF16; tensor "norm.weight" is [13], but its delta is [1, 13]`},
 		{"one target twice", nil, Job{Base: base, Deltas: []Delta{a, a}}, `"a.weight" is changed twice`},
 		{"NaN in a factor", nil, Job{Base: base, Deltas: []Delta{with(func(l *LowRank) { l.A.Data[133] = nan })}}, `"a.weight": A[1, 2] is NaN, want finite numbers`},
 		{"an infinite scale", nil, Job{Base: base, Deltas: []Delta{with(func(l *LowRank) { l.Scale = float32(math.Inf(1)) })}}, `"a.weight": scale is +Inf`},
 		{"factors of two ranks", nil, Job{Base: base, Deltas: []Delta{with(func(l *LowRank) { l.A = kernel.NewMat(l.A.Data, 4, 131) })}}, `A is [4, 131] and B is [257, 5], want one rank`},
 		{"NaN from a delta", nil, Job{Base: base, Deltas: []Delta{bare{"c.weight", 13, 7, nan}}}, `"c.weight": row 0 and on: the delta is NaN at element 0`},
 		{"a sum beyond f16", nil, Job{Base: f16, Deltas: []Delta{bare{"c.weight", 13, 7, 1e6}}}, `is beyond F16; a wider dtype may hold it`},
+		{"NaN in a whole tensor", nil, Job{Base: base, Deltas: []Delta{&Whole{"norm.weight", 13, 1, append(make([]float32, 12), nan)}}}, `"norm.weight": [12, 0] is NaN, want finite numbers`},
+		{"a whole tensor of another length", nil, Job{Base: base, Deltas: []Delta{&Whole{"norm.weight", 13, 1, make([]float32, 12)}}}, `"norm.weight": 12 numbers for [13, 1]`},
 		{"all zero", nil, Job{Base: base, Deltas: []Delta{with(func(l *LowRank) { l.Scale = 0 })}}, "the adapter changes nothing: every delta is zero"},
 		{"an unknown dtype", nil, Job{Base: base, Deltas: []Delta{a}, DType: "int8"}, `dtype is "int8", want one of bf16, f16, f32`},
 		{"a tied embedding by config", nil, Job{Base: tied, Deltas: []Delta{embed}}, `is input embedding and head at once (tie_word_embeddings in config.json)`},
@@ -348,6 +350,29 @@ func TestFoldReplaces(t *testing.T) {
 	}
 	if b, _ := os.ReadFile(filepath.Join(out, "config.json")); string(b) != "{}" {
 		t.Errorf("config.json is %s", b)
+	}
+}
+
+// TestWhole replaces tensors: a vector, and a matrix whose new values no sum with the old ones gives exactly.
+func TestWhole(t *testing.T) {
+	base := model(t, checkpoint.F32, 0, config)
+	rng := rand.New(rand.NewPCG(17, 19))
+	deltas := []Delta{&Whole{"c.weight", 13, 7, normal(rng, 91, 1e-6)}, &Whole{"norm.weight", 13, 1, normal(rng, 13, 1e-6)}}
+	out := filepath.Join(t.TempDir(), "out")
+	r, err := Fold(context.Background(), Job{Base: base, Deltas: deltas, Out: out})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := checkpoint.Open(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer got.Close()
+	for i, d := range deltas {
+		x, err := got.Floats(d.Target())
+		if want := d.(*Whole).Data; err != nil || !slices.Equal(x, want) || r.Changed[i].Share != 1 || r.Changed[i].Lost > 1e-6 {
+			t.Errorf("%s = %v, want %v (%v, %+v)", d.Target(), x, want, err, r.Changed[i])
+		}
 	}
 }
 
