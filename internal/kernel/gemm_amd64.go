@@ -60,22 +60,18 @@ type left struct {
 type columns interface {
 	// pack writes columns n0 … n1 of steps k0 … k1 as panels [k1-k0][nr], zeros beyond the last column.
 	pack(dst []float32, nr, n0, n1, k0, k1 int)
-	// inPlace is where the panel of columns from n0 and steps from k0 lies ready, and the distance of its steps in bytes;
-	// nil if it must be packed.
-	inPlace(n0, k0 int) (unsafe.Pointer, int)
 }
 
 // product is c (+)= alpha·a·b + bias.
 type product struct {
-	c      Mat
-	k      int
-	a      left
-	b      columns
-	alpha  float32
-	add    bool
-	bias   []float32 // nil or one for each column
-	vec    vecLevel
-	direct bool // use b in place
+	c     Mat
+	k     int
+	a     left
+	b     columns
+	alpha float32
+	add   bool
+	bias  []float32 // nil or one for each column
+	vec   vecLevel
 }
 
 // run computes the product, by several threads unless serial. Threads own columns or rows, so every result is summed in
@@ -98,7 +94,7 @@ func (p *product) run(serial bool) {
 		})
 		return
 	}
-	n := pieces(rows, 4*g.mc/g.mr, threads)
+	n := pieces(rows, 4*maxMC/g.mr, threads)
 	Parallel(n, func(i int) {
 		p.part(rows*i/n*g.mr, min(p.c.Rows, rows*(i+1)/n*g.mr), 0, p.c.Cols)
 	})
@@ -113,47 +109,40 @@ func ceil(n, unit int) int { return (n + unit - 1) / unit }
 
 // part computes rows m0 … m1 and columns n0 … n1; m0 is a multiple of mr, n0 of nr.
 func (p *product) part(m0, m1, n0, n1 int) {
-	g := &geometries[p.vec]
-	kc := g.kc
-	var scratch *[]float32
-	if p.direct {
-		kc = directSteps
-		scratch = floats.get(kc * g.nr)
-	} else {
-		scratch = floats.get(min(kc, p.k) * min(g.nc, ceil(n1-n0, g.nr)*g.nr))
-	}
+	g := geometries[p.vec].fit(p.k)
+	scratch := floats.get(min(g.kc, p.k) * min(g.nc, ceil(n1-n0, g.nr)*g.nr))
 	defer floats.put(scratch)
 	var job blockJob
 	for n := n0; n < n1; n += g.nc {
 		ne := min(n+g.nc, n1)
-		for k := 0; k < p.k; k += kc {
-			ke := min(k+kc, p.k)
-			if !p.direct {
-				p.b.pack(*scratch, g.nr, n, ne, k, ke)
-			}
+		for k := 0; k < p.k; k += g.kc {
+			ke := min(k+g.kc, p.k)
+			p.b.pack(*scratch, g.nr, n, ne, k, ke)
+			job.bRow, job.k = 4*g.nr, ke-k
 			for m := m0; m < m1; m += g.mc {
-				me := min(m+g.mc, m1)
 				for q := n; q < ne; q += g.nr {
-					panel, bRow := unsafe.Pointer(nil), 4*g.nr
-					switch {
-					case !p.direct:
-						panel = at(*scratch, (q-n)*(ke-k))
-					case q+g.nr <= p.c.Cols:
-						panel, bRow = p.b.inPlace(q, k)
-					default:
-						p.b.pack(*scratch, g.nr, q, ne, k, ke)
-						panel = at(*scratch, 0)
-					}
-					job.b, job.bRow, job.k = panel, bRow, ke-k
-					p.panel(&job, m, me, q, k)
+					job.b = at(*scratch, (q-n)*(ke-k))
+					p.panel(&job, m, min(m+g.mc, m1), q, k)
 				}
 			}
 		}
 	}
 }
 
-// directSteps is kc for panels used in place: each step may lie on a page of its own, and those must fit in the TLB.
-const directSteps = 64
+// fit is the blocking for products that sum k numbers. Where they are few, reading and writing c is most of the work:
+// then few rows of c are passed from end to end.
+func (g geometry) fit(k int) geometry {
+	switch {
+	case k <= 32:
+		g.mc = g.mr
+	case k <= 128:
+		g.mc /= 2
+	default:
+		return g
+	}
+	g.nc = g.nc * g.kc / (2 * k) / g.nr * g.nr
+	return g
+}
 
 // zeros is what a first block's sums are added to.
 var zeros [maxNR]float32

@@ -192,13 +192,6 @@ func (n *numbers) widen(dst []float32, i, j int) {
 	}
 }
 
-func (b *asStored) inPlace(n0, k0 int) (unsafe.Pointer, int) {
-	if b.dtype != F32 || b.round != exact {
-		return nil, 0
-	}
-	return b.at(k0, n0), 4 * b.step
-}
-
 // transposed is a right operand whose columns are the matrix's rows.
 type transposed struct {
 	numbers
@@ -215,5 +208,3 @@ func (b *transposed) pack(dst []float32, nr, n0, n1, k0, k1 int) {
 	}
 	b.round.apply(dst[:ceil(n1-n0, nr)*steps*nr])
 }
-
-func (b *transposed) inPlace(int, int) (unsafe.Pointer, int) { return nil, 0 }

@@ -24,7 +24,7 @@ func (p *packed) free() {
 }
 
 // fewRows is the number of rows up to which dots beat the micro-kernels, because they need no packing of W.
-const fewRows = 8
+const fewRows = 12
 
 // leftPanels are the activations in panels.
 func (a *Acts) leftPanels() left {
@@ -149,13 +149,8 @@ const leftLimit = 1 << 22
 func multiply(c, a, b Mat, o MatMulOpts, vec vecLevel, m, k int) {
 	g := &geometries[vec]
 	p := product{c: c, k: k, alpha: o.Alpha, add: o.Add, vec: vec}
-	if o.TransB {
-		p.b = &transposed{numbers: b.numbers()}
-	} else {
-		p.b = &asStored{numbers: b.numbers()}
-		p.direct = m <= 64
-	}
-	if c.Cols <= 4*g.nr || m <= g.mr || p.direct { // each number of a is used a few times only: not worth packing
+	if c.Cols <= 4*g.nr || m <= g.mr { // each number of a is used a few times only: not worth packing
+		p.b = right(b, o.TransB, 0, k)
 		p.a = left{data: a.Data, row: a.Stride, step: 1, panel: g.mr * a.Stride}
 		if o.TransA {
 			p.a = left{data: a.Data, row: 1, step: a.Stride, panel: g.mr}
@@ -169,14 +164,18 @@ func multiply(c, a, b Mat, o MatMulOpts, vec vecLevel, m, k int) {
 	for k0 := 0; k0 < k; k0 += seg {
 		k1 := min(k0+seg, k)
 		packLeft(*buf, span(a, o.TransA, k0, k1), o.TransA, g.mr, exact, o.Serial)
-		if o.TransB {
-			p.b = &transposed{numbers: b.ColRange(k0, k1).numbers()}
-		} else {
-			p.b = &asStored{numbers: b.RowRange(k0, k1).numbers()}
-		}
+		p.b = right(b, o.TransB, k0, k1)
 		p.k, p.a, p.add = k1-k0, left{data: *buf, row: 1, step: g.mr, panel: g.mr * (k1 - k0)}, o.Add || k0 > 0
 		p.run(o.Serial)
 	}
+}
+
+// right is steps k0 … k1 of op(b).
+func right(b Mat, trans bool, k0, k1 int) columns {
+	if trans {
+		return &transposed{numbers: b.ColRange(k0, k1).numbers()}
+	}
+	return &asStored{numbers: b.RowRange(k0, k1).numbers()}
 }
 
 // span is op(a)'s columns k0 … k1.
