@@ -14,6 +14,12 @@ type spreadJob struct {
 }
 
 //go:noescape
+func spread6(j *spreadJob)
+
+//go:noescape
+func spread12(j *spreadJob)
+
+//go:noescape
 func spread16(j *spreadJob)
 
 //go:noescape
@@ -118,37 +124,51 @@ func packLeft(dst []float32, x Mat, trans bool, mr int, round rounding, serial b
 	if trans {
 		m, k = k, m
 	}
-	n := x.numbers()
-	panel := func(p int) {
-		d := dst[p*k*mr : (p+1)*k*mr]
-		switch {
-		case trans:
-			w := min(mr, m-p*mr)
-			for i := range k {
-				copy(d[i*mr:i*mr+w], x.Data[i*x.Stride+p*mr:])
-			}
-		case mr == 6:
-			n.columnsTo(d, mr, 6, p*mr, 0, k)
-		default: // 12
-			n.columnsTo(d, mr, 8, p*mr, 0, k)
-			if p*mr+8 < m {
-				n.columnsTo(d[8:], mr, 4, p*mr+8, 0, k)
-			}
-		}
-		round.apply(d)
-	}
 	count := ceil(m, mr)
-	if serial {
-		for p := range count {
-			panel(p)
+	part := func(lo, hi int) {
+		if trans {
+			packColumns(dst, x, mr, lo, hi)
+		} else {
+			packRows(dst, x, mr, lo, hi)
 		}
+		round.apply(dst[lo*k*mr : hi*k*mr])
+	}
+	if serial {
+		part(0, count)
 		return
 	}
-	Split(count, max(1, 1<<15/(k*mr)), func(lo, hi int) {
-		for p := lo; p < hi; p++ {
-			panel(p)
+	Split(count, max(1, 1<<15/(k*mr)), part)
+}
+
+// packRows makes panels lo … hi of mr rows of x.
+func packRows(dst []float32, x Mat, mr, lo, hi int) {
+	n, k := x.numbers(), x.Cols
+	for p := lo; p < hi; p++ {
+		d := dst[p*k*mr:]
+		n.columnsTo(d, mr, min(mr, 8), p*mr, 0, k) // 6 rows, or 8 and the other 4 of 12
+		if mr > 8 && p*mr+8 < x.Rows {
+			n.columnsTo(d[8:], mr, mr-8, p*mr+8, 0, k)
 		}
-	})
+	}
+}
+
+// packColumns makes panels lo … hi of mr columns of x.
+func packColumns(dst []float32, x Mat, mr, lo, hi int) {
+	k := x.Rows
+	whole := min(hi, x.Cols/mr)
+	if whole > lo {
+		job := spreadJob{dst: at(dst, lo*k*mr), src: at(x.Data, lo*mr), srcRow: 4 * x.Stride, panelStep: 4 * k * mr, rows: k, panels: whole - lo}
+		if mr == 6 {
+			spread6(&job)
+		} else {
+			spread12(&job)
+		}
+	}
+	if whole < hi {
+		for i := range k {
+			copy(dst[(whole*k+i)*mr:][:mr], x.Data[i*x.Stride+whole*mr:i*x.Stride+x.Cols])
+		}
+	}
 }
 
 // asStored is a right operand whose steps are the matrix's rows.

@@ -149,12 +149,9 @@ const leftLimit = 1 << 22
 func multiply(c, a, b Mat, o MatMulOpts, vec vecLevel, m, k int) {
 	g := &geometries[vec]
 	p := product{c: c, k: k, alpha: o.Alpha, add: o.Add, vec: vec}
-	if c.Cols <= 4*g.nr || m <= g.mr { // each number of a is used a few times only: not worth packing
+	if !o.TransA && (c.Cols <= 4*g.nr || m <= g.mr) { // each number of a is used a few times only: not worth packing
 		p.b = right(b, o.TransB, 0, k)
 		p.a = left{data: a.Data, row: a.Stride, step: 1, panel: g.mr * a.Stride}
-		if o.TransA {
-			p.a = left{data: a.Data, row: 1, step: a.Stride, panel: g.mr}
-		}
 		p.run(o.Serial)
 		return
 	}

@@ -165,6 +165,62 @@ bf16Panel:
 	VZEROUPPER
 	RET
 
+// func spread6(j *spreadJob)
+// j.rows rows of j.panels·6 float32 -> panels of 6 columns
+TEXT ·spread6(SB), NOSPLIT, $0-8
+	MOVQ j+0(FP), DI
+	MOVQ spreadJob_dst(DI), R8
+	MOVQ spreadJob_src(DI), SI
+	MOVQ spreadJob_panelStep(DI), R9
+	MOVQ spreadJob_rows(DI), DX
+row:
+	MOVQ R8, R10
+	MOVQ SI, R11
+	MOVQ spreadJob_panels(DI), CX
+panel:
+	VMOVUPS 0(R11), X0
+	VMOVUPS X0, 0(R10)
+	MOVQ 16(R11), AX
+	MOVQ AX, 16(R10)
+	ADDQ $24, R11
+	ADDQ R9, R10
+	DECQ CX
+	JNZ panel
+	ADDQ $24, R8
+	ADDQ spreadJob_srcRow(DI), SI
+	DECQ DX
+	JNZ row
+	RET
+
+// func spread12(j *spreadJob)
+// j.rows rows of j.panels·12 float32 -> panels of 12 columns
+TEXT ·spread12(SB), NOSPLIT, $0-8
+	MOVQ j+0(FP), DI
+	MOVQ spreadJob_dst(DI), R8
+	MOVQ spreadJob_src(DI), SI
+	MOVQ spreadJob_panelStep(DI), R9
+	MOVQ spreadJob_rows(DI), DX
+row:
+	MOVQ R8, R10
+	MOVQ SI, R11
+	MOVQ spreadJob_panels(DI), CX
+panel:
+	VMOVUPS 0(R11), X0
+	VMOVUPS X0, 0(R10)
+	VMOVUPS 16(R11), X4
+	VMOVUPS X4, 16(R10)
+	VMOVUPS 32(R11), X8
+	VMOVUPS X8, 32(R10)
+	ADDQ $48, R11
+	ADDQ R9, R10
+	DECQ CX
+	JNZ panel
+	ADDQ $48, R8
+	ADDQ spreadJob_srcRow(DI), SI
+	DECQ DX
+	JNZ row
+	RET
+
 // func transpose8(j *transposeJob)
 // 8 rows of j.blocks·8 numbers -> j.blocks·8 rows of the first j.width (8, 6, 4) as float32
 TEXT ·transpose8(SB), NOSPLIT, $0-8

@@ -7,6 +7,9 @@ func packs(f *file) {
 	for _, nr := range []int{16, 32} {
 		spread(f, nr)
 	}
+	for _, mr := range []int{6, 12} {
+		spreadLeft(f, mr)
+	}
 	transpose(f)
 }
 
@@ -45,6 +48,38 @@ func spread(f *file, nr int) {
 		f.i("VZEROUPPER")
 		f.i("RET")
 	}
+}
+
+// spreadLeft is spread for the left operand: panels of mr float32 numbers per row.
+func spreadLeft(f *file, mr int) {
+	f.text(fmt.Sprintf("spread%d", mr), fmt.Sprintf("j.rows rows of j.panels·%d float32 -> panels of %d columns", mr, mr), "spreadJob", 0)
+	f.i("MOVQ spreadJob_dst(DI), R8")
+	f.i("MOVQ spreadJob_src(DI), SI")
+	f.i("MOVQ spreadJob_panelStep(DI), R9")
+	f.i("MOVQ spreadJob_rows(DI), DX")
+	f.p("row:")
+	f.i("MOVQ R8, R10")
+	f.i("MOVQ SI, R11")
+	f.i("MOVQ spreadJob_panels(DI), CX")
+	f.p("panel:")
+	n := 0
+	for ; n+4 <= mr; n += 4 {
+		f.i("VMOVUPS %d(R11), X%d", 4*n, n)
+		f.i("VMOVUPS X%d, %d(R10)", n, 4*n)
+	}
+	if n < mr { // two left
+		f.i("MOVQ %d(R11), AX", 4*n)
+		f.i("MOVQ AX, %d(R10)", 4*n)
+	}
+	f.i("ADDQ $%d, R11", mr*4)
+	f.i("ADDQ R9, R10")
+	f.i("DECQ CX")
+	f.i("JNZ panel")
+	f.i("ADDQ $%d, R8", mr*4)
+	f.i("ADDQ spreadJob_srcRow(DI), SI")
+	f.i("DECQ DX")
+	f.i("JNZ row")
+	f.i("RET")
 }
 
 // transpose turns 8 rows of blocks·8 numbers into columns; of each column it stores the first 8, 6 or 4.
