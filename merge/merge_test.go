@@ -376,6 +376,32 @@ func TestWhole(t *testing.T) {
 	}
 }
 
+func TestDiffering(t *testing.T) {
+	for _, size := range []int{2, 4} {
+		for n := range 40 {
+			a := make([]byte, n*size)
+			for i := range a {
+				a[i] = byte(i * 89)
+			}
+			for _, flip := range []byte{0x01, 0x80, 0xff} {
+				for at := range len(a) {
+					b := slices.Clone(a)
+					b[at] ^= flip
+					if n > 1 {
+						b[(at/size+1)%n*size] ^= 1 // and its neighbour
+					}
+					if got := differing(a, b, size); got != min(n, 2) {
+						t.Fatalf("%d of %d bytes, byte %d flipped by %#x: %d, want %d", n, size, at, flip, got, min(n, 2))
+					}
+				}
+			}
+			if got := differing(a, a, size); got != 0 {
+				t.Errorf("%d of %d bytes: %d differ from themselves", n, size, got)
+			}
+		}
+	}
+}
+
 // TestMeasure compares the fast sums with float64 where squares leave float32's range.
 func TestMeasure(t *testing.T) {
 	for _, size := range []float64{0, 1e-30, 1e-3, 1e25} {
