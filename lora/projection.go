@@ -1,0 +1,119 @@
+package lora
+
+import (
+	"iter"
+
+	"github.com/graft-ml/graft/internal/kernel"
+	"github.com/graft-ml/graft/internal/op"
+	"github.com/graft-ml/graft/model/layer"
+	"github.com/nlpodyssey/spago/nn"
+)
+
+// Projection is a base projection with its low-rank branch.
+type Projection struct {
+	A *nn.Param // [r, in]
+	B *nn.Param // [out, r]
+
+	slot    *layer.Slot
+	base    op.Projection
+	stream  uint64 // of dropout's random numbers
+	rank    int
+	scale   float32
+	dropout float64
+}
+
+// saved is what Backward needs beyond x.
+type saved struct {
+	base any
+	s    []float32 // [T, r] = dropout(x)·Aᵀ
+}
+
+// Dims implements op.Projection.
+func (l *Projection) Dims() (in, out int) { return l.base.Dims() }
+
+// Forward implements op.Projection: y = base(x) + scale·s·Bᵀ, s = dropout(x)·Aᵀ.
+func (l *Projection) Forward(p *op.Pass, y kernel.Mat, x *op.Input) any {
+	k := &saved{base: l.base.Forward(p, y, x), s: p.Arena.Get(x.Rows * l.rank)}
+	s := kernel.NewMat(k.s, x.Rows, l.rank)
+	d, done := l.drop(p, x.Mat)
+	kernel.MatMul(s, d, op.Of(l.A).View(), kernel.MatMulOpts{TransB: true})
+	done()
+	kernel.MatMul(y, s, op.Of(l.B).View(), kernel.MatMulOpts{TransB: true, Alpha: l.scale, Add: true})
+	if !p.Grad {
+		p.Arena.Put(k.s)
+		return nil
+	}
+	return k
+}
+
+// Backward implements op.Projection [hu2021]:
+//
+//	dB += scale·dyᵀ·s   ds = scale·dy·B   dA += dsᵀ·dropout(x)   dx += base + mask∘(ds·A)
+func (l *Projection) Backward(p *op.Pass, dx, dy kernel.Mat, x *op.Input, kept any) {
+	k := kept.(*saved)
+	a, b := op.Of(l.A).View(), op.Of(l.B).View()
+	s := kernel.NewMat(k.s, x.Rows, l.rank)
+	kernel.MatMul(kernel.NewMat(op.GradOf(l.B), b.Rows, b.Cols), dy, s, kernel.MatMulOpts{TransA: true, Alpha: l.scale, Add: true})
+	ds := kernel.NewMat(p.Arena.Get(x.Rows*l.rank), x.Rows, l.rank)
+	kernel.MatMul(ds, dy, b, kernel.MatMulOpts{Alpha: l.scale})
+	d, done := l.drop(p, x.Mat)
+	kernel.MatMul(kernel.NewMat(op.GradOf(l.A), a.Rows, a.Cols), ds, d, kernel.MatMulOpts{TransA: true, Add: true})
+	done()
+	if dx.Rows > 0 {
+		l.backInput(p, dx, ds, a)
+	}
+	p.Arena.Put(ds.Data)
+	p.Arena.Put(k.s)
+	l.base.Backward(p, dx, dy, x, k.base)
+}
+
+// backInput adds mask∘(ds·A) to dx.
+func (l *Projection) backInput(p *op.Pass, dx, ds, a kernel.Mat) {
+	if !l.drops(p) {
+		kernel.MatMul(dx, ds, a, kernel.MatMulOpts{Add: true})
+		return
+	}
+	t := kernel.NewMat(p.Arena.Get(dx.Rows*dx.Cols), dx.Rows, dx.Cols)
+	kernel.MatMul(t, ds, a, kernel.MatMulOpts{})
+	m, done := l.drop(p, t)
+	for i := range dx.Rows {
+		kernel.Add(dx.Row(i), m.Row(i))
+	}
+	done()
+	p.Arena.Put(t.Data)
+}
+
+func (l *Projection) drops(p *op.Pass) bool { return p.Train && l.dropout > 0 }
+
+// drop returns x with elements set to zero with probability dropout and the others scaled by 1/(1−dropout); done gives
+// the copy back. The mask is a function of the pass's seed, the slot and the element, so it is never stored.
+func (l *Projection) drop(p *op.Pass, x kernel.Mat) (d kernel.Mat, done func()) {
+	if !l.drops(p) {
+		return x, func() {}
+	}
+	d = kernel.NewMat(p.Arena.Get(x.Rows*x.Cols), x.Rows, x.Cols)
+	keep := float32(1 / (1 - l.dropout))
+	bound := uint64(l.dropout * (1 << 53))
+	kernel.Split(x.Rows, 8, func(lo, hi int) {
+		for t := lo; t < hi; t++ {
+			src, dst := x.Row(t), d.Row(t)
+			for i, v := range src {
+				if op.Random(p.Seed, l.stream+1, uint64(t*x.Cols+i))>>11 < bound {
+					dst[i] = 0
+				} else {
+					dst[i] = v * keep
+				}
+			}
+		}
+	})
+	return d, func() { p.Arena.Put(d.Data) }
+}
+
+// Params implements op.Projection.
+func (l *Projection) Params() iter.Seq2[string, *nn.Param] {
+	return func(yield func(string, *nn.Param) bool) {
+		if yield("lora_A.weight", l.A) {
+			yield("lora_B.weight", l.B)
+		}
+	}
+}

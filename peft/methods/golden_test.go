@@ -1,0 +1,448 @@
+package methods_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/graft-ml/graft/checkpoint"
+	"github.com/graft-ml/graft/data"
+	"github.com/graft-ml/graft/internal/check"
+	"github.com/graft-ml/graft/internal/golden"
+	"github.com/graft-ml/graft/internal/kernel"
+	"github.com/graft-ml/graft/internal/op"
+	"github.com/graft-ml/graft/merge"
+	"github.com/graft-ml/graft/model"
+	"github.com/graft-ml/graft/peft"
+	"github.com/graft-ml/graft/peft/methods"
+	"github.com/graft-ml/graft/task"
+	"github.com/graft-ml/graft/train"
+	"github.com/nlpodyssey/spago/ag"
+)
+
+// peftCase is case.json of golden/peft.
+type peftCase struct {
+	Base      string  `json:"base"`
+	Task      string  `json:"task"`
+	Type      string  `json:"peft_type"`
+	Loss      float64 `json:"loss"`
+	Mergeable bool    `json:"mergeable"`
+	Params    int64   `json:"trainable_params"`
+	Noise     struct {
+		Logits float64 `json:"logits_f32_vs_f64"`
+		Grad   float64 `json:"grad_f32_vs_f64"`
+	} `json:"noise"`
+	Merge struct {
+		Changed []string `json:"changed"`
+		Loss    float64  `json:"loss"`
+	} `json:"merge"`
+	Train *struct {
+		Losses      []float64 `json:"losses"`
+		GradNorms   []float64 `json:"grad_norms"`
+		LRs         []float64 `json:"lrs"`
+		MaxGradNorm *float64  `json:"max_grad_norm"`
+		Steps       int       `json:"steps"`
+		Optimizer   struct {
+			LR          float64   `json:"lr"`
+			Betas       []float64 `json:"betas"`
+			Eps         float64   `json:"eps"`
+			WeightDecay float64   `json:"weight_decay"`
+		} `json:"optimizer"`
+		F64 struct {
+			Over map[string]float64 `json:"over_1e-5"`
+		} `json:"trained_f32_vs_f64"`
+	} `json:"train"`
+}
+
+// TestGoldenPeft compares adapters with what PEFT makes of them: files, logits, losses, gradients, ten steps of AdamW,
+// merged weights.
+func TestGoldenPeft(t *testing.T) {
+	dir := filepath.Join(golden.Dir(t), "peft")
+	suite := golden.NewSuite(t, "peft")
+	folders, err := os.ReadDir(dir)
+	if err != nil {
+		t.Skipf("no golden adapters: %v", err)
+	}
+	for _, f := range folders {
+		path := filepath.Join(dir, f.Name())
+		b, err := os.ReadFile(filepath.Join(path, "case.json"))
+		if err != nil {
+			continue
+		}
+		var c peftCase
+		if err := json.Unmarshal(b, &c); err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		suite.Case(f.Name(), facts(t, path, c), func(t *testing.T) { runPeft(t, path, c) })
+	}
+}
+
+// facts describe a case by what it needs, not by its name.
+func facts(t *testing.T, path string, c peftCase) golden.Facts {
+	f := golden.Facts{"peft_type": c.Type, "task": c.Task, "needs": "nothing", "model_type": "?", "form": "adapter"}
+	if b, err := os.ReadFile(filepath.Join(path, c.Base, "config.json")); err == nil {
+		var base struct {
+			ModelType string `json:"model_type"`
+		}
+		if json.Unmarshal(b, &base) == nil {
+			f["model_type"] = base.ModelType
+		}
+	}
+	b, err := os.ReadFile(filepath.Join(path, "adapter", "adapter_config.json"))
+	if err != nil {
+		f["form"] = "several adapters"
+		return f
+	}
+	if _, err := os.Stat(filepath.Join(path, "residual.safetensors")); err == nil {
+		f["form"] = "initialiser"
+	}
+	if _, err := os.Stat(filepath.Join(path, "adapter", peft.TensorsFile)); err != nil {
+		f["form"] = "torch"
+	}
+	o, err := peft.ParseObject(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	no := func(v any) bool {
+		l, isList := v.([]any)
+		m, isMap := v.(map[string]any)
+		return v == nil || v == false || v == "" || v == "none" || isList && len(l) == 0 || isMap && len(m) == 0
+	}
+	for _, key := range []string{"alora_invocation_tokens", "bias", "layer_replication", "lora_bias", "modules_to_save", "target_parameters",
+		"trainable_token_indices", "use_dora", "use_qalora", "use_bdlora", "ensure_weight_tying"} {
+		if !no(o[key]) {
+			f["needs"] = key
+		}
+	}
+	if v, ok := o["init_lora_weights"].(string); ok && v != "gaussian" {
+		f["form"] = "initialiser"
+	}
+	if names, ok := o["target_modules"].([]any); ok {
+		for _, n := range names {
+			s, _ := n.(string)
+			if end := s[strings.LastIndexByte(s, '.')+1:]; end == "embed_tokens" || end == "lm_head" || end == "wte" {
+				f["needs"] = "embeddings"
+			}
+		}
+	}
+	return f
+}
+
+// fixture is a case with its model and adapter.
+type fixture struct {
+	path    string
+	c       peftCase
+	src     *checkpoint.Checkpoint
+	ref     *checkpoint.Checkpoint
+	m       *model.Model
+	adapter peft.Adapter
+	config  peft.Config
+	batch   *data.Batch
+	task    task.Task
+}
+
+func open(t *testing.T, path string) *checkpoint.Checkpoint {
+	t.Helper()
+	c, err := checkpoint.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func runPeft(t *testing.T, path string, c peftCase) {
+	x := &fixture{path: path, c: c, src: open(t, filepath.Join(path, c.Base)), ref: open(t, filepath.Join(path, "reference.safetensors"))}
+	var err error
+	if x.m, err = model.Load(x.src); err != nil {
+		t.Fatal(err)
+	}
+	x.task = task.Tasks[0]
+	x.batch = batchOf(t, x.ref)
+	dir := filepath.Join(path, "adapter")
+	file := open(t, filepath.Join(dir, peft.TensorsFile))
+	allow := peft.Allow{}
+	if unfit(x, dir) {
+		allow = peft.Allow{Missing: true, Unexpected: true}
+	}
+	if x.config, x.adapter, err = methods.Load(dir, x.m, allow); err != nil {
+		t.Fatal(err)
+	}
+	abs := max(2e-5, 5*c.Noise.Logits) // a few times the reference's own distance from float64
+	x.outputs(t, kernel.ModeF32, abs)
+	if n := peft.NumParams(x.adapter); c.Params > 0 && n != c.Params {
+		t.Errorf("%d trainable parameters, want %d", n, c.Params)
+	}
+	if !allow.Missing {
+		x.roundTrip(t, dir, file)
+	}
+	x.merged(t, abs)
+	if c.Train != nil {
+		x.train(t)
+	}
+}
+
+// unfit says that strict loading refuses the adapter, listing what is missing and unexpected: the case is about that.
+func unfit(x *fixture, dir string) bool {
+	_, a, err := methods.Load(dir, x.m, peft.Allow{})
+	if err == nil {
+		a.Detach()
+		return false
+	}
+	return strings.Contains(err.Error(), "is missing") && strings.Contains(err.Error(), "is unexpected")
+}
+
+// pass runs the model and returns logits and mean loss; with grad, gradients are added to the parameters.
+func (x *fixture) pass(t *testing.T, mode kernel.Mode, grad bool) ([]float32, float64) {
+	t.Helper()
+	p := op.NewPass(x.batch.Segments, x.batch.Positions, mode, op.NewArena())
+	p.Grad = grad
+	weight := float64(x.batch.NumTargets())
+	node, sums, err := x.task.Loss(x.m, p, x.batch, task.LossOptions{Scale: 1 / weight})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if grad {
+		if err := ag.Backward(node); err != nil {
+			t.Fatal(err)
+		}
+		return nil, sums.Loss / weight
+	}
+	rows := make([]int, len(x.batch.Tokens))
+	for i := range rows {
+		rows[i] = i
+	}
+	q := op.NewPass(x.batch.Segments, x.batch.Positions, mode, op.NewArena())
+	return x.m.Logits(q, x.m.Hidden(q, x.batch.Tokens), rows).Data, sums.Loss / weight
+}
+
+func (x *fixture) outputs(t *testing.T, mode kernel.Mode, abs float64) {
+	logits, loss := x.pass(t, mode, false)
+	check.Close(t, "logits", logits, values(t, x.ref, "logits"), abs, 1e-5)
+	if math.Abs(loss-x.c.Loss) > 1e-5 {
+		t.Errorf("loss %.7f, want %.7f", loss, x.c.Loss)
+	}
+	for _, other := range []kernel.Mode{kernel.ModeSplit, kernel.ModeBF16} {
+		l, s := x.pass(t, other, false)
+		t.Logf("%s: logits within %.2g of f32, loss within %.2g", other, check.MaxDiff(l, logits), math.Abs(s-loss))
+	}
+}
+
+// roundTrip saves the adapter and compares with PEFT's own files.
+func (x *fixture) roundTrip(t *testing.T, dir string, file *checkpoint.Checkpoint) {
+	out := t.TempDir()
+	if err := peft.Save(out, x.config, x.adapter); err != nil {
+		t.Fatal(err)
+	}
+	again := open(t, filepath.Join(out, peft.TensorsFile))
+	if len(again.Names()) != len(file.Names()) {
+		t.Errorf("%d tensors written, want %d", len(again.Names()), len(file.Names()))
+	}
+	for _, name := range file.Names() {
+		full := name
+		if !strings.HasPrefix(name, peft.Prefix) {
+			full = peft.Prefix + name
+		}
+		if want := values(t, file, name); !slices.Equal(values(t, again, full), want) {
+			t.Errorf("%s: written tensor differs", name)
+		}
+	}
+	var got, want map[string]any
+	for path, to := range map[string]*map[string]any{filepath.Join(out, peft.ConfigFile): &got, filepath.Join(dir, peft.ConfigFile): &want} {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(b, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want["inference_mode"] = true
+	for k, w := range want {
+		if g, ok := got[k]; !ok || fmt.Sprint(g) != fmt.Sprint(w) {
+			t.Errorf("config: %s is %v, want %v", k, g, w)
+		}
+	}
+	first, second := read(t, filepath.Join(out, peft.ConfigFile)), t.TempDir()
+	cfg, a, err := reload(x, out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Detach()
+	if err := peft.Save(second, cfg, a); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{peft.ConfigFile, peft.TensorsFile} {
+		if !bytes.Equal(read(t, filepath.Join(out, name)), read(t, filepath.Join(second, name))) {
+			t.Errorf("%s: saved, loaded and saved again it differs", name)
+		}
+	}
+	if ref := read(t, filepath.Join(dir, peft.ConfigFile)); len(want) > 30 && !bytes.Equal(first, ref) {
+		t.Errorf("config is not byte for byte PEFT's:\n%s\nwant\n%s", first, ref)
+	}
+}
+
+// reload attaches the saved adapter to a second model.
+func reload(x *fixture, dir string) (peft.Config, peft.Adapter, error) {
+	m, err := model.Load(x.src)
+	if err != nil {
+		return nil, nil, err
+	}
+	return methods.Load(dir, m, peft.Allow{})
+}
+
+// merged folds the adapter into the base on disk, loads the result and compares.
+func (x *fixture) merged(t *testing.T, abs float64) {
+	if !x.c.Mergeable {
+		return
+	}
+	ref := open(t, filepath.Join(x.path, "merged.safetensors"))
+	out := filepath.Join(t.TempDir(), "merged")
+	report, err := merge.Fold(t.Context(), merge.Job{Base: x.src, Deltas: x.adapter.(peft.Merger).Deltas(), Out: out})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var changed []string
+	for _, c := range report.Changed {
+		changed = append(changed, c.Tensor)
+	}
+	slices.Sort(x.c.Merge.Changed)
+	if !slices.Equal(changed, x.c.Merge.Changed) {
+		t.Errorf("merged tensors %v, want %v", changed, x.c.Merge.Changed)
+	}
+	src := open(t, out)
+	for _, name := range changed {
+		check.Close(t, name, values(t, src, name), values(t, ref, name), 1e-6, 1e-6) // one float32 rounding of sums of r terms
+	}
+	m, err := model.Load(src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	y := *x
+	y.m = m
+	logits, _ := y.pass(t, kernel.ModeF32, false)
+	check.Close(t, "merged logits", logits, values(t, ref, "reference.logits"), 2*abs, 1e-5)
+}
+
+// train compares the gradients and ten steps of AdamW.
+func (x *fixture) train(t *testing.T) {
+	c := x.c.Train
+	params := train.NewParams(x.adapter.Params())
+	// One group with decay, as torch's AdamW was given.
+	o, err := train.NewOptimizer("adamw", []train.Group{{Params: params, LearningRate: 1, WeightDecay: c.Optimizer.WeightDecay}},
+		map[string]any{"betas": []any{c.Optimizer.Betas[0], c.Optimizer.Betas[1]}, "eps": c.Optimizer.Eps})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range c.Steps {
+		o.ZeroGrad()
+		_, loss := x.pass(t, kernel.ModeF32, true)
+		if i == 0 {
+			x.gradients(t, params)
+		}
+		if math.Abs(loss-c.Losses[i]) > 1e-4*c.Losses[i] {
+			t.Errorf("step %d: loss %.7f, want %.7f", i, loss, c.Losses[i])
+		}
+		norm := o.GradNorm()
+		if math.Abs(norm-c.GradNorms[i]) > 1e-3*c.GradNorms[i] {
+			t.Errorf("step %d: gradient norm %.6f, want %.6f", i, norm, c.GradNorms[i])
+		}
+		if c.MaxGradNorm != nil {
+			o.Clip(norm, *c.MaxGradNorm)
+		}
+		o.Step(c.LRs[i])
+	}
+	_, last := x.pass(t, kernel.ModeF32, false)
+	if math.Abs(last-c.Losses[c.Steps]) > 1e-4*c.Losses[c.Steps] {
+		t.Errorf("after training: loss %.7f, want %.7f", last, c.Losses[c.Steps])
+	}
+	file := open(t, filepath.Join(x.path, "adapter_trained", peft.TensorsFile))
+	for _, p := range params {
+		if _, ill := c.F64.Over[p.Name]; ill {
+			continue // the reference itself is not within 1e-5 of its float64 run there
+		}
+		if _, ok := file.Info(p.Name); ok {
+			check.Close(t, "trained "+p.Name, p.Value, values(t, file, p.Name), 1e-4, 1e-3) // Adam turns 1e-7 of a small gradient into 1e-5 of a step
+		}
+	}
+}
+
+func (x *fixture) gradients(t *testing.T, params []train.Param) {
+	abs := max(2e-6, 10*x.c.Noise.Grad)
+	n := 0
+	for _, p := range params {
+		if _, ok := x.ref.Info("grad." + p.Name); !ok {
+			t.Errorf("no reference gradient of %s", p.Name)
+			continue
+		}
+		n++
+		check.Close(t, "gradient of "+p.Name, p.Grad, values(t, x.ref, "grad."+p.Name), abs, 1e-4)
+	}
+	for _, name := range x.ref.Names() {
+		if strings.HasPrefix(name, "grad.") {
+			n--
+		}
+	}
+	if n != 0 {
+		t.Errorf("the reference has %d more gradients than the adapter parameters", -n)
+	}
+}
+
+// batchOf packs the rows of a reference file.
+func batchOf(t *testing.T, ref *checkpoint.Checkpoint) *data.Batch {
+	ids, mask, labels := integers(t, ref, "input_ids"), integers(t, ref, "attention_mask"), integers(t, ref, "labels")
+	info, _ := ref.Info("input_ids")
+	b := &data.Batch{}
+	rows, width := info.Shape[0], info.Shape[1]
+	for r := range rows {
+		start := len(b.Tokens)
+		for i := range width {
+			at := r*width + i
+			if mask[at] == 0 {
+				continue
+			}
+			b.Tokens = append(b.Tokens, int32(ids[at]))
+			b.Positions = append(b.Positions, int32(len(b.Tokens)-1-start))
+			target := int32(data.NoTarget)
+			if i+1 < width && mask[at+1] != 0 {
+				target = int32(labels[at+1])
+			}
+			b.Targets = append(b.Targets, target)
+		}
+		b.Segments = append(b.Segments, data.Segment{Start: start, End: len(b.Tokens)})
+	}
+	return b
+}
+
+func values(t *testing.T, c *checkpoint.Checkpoint, name string) []float32 {
+	t.Helper()
+	v, err := c.Floats(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func integers(t *testing.T, c *checkpoint.Checkpoint, name string) []int {
+	t.Helper()
+	v, err := c.Ints(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}

@@ -1,0 +1,86 @@
+// Package peft is the contract between fine-tuning methods and everything else: what a method is, how it finds its places in
+// a model, and the files that Hugging Face PEFT reads and writes.
+//
+// A method is a Config, which is adapter_config.json decoded over PEFT's defaults. Attaching it to a model wraps some of
+// the model's slots and gives an Adapter, the handle of the trainable parameters:
+//
+//	cfg := lora.New()
+//	cfg.Rank, cfg.Alpha = 16, 32
+//	adapter, err := cfg.Attach(m, rand.New(rand.NewPCG(1, 2)))
+//	…train adapter.Params()…
+//	err = peft.Save("runs/first/adapter", cfg, adapter)
+//
+// # The files
+//
+//	adapter_config.json        json.dumps(config, indent=2, sort_keys=True), no line end
+//	adapter_model.safetensors  float32, {"format": "pt"}; a tensor is base_model.model.<slot>.<parameter>
+package peft
+
+import (
+	"iter"
+	"math/rand/v2"
+
+	"github.com/graft-ml/graft/merge"
+	"github.com/graft-ml/graft/model/layer"
+	"github.com/nlpodyssey/spago/nn"
+)
+
+// Method is one row of the table of methods (package peft/methods).
+type Method struct {
+	Type string // peft_type
+	Name string // in recipes
+	New  func() Config
+}
+
+// Config holds the settings of a method. Its JSON form is adapter_config.json.
+type Config interface {
+	// Validate reports every setting that cannot be, or that graft cannot honour, by its JSON key.
+	Validate() error
+	// Attach wraps slots of the model. The rng draws the initial values.
+	Attach(m layer.Model, rng *rand.Rand) (Adapter, error)
+	// Shared is the part of the settings that every method has.
+	Shared() *Common
+	// JSON is adapter_config.json.
+	JSON() ([]byte, error)
+	// Parse decodes adapter_config.json over what the config holds.
+	Parse(b []byte) error
+}
+
+// Common are the settings that every method has.
+type Common struct {
+	BaseModel string // base_model_name_or_path
+	TaskType  string // task_type
+	// FromFile says that the settings came with trained tensors: targets that match nothing are then no error, as long as
+	// every tensor finds its place.
+	FromFile bool
+}
+
+// Adapter is an attached method. Not safe for concurrent use.
+type Adapter interface {
+	// Params yields the trainable parameters by their names in the adapter file, in a fixed order.
+	Params() iter.Seq2[string, *nn.Param]
+	// Detach puts back what the slots held. Only the adapter attached last may be detached.
+	Detach()
+}
+
+// Merger is an adapter that can be folded into its base.
+type Merger interface {
+	Deltas() []merge.Delta
+}
+
+// Idler is an adapter that knows when it changes nothing.
+type Idler interface {
+	// Idle says why the adapter changes nothing, or "".
+	Idle() string
+}
+
+// Prefix is what PEFT writes before a slot's name.
+const Prefix = "base_model.model."
+
+// NumParams counts the trainable numbers of an adapter.
+func NumParams(a Adapter) (n int64) {
+	for _, p := range a.Params() {
+		n += int64(p.Size())
+	}
+	return n
+}
