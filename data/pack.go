@@ -12,10 +12,12 @@ import (
 //
 //	lengths [n]   result: indices into lengths, each once
 func pack(lengths []int, capacity int) [][]int32 {
-	order := make([]int32, len(lengths))
+	order, total := make([]int32, len(lengths)), 0
 	for i := range order {
 		order[i] = int32(i)
+		total += lengths[i]
 	}
+	capacity = min(capacity, total) // more would not change anything
 	slices.SortStableFunc(order, func(a, b int32) int { return cmp.Compare(lengths[b], lengths[a]) })
 	var bins [][]int32
 	open := newSpaces(capacity)
@@ -42,12 +44,13 @@ func pack(lengths []int, capacity int) [][]int32 {
 
 // spaces finds bins by the space left in them.
 type spaces struct {
-	bins [][]int  // by space
+	head []int32  // by space: a bin with it, counted from 1; 0 = none
+	next []int32  // by bin: another one with the same space
 	used []uint64 // a bit for each space that some bin has
 }
 
 func newSpaces(capacity int) *spaces {
-	return &spaces{bins: make([][]int, capacity+1), used: make([]uint64, capacity/64+1)}
+	return &spaces{head: make([]int32, capacity+1), used: make([]uint64, capacity/64+1)}
 }
 
 // take removes the bin with the least space of at least n; bin is -1 if there is none.
@@ -61,9 +64,8 @@ func (s *spaces) take(n int) (space, bin int) {
 			continue
 		}
 		space = w*64 + bits.TrailingZeros64(mask)
-		b := s.bins[space]
-		bin, s.bins[space] = b[len(b)-1], b[:len(b)-1]
-		if len(b) == 1 {
+		bin = int(s.head[space]) - 1
+		if s.head[space] = s.next[bin]; s.head[space] == 0 {
 			s.used[w] &^= 1 << (space % 64)
 		}
 		return space, bin
@@ -72,6 +74,9 @@ func (s *spaces) take(n int) (space, bin int) {
 }
 
 func (s *spaces) put(space, bin int) {
-	s.bins[space] = append(s.bins[space], bin)
+	for bin >= len(s.next) {
+		s.next = append(s.next, 0)
+	}
+	s.next[bin], s.head[space] = s.head[space], int32(bin)+1
 	s.used[space/64] |= 1 << (space % 64)
 }
