@@ -1,0 +1,143 @@
+// Package recipes is the TOML schema of a run: what a recipe may say, what it means, and what is wrong with it.
+//
+//	r, err := recipes.Load("my.toml", src, []string{"train.seed=2"})
+//
+// A field of the structs below is a key: its tags hold the name in the file, the default, the range or the choices, the
+// names that other tools have for it, an example and the meaning. Decoding, errors, graft explain, docs/recipe.md and the JSON
+// schema are all made from these tags.
+//
+// Decoding is strict: a key that is unknown, misspelt, of another type, out of range or contradicted by another is an
+// error with file, line, column and a suggestion, and all errors of a file come at once.
+package recipes
+
+// Recipe is a run.
+type Recipe struct {
+	Model    Model    `toml:"model" doc:"the base that stays frozen"`
+	Method   Method   `toml:"method" doc:"what is trained"`
+	Data     Data     `toml:"data" doc:"what it is trained on"`
+	Train    Train    `toml:"train" doc:"how it is trained"`
+	Eval     Eval     `toml:"eval" doc:"how well it does"`
+	Generate Generate `toml:"generate" doc:"how texts are continued"`
+	Output   Output   `toml:"output" doc:"where the results go"`
+
+	given map[string]bool // keys that the file or --set names
+}
+
+// Model is the frozen base.
+type Model struct {
+	Path         string `toml:"path" doc:"folder with config.json, weights and tokenizer.json; \"builtin:quickstart\" is the base inside the program" example:"models/llama" syn:"base_model model_name_or_path model_name base model_id pretrained_model_name_or_path checkpoint"`
+	Compute      string `toml:"compute" default:"auto" choice:"auto f32 bf16 split" doc:"arithmetic of the products with frozen weights: f32; bf16 (fastest); split (float32 grade at tile speed); auto = split where the machine has tiles, else f32" syn:"dtype torch_dtype precision bf16 fp16 mixed_precision"`
+	Tokenizer    string `toml:"tokenizer" doc:"folder of another tokenizer than the model's own" example:"tokenizers/mine" syn:"tokenizer_name_or_path tokenizer_path"`
+	ChatTemplate string `toml:"chat_template" doc:"file with a Jinja template instead of the tokenizer's own" example:"chatml.jinja" syn:"template chat_template_path"`
+	Init         string `toml:"init" default:"pretrained" choice:"pretrained random" doc:"random starts from random weights by config.json alone, for pretraining with method \"full\""`
+	Seed         uint64 `toml:"seed" default:"0" doc:"seed of random weights"`
+}
+
+// Method is what is trained.
+type Method struct {
+	Type              string   `toml:"type" default:"lora" choice:"lora full" doc:"lora: low-rank branches beside frozen projections; full: every weight" syn:"peft_type adapter finetuning_type method peft_method"`
+	Rank              int      `toml:"r" default:"16" min:"1" doc:"rank of A and B" syn:"lora_r rank lora_rank lora_dim"`
+	Alpha             float64  `toml:"lora_alpha" default:"32" doc:"the branch is scaled by lora_alpha / r" syn:"alpha"`
+	Dropout           float64  `toml:"lora_dropout" default:"0" min:"0" below:"1" doc:"share of the branch's inputs that are set to zero in training" syn:"dropout"`
+	UseRSLoRA         bool     `toml:"use_rslora" default:"false" doc:"scale by lora_alpha / √r instead" syn:"rslora peft_use_rslora"`
+	TargetModules     Names    `toml:"target_modules" default:"\"all-linear\"" doc:"names or ends of names of the projections to adapt; one string is a pattern that must match the whole name; \"all-linear\" = all but the head" example:"[\"q_proj\", \"v_proj\"]" syn:"lora_target_modules lora_target target_module lora_target_linear"`
+	ExcludeModules    Names    `toml:"exclude_modules" doc:"names, ends or a pattern of projections to leave alone" example:"[\"down_proj\"]"`
+	LayersToTransform []int    `toml:"layers_to_transform" doc:"only these layers, counted from 0" example:"[0, 1, 2]" syn:"peft_layers_to_transform"`
+	LayersPattern     []string `toml:"layers_pattern" doc:"name of the list of layers, where the model has several" example:"[\"layers\"]" syn:"peft_layers_pattern"`
+	RankPattern       Pattern  `toml:"rank_pattern" doc:"other ranks for some modules; keys are patterns, the first that matches counts" example:"{ \"down_proj\" = 4 }" syn:"lora_rank_pattern"`
+	AlphaPattern      Pattern  `toml:"alpha_pattern" doc:"other alphas for some modules" example:"{ \"down_proj\" = 8 }" syn:"lora_alpha_pattern"`
+	InitWeights       string   `toml:"init_lora_weights" default:"true" choice:"true gaussian false" doc:"how A and B start: true = U(±1/√in) and 0; gaussian = N(0, 1/r) and 0; false = both random" syn:"peft_init_lora_weights"`
+	Adapter           string   `toml:"adapter" doc:"folder of an adapter to start from; r, alpha and targets are its own" example:"runs/first/adapter" syn:"lora_model_dir adapter_name_or_path resume_adapter_file"`
+	InitValues        string   `toml:"init_values" doc:"safetensors file with the initial value of every trainable parameter, for comparisons" example:"init.safetensors"`
+}
+
+// Data is what the model is trained on.
+type Data struct {
+	Path          string   `toml:"path" doc:"file, folder or pattern: .jsonl .json .csv .tsv .parquet .txt, also .gz and .zst; \"builtin:quickstart\" is the data inside the program" example:"train.jsonl" syn:"dataset train_file data_path dataset_path train_data train_path file"`
+	Sources       []Source `toml:"sources" doc:"several sources with weights, instead of path" syn:"datasets"`
+	Shape         string   `toml:"shape" default:"auto" choice:"auto text prompt_completion instruction chat context_target tools" doc:"what a row looks like; auto goes by its fields" syn:"format type dataset_type formatting"`
+	Columns       Strings  `toml:"columns" doc:"other names of the fields" example:"{ prompt = \"question\", completion = \"answer\" }" syn:"column_mapping field_mapping"`
+	EvalPath      string   `toml:"eval_path" doc:"held-out data of the same shape" example:"valid.jsonl" syn:"eval_dataset validation_file valid_path test_datasets eval_file"`
+	EvalFraction  float64  `toml:"eval_fraction" default:"0" min:"0" below:"1" doc:"share of the rows that is held out instead" syn:"val_set_size val_size test_size validation_split"`
+	EvalMaxRows   int      `toml:"eval_max_rows" default:"0" min:"0" doc:"use only the first so many held-out rows; 0 = all" syn:"eval_max_samples max_eval_samples"`
+	MaxRows       int      `toml:"max_rows" default:"0" min:"0" doc:"use only the first so many rows; 0 = all" syn:"max_samples max_train_samples"`
+	SequenceLen   int      `toml:"sequence_len" default:"0" min:"0" doc:"longest row in tokens; 0 = what the model was made for" syn:"cutoff_len max_seq_length max_length seq_len max_seq_len sequence_length block_size model_max_length"`
+	Overlong      string   `toml:"overlong" default:"truncate" choice:"drop truncate raise" doc:"what becomes of longer rows" syn:"excess_length_strategy truncation"`
+	TrainOnPrompt bool     `toml:"train_on_prompt" default:"false" doc:"the prompt's tokens count in the loss, too" syn:"train_on_inputs train_on_input completion_only_loss"`
+	Concatenate   bool     `toml:"concatenate" default:"false" doc:"shape text: join documents with eos and cut the stream into sequences of sequence_len" syn:"packing sample_packing pack_sequences"`
+	System        string   `toml:"system" doc:"system message for chats that have none" syn:"system_prompt default_system"`
+	Order         string   `toml:"order" default:"shuffled" choice:"shuffled sequential sha256" doc:"order of an epoch: shuffled by seed; as in the file; sha256 = by the hash of \"seed:epoch:index\"" syn:"shuffle sampler"`
+	Seed          uint64   `toml:"seed" default:"0" doc:"seed of order, split and mixture" syn:"data_seed shuffle_seed"`
+	BatchTokens   int      `toml:"batch_tokens" default:"0" min:"0" doc:"rows per step by tokens instead of train.batch_size; 0 = off" syn:"max_tokens_per_batch tokens_per_batch"`
+	Workers       int      `toml:"workers" default:"0" min:"0" doc:"goroutines that tokenise; 0 = one per core" syn:"num_workers dataset_num_proc preprocessing_num_workers dataloader_num_workers"`
+}
+
+// Source is one of several data sources.
+type Source struct {
+	Path   string  `toml:"path" doc:"file, folder or pattern" syn:"dataset file"`
+	Weight float64 `toml:"weight" default:"1" above:"0" doc:"how often it is drawn, relative to the others" syn:"probability ratio interleave_probs"`
+	Shape  string  `toml:"shape" default:"auto" choice:"auto text prompt_completion instruction chat context_target tools" doc:"what a row looks like" syn:"type format"`
+}
+
+// Train is how the model is trained.
+type Train struct {
+	BatchSize        int     `toml:"batch_size" default:"8" min:"1" doc:"rows of one update (times gradient_accumulation_steps)" syn:"micro_batch_size per_device_train_batch_size train_batch_size batch"`
+	Accumulation     int     `toml:"gradient_accumulation_steps" default:"1" min:"1" doc:"batches of one update" syn:"grad_accumulation_steps grad_accum_steps accumulate_grad_batches"`
+	MicroTokens      int     `toml:"micro_tokens" default:"0" min:"0" doc:"most tokens in one forward pass; a batch above is cut into several passes with the same result; 0 = 2048" syn:"max_tokens_per_forward"`
+	Epochs           float64 `toml:"epochs" default:"1" above:"0" doc:"times to go through the rows" syn:"num_epochs num_train_epochs max_epochs epoch"`
+	MaxSteps         int     `toml:"max_steps" default:"0" min:"0" doc:"number of updates instead of epochs; 0 = by epochs" syn:"steps num_steps iters max_iters total_steps"`
+	Optimizer        string  `toml:"optimizer" default:"adamw" choice:"adamw adam sgd adafactor lion rmsprop adagrad" doc:"rule of the updates" syn:"optim optimizer_name adamw_torch"`
+	OptimizerArgs    Table   `toml:"optimizer_args" doc:"arguments of the optimizer" example:"{ betas = [0.9, 0.95], eps = 1e-8 }" syn:"optim_args optimizer_kwargs betas adam_beta1 adam_beta2 adam_epsilon"`
+	LearningRate     float64 `toml:"learning_rate" default:"0.0002" min:"0" doc:"largest rate of the schedule" syn:"lr"`
+	WeightDecay      float64 `toml:"weight_decay" default:"0" min:"0" doc:"decay of matrices per update, times the rate" syn:"wd decay"`
+	LoraPlusRatio    float64 `toml:"loraplus_lr_ratio" default:"0" min:"0" doc:"rate of B over that of A (LoRA+); 0 = the same" syn:"loraplus_ratio lora_plus_ratio"`
+	Scheduler        string  `toml:"lr_scheduler" default:"linear" choice:"@schedules" doc:"course of the rate after the warm-up" syn:"lr_scheduler_type scheduler schedule"`
+	SchedulerArgs    Table   `toml:"lr_scheduler_kwargs" doc:"arguments of the schedule" example:"{ num_cycles = 2 }" syn:"scheduler_args lr_scheduler_args"`
+	WarmupSteps      int     `toml:"warmup_steps" default:"0" min:"0" doc:"updates in which the rate rises" syn:"num_warmup_steps warmup"`
+	WarmupRatio      float64 `toml:"warmup_ratio" default:"0" min:"0" max:"1" doc:"the same as a share of all updates, rounded up as Hugging Face does" syn:"warmup_fraction warmup_proportion"`
+	WarmupRounding   string  `toml:"warmup_rounding" default:"up" choice:"up nearest" doc:"how warmup_ratio becomes a number of updates"`
+	MaxGradNorm      float64 `toml:"max_grad_norm" default:"1" min:"0" doc:"longer gradients are scaled down to this norm; 0 = off" syn:"clip_grad_norm gradient_clipping grad_clip max_norm clip"`
+	LabelSmoothing   float64 `toml:"label_smoothing" default:"0" min:"0" below:"1" doc:"share of the target's probability that is spread over all tokens" syn:"label_smoothing_factor"`
+	NEFTuneAlpha     float64 `toml:"neftune_alpha" default:"0" min:"0" doc:"noise on the embeddings in training; 0 = off" syn:"neftune_noise_alpha"`
+	Seed             uint64  `toml:"seed" default:"0" doc:"seed of initial values and dropout" syn:"random_seed"`
+	LoggingSteps     int     `toml:"logging_steps" default:"1" min:"1" doc:"a line in metrics.jsonl every so many updates" syn:"log_every log_steps log_every_n_steps steps_per_report"`
+	SaveSteps        int     `toml:"save_steps" default:"0" min:"0" doc:"a checkpoint every so many updates; 0 = ten in a run" syn:"save_every save_interval checkpoint_every"`
+	SaveTotalLimit   int     `toml:"save_total_limit" default:"2" min:"0" doc:"keep the newest so many checkpoints, and the best; 0 = all" syn:"keep_checkpoints max_checkpoints"`
+	EarlyStopping    int     `toml:"early_stopping_patience" default:"0" min:"0" doc:"stop after so many evaluations without improvement; 0 = never" syn:"early_stopping_steps patience"`
+	WatchdogLoss     float64 `toml:"loss_watchdog_threshold" default:"0" min:"0" doc:"stop with an error when the loss stays above; 0 = off"`
+	WatchdogPatience int     `toml:"loss_watchdog_patience" default:"3" min:"1" doc:"for so many updates"`
+}
+
+// Eval is how well the model does.
+type Eval struct {
+	Steps    int      `toml:"steps" default:"0" min:"0" doc:"evaluate every so many updates; 0 = at the end" syn:"eval_steps evaluation_steps eval_every"`
+	OnStart  bool     `toml:"on_start" default:"true" doc:"evaluate before the first update, too" syn:"eval_on_start"`
+	LoadBest bool     `toml:"load_best" default:"false" doc:"end with the parameters of the best evaluation" syn:"load_best_model_at_end"`
+	Samples  int      `toml:"samples" default:"0" min:"0" doc:"continue the prompts of so many held-out rows before and after" syn:"generate_samples num_samples"`
+	Prompts  []string `toml:"prompts" doc:"further prompts to continue before and after" example:"[\"Once upon a time\"]"`
+}
+
+// Generate is how texts are continued.
+type Generate struct {
+	MaxNewTokens      int      `toml:"max_new_tokens" default:"64" min:"1" doc:"at most so many tokens" syn:"max_tokens max_length n_predict"`
+	Temperature       float64  `toml:"temperature" default:"0" min:"0" doc:"0 = always the best token" syn:"temp"`
+	TopK              int      `toml:"top_k" default:"0" min:"0" doc:"draw from the k best tokens; 0 = all"`
+	TopP              float64  `toml:"top_p" default:"1" min:"0" max:"1" doc:"draw from the best tokens that hold this probability"`
+	MinP              float64  `toml:"min_p" default:"0" min:"0" max:"1" doc:"draw from tokens at least so probable as this share of the best"`
+	RepetitionPenalty float64  `toml:"repetition_penalty" default:"1" above:"0" doc:"above 1 discourages tokens that were seen" syn:"repeat_penalty"`
+	NoRepeatNgram     int      `toml:"no_repeat_ngram_size" default:"0" min:"0" doc:"no n-gram of this length twice; 0 = allowed"`
+	NumBeams          int      `toml:"num_beams" default:"1" min:"1" doc:"width of beam search; 1 = none" syn:"beams beam_size"`
+	LengthPenalty     float64  `toml:"length_penalty" default:"1" doc:"beams are scored by log-probability / length^penalty"`
+	Stop              []string `toml:"stop" doc:"texts that end a continuation" example:"[\"\\n\"]" syn:"stop_strings stop_sequences"`
+	Seed              uint64   `toml:"seed" default:"0" doc:"seed of the draws"`
+}
+
+// Output is where results go.
+type Output struct {
+	Dir         string `toml:"dir" doc:"run folder; default runs/NAME-OF-RECIPE" example:"runs/first" syn:"output_dir save_dir adapter_path run_dir logging_dir"`
+	Overwrite   bool   `toml:"overwrite" default:"false" doc:"replace a run that is there" syn:"overwrite_output_dir force"`
+	TensorBoard bool   `toml:"tensorboard" default:"true" doc:"write TensorBoard events" syn:"report_to use_tensorboard"`
+}
+
+// Given says whether the file or --set names a key.
+func (r *Recipe) Given(path string) bool { return r.given[path] }

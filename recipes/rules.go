@@ -1,0 +1,73 @@
+package recipes
+
+import "strings"
+
+// rule is a contradiction between keys, or something that is needed.
+type rule struct {
+	key     string // that the problem is shown at
+	message string
+	broken  func(r *Recipe) bool
+}
+
+// rulesTable lists what keys demand of each other.
+var rulesTable = []rule{
+	{"model.path", "model.path is missing, want the folder of the base model, or \"builtin:quickstart\"",
+		func(r *Recipe) bool { return r.Model.Path == "" }},
+	{"data.path", "data.path is missing, want a file or folder, or [[data.sources]]",
+		func(r *Recipe) bool { return r.Data.Path == "" && len(r.Data.Sources) == 0 }},
+	{"data.sources", "data.path and data.sources are both set, want one of them",
+		func(r *Recipe) bool { return r.Data.Path != "" && len(r.Data.Sources) > 0 }},
+	{"data.eval_fraction", "data.eval_path and data.eval_fraction are both set, want one of them",
+		func(r *Recipe) bool { return r.Data.EvalPath != "" && r.Data.EvalFraction > 0 }},
+	{"train.warmup_ratio", "train.warmup_steps and train.warmup_ratio are both set, want one of them",
+		func(r *Recipe) bool { return r.Train.WarmupSteps > 0 && r.Train.WarmupRatio > 0 }},
+	{"train.max_steps", "train.epochs and train.max_steps are both set, want one of them",
+		func(r *Recipe) bool { return r.Train.MaxSteps > 0 && r.given["train.epochs"] }},
+	{"train.batch_size", "train.batch_size and data.batch_tokens are both set, want one of them",
+		func(r *Recipe) bool { return r.Data.BatchTokens > 0 && r.given["train.batch_size"] }},
+	{"train.early_stopping_patience", "train.early_stopping_patience needs evaluations: set eval.steps and data.eval_path or data.eval_fraction",
+		func(r *Recipe) bool {
+			return r.Train.EarlyStopping > 0 && (r.Eval.Steps == 0 || r.Data.EvalPath == "" && r.Data.EvalFraction == 0)
+		}},
+	{"eval.load_best", "eval.load_best needs held-out data: set data.eval_path or data.eval_fraction",
+		func(r *Recipe) bool { return r.Eval.LoadBest && r.Data.EvalPath == "" && r.Data.EvalFraction == 0 }},
+	{"generate.num_beams", "generate.num_beams and generate.temperature are both set, want one of them: beams are not sampled",
+		func(r *Recipe) bool { return r.Generate.NumBeams > 1 && r.Generate.Temperature > 0 }},
+	{"method.init_values", "method.init_values and method.adapter are both set, want one of them",
+		func(r *Recipe) bool { return r.Method.InitValues != "" && r.Method.Adapter != "" }},
+	{"method.layers_pattern", "method.layers_pattern is set without method.layers_to_transform",
+		func(r *Recipe) bool { return len(r.Method.LayersPattern) > 0 && r.Method.LayersToTransform == nil }},
+	{"method.layers_to_transform", "method.layers_to_transform needs method.target_modules to be a list or \"all-linear\", not a pattern",
+		func(r *Recipe) bool {
+			p := r.Method.TargetModules.Pattern
+			return r.Method.LayersToTransform != nil && p != "" && p != "all-linear"
+		}},
+	{"model.init", "model.init is \"random\" and method.type is \"lora\", want method.type = \"full\": a random base is worth no adapter",
+		func(r *Recipe) bool { return r.Model.Init == "random" && r.Method.Type == "lora" }},
+	{"data.concatenate", "data.concatenate is for data.shape \"text\"",
+		func(r *Recipe) bool { return r.Data.Concatenate && r.Data.Shape != "text" && r.Data.Shape != "auto" }},
+	{"train.learning_rate", "train.learning_rate is 0, which would train nothing",
+		func(r *Recipe) bool { return r.Train.LearningRate == 0 && r.given["train.learning_rate"] }},
+}
+
+// loraKeys mean nothing for method "full".
+var loraKeys = strings.Fields("r lora_alpha lora_dropout use_rslora target_modules exclude_modules layers_to_transform layers_pattern rank_pattern alpha_pattern init_lora_weights adapter")
+
+// rules checks the recipe as a whole.
+func (d *decoder) rules() {
+	for _, x := range rulesTable {
+		if x.broken(d.recipe) {
+			d.bad(strings.Split(x.key, "."), "%s", x.message)
+		}
+	}
+	if d.recipe.Method.Type == "full" {
+		for _, k := range loraKeys {
+			if d.recipe.given["method."+k] {
+				d.bad([]string{"method", k}, "method.%s means nothing for method.type \"full\"", k)
+			}
+		}
+		if d.recipe.given["train.loraplus_lr_ratio"] && d.recipe.Train.LoraPlusRatio > 0 {
+			d.bad([]string{"train", "loraplus_lr_ratio"}, "train.loraplus_lr_ratio means nothing for method.type \"full\"")
+		}
+	}
+}
