@@ -332,9 +332,17 @@ func addSuffixes(set map[string]bool, name string) {
 
 // Pattern maps keys, which are regular expressions, to numbers: rank_pattern and alpha_pattern. The first key that matches
 // counts, so the order is kept.
-type Pattern []struct {
+type Pattern []PatternEntry
+
+// PatternEntry is one key of a Pattern.
+type PatternEntry struct {
 	Key   string
 	Value json.Number
+}
+
+// NewEntry is an entry with a number; whole numbers are written as such.
+func NewEntry(key string, v float64) PatternEntry {
+	return PatternEntry{key, json.Number(strconv.FormatFloat(v, 'f', -1, 64))}
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -357,10 +365,7 @@ func (p *Pattern) UnmarshalJSON(b []byte) error {
 		if err := d.Decode(&v); err != nil {
 			return fmt.Errorf("%q is not a number", k)
 		}
-		*p = append(*p, struct {
-			Key   string
-			Value json.Number
-		}{k.(string), v})
+		*p = append(*p, PatternEntry{k.(string), v})
 	}
 	return nil
 }

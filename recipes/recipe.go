@@ -28,7 +28,7 @@ type Model struct {
 	Path         string `toml:"path" doc:"folder with config.json, weights and tokenizer.json; \"builtin:quickstart\" is the base inside the program" example:"models/llama" syn:"base_model model_name_or_path model_name base model_id pretrained_model_name_or_path checkpoint"`
 	Compute      string `toml:"compute" default:"auto" choice:"auto f32 bf16 split" doc:"arithmetic of the products with frozen weights: f32; bf16 (fastest); split (float32 grade at tile speed); auto = split where the machine has tiles, else f32" syn:"dtype torch_dtype precision bf16 fp16 mixed_precision"`
 	Tokenizer    string `toml:"tokenizer" doc:"folder of another tokenizer than the model's own" example:"tokenizers/mine" syn:"tokenizer_name_or_path tokenizer_path"`
-	ChatTemplate string `toml:"chat_template" doc:"file with a Jinja template instead of the tokenizer's own" example:"chatml.jinja" syn:"template chat_template_path"`
+	ChatTemplate string `toml:"chat_template" doc:"file with a Jinja template instead of the tokenizer's own" example:"chatml.jinja" syn:"chat_template_path"`
 	Init         string `toml:"init" default:"pretrained" choice:"pretrained random" doc:"random starts from random weights by config.json alone, for pretraining with method \"full\""`
 	Seed         uint64 `toml:"seed" default:"0" doc:"seed of random weights"`
 }
@@ -60,9 +60,12 @@ type Data struct {
 	EvalPath      string   `toml:"eval_path" doc:"held-out data of the same shape" example:"valid.jsonl" syn:"eval_dataset validation_file valid_path test_datasets eval_file"`
 	EvalFraction  float64  `toml:"eval_fraction" default:"0" min:"0" below:"1" doc:"share of the rows that is held out instead" syn:"val_set_size val_size test_size validation_split"`
 	EvalMaxRows   int      `toml:"eval_max_rows" default:"0" min:"0" doc:"use only the first so many held-out rows; 0 = all" syn:"eval_max_samples max_eval_samples"`
+	Unit          string   `toml:"unit" default:"line" choice:"line paragraph file" doc:"what is a row of a plain text file; paragraphs end at blank lines"`
+	Template      string   `toml:"template" choice:"alpaca chat" doc:"wording of instructions; empty = chat if the model has a chat template, else alpaca"`
+	Separator     string   `toml:"separator" doc:"put between prompt and completion"`
 	MaxRows       int      `toml:"max_rows" default:"0" min:"0" doc:"use only the first so many rows; 0 = all" syn:"max_samples max_train_samples"`
 	SequenceLen   int      `toml:"sequence_len" default:"0" min:"0" doc:"longest row in tokens; 0 = what the model was made for" syn:"cutoff_len max_seq_length max_length seq_len max_seq_len sequence_length block_size model_max_length"`
-	Overlong      string   `toml:"overlong" default:"truncate" choice:"drop truncate raise" doc:"what becomes of longer rows" syn:"excess_length_strategy truncation"`
+	Overlong      string   `toml:"overlong" default:"auto" choice:"auto drop truncate raise split" doc:"what becomes of longer rows; auto = text is split into windows, other rows are dropped" syn:"excess_length_strategy truncation"`
 	TrainOnPrompt bool     `toml:"train_on_prompt" default:"false" doc:"the prompt's tokens count in the loss, too" syn:"train_on_inputs train_on_input completion_only_loss"`
 	Concatenate   bool     `toml:"concatenate" default:"false" doc:"shape text: join documents with eos and cut the stream into sequences of sequence_len" syn:"packing sample_packing pack_sequences"`
 	System        string   `toml:"system" doc:"system message for chats that have none" syn:"system_prompt default_system"`

@@ -1,0 +1,97 @@
+package cli
+
+import (
+	"bufio"
+	"fmt"
+	"strings"
+
+	"github.com/graft-ml/graft/data"
+	"github.com/graft-ml/graft/generate"
+	"github.com/urfave/cli/v2"
+)
+
+func (e *env) chatCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "chat",
+		Usage:     "talk to a model, adapter or run in its own chat template",
+		ArgsUsage: "MODEL|ADAPTER|RUN",
+		UsageText: "graft chat runs/first\n   graft chat models/qwen --system 'Answer in one sentence.' -t 0.7",
+		Flags: append(append(modelFlags(), generateFlags()...),
+			&cli.StringFlag{Name: "system", Usage: "system message"},
+			&cli.StringFlag{Name: "chat-template", Usage: "`file` with a Jinja template instead of the tokenizer's"}),
+		Action: func(c *cli.Context) error {
+			path, err := one(c, "model, adapter or run")
+			if err != nil {
+				return err
+			}
+			s, err := openSubject(c, path)
+			if err != nil {
+				return err
+			}
+			defer s.close()
+			if err := s.needTokenizer(); err != nil {
+				return err
+			}
+			prompter, err := openPrompter(s.tok, c.String("chat-template"))
+			if err != nil {
+				return err
+			}
+			if prompter == nil {
+				return usagef("chat: %s has no chat template; give one with --chat-template, or use graft generate", s.path)
+			}
+			return e.talk(c, s, prompter)
+		},
+	}
+}
+
+// talk reads a line, answers it, and so on. /reset forgets the conversation, /exit ends it, as the end of input does.
+func (e *env) talk(c *cli.Context, s *subject, p prompter) error {
+	view := screenOf(e.stdout)
+	var history []data.Message
+	if sys := c.String("system"); sys != "" {
+		history = append(history, data.Message{Role: "system", Content: sys})
+	}
+	start := len(history)
+	g := generateSettings(c)
+	o := options(g, s.base)
+	in := bufio.NewScanner(e.stdin)
+	in.Buffer(nil, 1<<20)
+	if view.terminal {
+		fmt.Fprintln(e.stderr, view.paint(dim, "/reset forgets, /exit ends"))
+	}
+	for {
+		if view.terminal {
+			fmt.Fprint(e.stdout, view.paint(cyan, "> "))
+		}
+		if !in.Scan() {
+			return in.Err()
+		}
+		line := strings.TrimSpace(in.Text())
+		switch line {
+		case "":
+			continue
+		case "/exit", "/quit":
+			return nil
+		case "/reset":
+			history = history[:start]
+			continue
+		}
+		history = append(history, data.Message{Role: "user", Content: line})
+		ids, err := p.Prompt(history)
+		if err != nil {
+			return err
+		}
+		var answer strings.Builder
+		st := &streamer{d: s.tok.NewDecoder(true), stop: g.Stop, print: func(t string) {
+			answer.WriteString(t)
+			fmt.Fprint(e.stdout, t)
+		}}
+		_, err = generate.Tokens(c.Context, generate.NewSession(s.model, s.mode), [][]int32{ids}, o, func(_ int, id int32) bool { return st.next(id) })
+		st.flush(true)
+		fmt.Fprintln(e.stdout)
+		if err != nil {
+			return err
+		}
+		history = append(history, data.Message{Role: "assistant", Content: answer.String()})
+	}
+}

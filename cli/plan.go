@@ -1,0 +1,450 @@
+package cli
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/graft-ml/graft/checkpoint"
+	"github.com/graft-ml/graft/data"
+	"github.com/graft-ml/graft/data/source"
+	"github.com/graft-ml/graft/internal/kernel"
+	"github.com/graft-ml/graft/internal/op"
+	"github.com/graft-ml/graft/lora"
+	"github.com/graft-ml/graft/model"
+	"github.com/graft-ml/graft/peft"
+	"github.com/graft-ml/graft/peft/methods"
+	"github.com/graft-ml/graft/recipes"
+	"github.com/graft-ml/graft/task"
+	"github.com/graft-ml/graft/tokenizer"
+	"github.com/graft-ml/graft/train"
+	"github.com/nlpodyssey/spago/nn"
+)
+
+// base is a model with its tokenizer, as a folder or the program itself holds them.
+type base struct {
+	path  string
+	files fs.FS
+	src   *checkpoint.Checkpoint // nil if the weights are random
+	model *model.Model
+	tok   *tokenizer.Tokenizer // nil if the folder has none
+	mode  kernel.Mode
+}
+
+// openFolder opens a path of a recipe as a folder of files.
+func openFolder(path string) (fs.FS, error) {
+	if name, ok := strings.CutPrefix(path, recipes.Builtin); ok {
+		if name != "quickstart" {
+			return nil, usagef("model.path is %q, want a folder or \"builtin:quickstart\"", path)
+		}
+		return recipes.Quickstart(), nil
+	}
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("model: %w", err)
+	}
+	if !st.IsDir() {
+		return nil, fmt.Errorf("model: %s is a file, want the folder that holds config.json and model.safetensors", path)
+	}
+	return os.DirFS(path), nil
+}
+
+// openBase opens a model with frozen weights.
+func openBase(path, compute string) (*base, error) {
+	b, err := openFiles(path, compute)
+	if err != nil {
+		return nil, err
+	}
+	if strings.HasPrefix(path, recipes.Builtin) {
+		b.src, err = checkpoint.OpenFS(b.files)
+	} else {
+		b.src, err = checkpoint.Open(path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if b.model, err = model.Load(b.src); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), b.src.Close())
+	}
+	return b, b.checkTokenizer()
+}
+
+// newBase makes a model with random weights by the config.json of a folder.
+func newBase(path, compute string, seed uint64) (*base, error) {
+	b, err := openFiles(path, compute)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := fs.ReadFile(b.files, "config.json")
+	if err != nil {
+		return nil, fmt.Errorf("model: %s: %w", path, err)
+	}
+	c, err := model.ParseConfig(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if b.model, err = model.New(c, rand.New(rand.NewPCG(seed, 1))); err != nil {
+		return nil, err
+	}
+	return b, b.checkTokenizer()
+}
+
+// openFiles opens the folder with its tokenizer.
+func openFiles(path, compute string) (*base, error) {
+	b := &base{path: path, mode: kernel.DefaultMode()}
+	var err error
+	if compute != "" && compute != "auto" {
+		if b.mode, err = kernel.ParseMode(compute); err != nil {
+			return nil, usageError{err}
+		}
+	}
+	if b.files, err = openFolder(path); err != nil {
+		return nil, err
+	}
+	if _, err := fs.Stat(b.files, "tokenizer.json"); err == nil {
+		if b.tok, err = tokenizer.Open(b.files); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	return b, nil
+}
+
+// checkTokenizer refuses a tokenizer that knows tokens for which the model has no embedding.
+func (b *base) checkTokenizer() error {
+	if b.tok != nil && b.tok.VocabSize() > b.model.Config.VocabSize {
+		return fmt.Errorf("model: %s: tokenizer.json has %d tokens, vocab_size in config.json is %d: this is another model's tokenizer",
+			b.path, b.tok.VocabSize(), b.model.Config.VocabSize)
+	}
+	return nil
+}
+
+// needTokenizer says what is missing when text has to be read.
+func (b *base) needTokenizer() error {
+	if b.tok == nil {
+		return fmt.Errorf("model: %s has no tokenizer.json, which is needed to read text", b.path)
+	}
+	return nil
+}
+
+func (b *base) close() {
+	if b.src != nil {
+		b.src.Close()
+	}
+}
+
+// plan is everything that a run needs, ready to start.
+type plan struct {
+	recipe  *recipes.Recipe
+	name    string
+	base    *base
+	chat    data.Chat
+	config  peft.Config  // nil for method full
+	adapter peft.Adapter // nil for method full
+	params  []train.Param
+	task    task.Task
+	train   data.Set
+	eval    data.Set
+	reports []*data.Report
+	stream  *data.Stream
+	steps   int
+	warmup  int
+}
+
+// loadRecipe reads a recipe by path, or one of the program's own by name.
+func loadRecipe(arg string, sets []string) (*recipes.Recipe, string, error) {
+	src, err := os.ReadFile(arg)
+	dir := filepath.Dir(arg)
+	if errors.Is(err, fs.ErrNotExist) {
+		shipped, serr := recipes.Shipped(arg)
+		if serr != nil {
+			return nil, "", usagef("recipe %s: no such file, and no recipe of the program has this name (graft ls lists them)", arg)
+		}
+		src, dir, err = shipped, ".", nil
+	}
+	if err != nil {
+		return nil, "", usagef("recipe: %w", err)
+	}
+	r, err := recipes.Load(arg, src, sets)
+	if err != nil {
+		return nil, "", usageError{err}
+	}
+	name := strings.TrimSuffix(filepath.Base(arg), ".toml")
+	r.Resolve(dir, name)
+	return r, name, nil
+}
+
+// prepare makes the plan of a recipe. told is given a line about each stage.
+func prepare(ctx context.Context, r *recipes.Recipe, name string, told func(string)) (*plan, error) {
+	p := &plan{recipe: r, name: name, task: task.Tasks[0]}
+	var err error
+	if r.Model.Init == "random" {
+		p.base, err = newBase(r.Model.Path, r.Model.Compute, r.Model.Seed)
+	} else {
+		p.base, err = openBase(r.Model.Path, r.Model.Compute)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, stage := range []func(context.Context, func(string)) error{p.openTokenizer, p.attach, p.readData, p.schedule} {
+		if err := stage(ctx, told); err != nil {
+			p.base.close()
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// openTokenizer finds the tokenizer and the chat template.
+func (p *plan) openTokenizer(context.Context, func(string)) error {
+	m := p.recipe.Model
+	var err error
+	if m.Tokenizer != "" {
+		if p.base.tok, err = tokenizer.Open(os.DirFS(m.Tokenizer)); err != nil {
+			return fmt.Errorf("%s: %w", m.Tokenizer, err)
+		}
+		if err := p.base.checkTokenizer(); err != nil {
+			return err
+		}
+	}
+	if err := p.base.needTokenizer(); err != nil {
+		return err
+	}
+	p.chat, err = openChat(p.base.tok, m.ChatTemplate)
+	return err
+}
+
+// attach makes the trainable parameters.
+func (p *plan) attach(context.Context, func(string)) error {
+	m := p.recipe.Method
+	if m.Type == "full" {
+		p.base.model.Unfreeze()
+		p.params = train.NewParams(p.base.model.Params())
+		return p.initial(m.InitValues)
+	}
+	var err error
+	if m.Adapter != "" {
+		p.config, p.adapter, err = methods.Load(m.Adapter, p.base.model, peft.Allow{Idle: true})
+	} else {
+		p.config = p.loraConfig()
+		p.adapter, err = p.config.Attach(p.base.model, rand.New(rand.NewPCG(p.recipe.Train.Seed, 2)))
+	}
+	if err != nil {
+		return err
+	}
+	p.config.Shared().BaseModel = p.recipe.Model.Path
+	p.config.Shared().TaskType = p.task.Type
+	p.params = train.NewParams(p.adapter.Params())
+	return p.initial(m.InitValues)
+}
+
+// loraConfig turns the recipe's method into the method's own settings.
+func (p *plan) loraConfig() *lora.Config {
+	m := p.recipe.Method
+	c := lora.New()
+	c.Rank, c.Alpha, c.Dropout, c.UseRSLoRA, c.Init = m.Rank, m.Alpha, m.Dropout, m.UseRSLoRA, m.InitWeights
+	c.TargetModules = peft.Names{List: m.TargetModules.List, Pattern: m.TargetModules.Pattern}
+	c.ExcludeModules = peft.Names{List: m.ExcludeModules.List, Pattern: m.ExcludeModules.Pattern}
+	c.LayersToTransform, c.LayersPattern = m.LayersToTransform, m.LayersPattern
+	c.RankPattern, c.AlphaPattern = patternOf(m.RankPattern), patternOf(m.AlphaPattern)
+	return c
+}
+
+// initial replaces the initial values by those of a file, for comparisons with other programs. Its names may carry the
+// adapter's name, as PEFT's named_parameters do.
+func (p *plan) initial(path string) error {
+	if path == "" {
+		return nil
+	}
+	file, err := checkpoint.OpenFile(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	var errs []error
+	for _, q := range p.params {
+		name := q.Name
+		if _, ok := file.Info(name); !ok {
+			name = strings.TrimSuffix(name, ".weight") + ".default.weight"
+		}
+		v, err := file.Floats(name)
+		switch {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("method.init_values: %w", err))
+		case len(v) != len(q.Value):
+			errs = append(errs, fmt.Errorf("method.init_values: %s: tensor %q has %d numbers, want %d", path, name, len(v), len(q.Value)))
+		default:
+			copy(q.Value, v)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// readData encodes the training and the held-out rows.
+func (p *plan) readData(ctx context.Context, told func(string)) error {
+	d := &p.recipe.Data
+	limit := p.base.model.Config.MaxPositionEmbeddings
+	if d.SequenceLen == 0 {
+		d.SequenceLen = min(limit, 2048)
+	}
+	if d.SequenceLen > limit {
+		return usagef("data.sequence_len is %d, the model was made for max_position_embeddings %d", d.SequenceLen, limit)
+	}
+	sources := d.Sources
+	if d.Path != "" {
+		sources = []recipes.Source{{Path: d.Path, Weight: 1, Shape: d.Shape}}
+	}
+	var sets []data.Weighted
+	for _, s := range sources {
+		set, err := p.read(ctx, s.Path, s.Shape, d.MaxRows, told)
+		if err != nil {
+			return err
+		}
+		sets = append(sets, data.Weighted{Set: set, Weight: s.Weight})
+	}
+	var err error
+	if p.train = sets[0].Set; len(sets) > 1 || sets[0].Weight != 1 {
+		if p.train, err = data.Mix(d.Seed, sets...); err != nil {
+			return err
+		}
+	}
+	switch {
+	case d.EvalPath != "":
+		if p.eval, err = p.read(ctx, d.EvalPath, d.Shape, d.EvalMaxRows, told); err != nil {
+			return err
+		}
+	case d.EvalFraction > 0:
+		p.train, p.eval = p.train.Split(d.EvalFraction, d.Seed)
+		if d.EvalMaxRows > 0 {
+			p.eval = p.eval[:min(len(p.eval), d.EvalMaxRows)]
+		}
+	}
+	if len(p.train) == 0 {
+		return fmt.Errorf("data: no rows to train on")
+	}
+	return nil
+}
+
+// read encodes one source.
+func (p *plan) read(ctx context.Context, path, shape string, maxRows int, told func(string)) (data.Set, error) {
+	d := &p.recipe.Data
+	files := source.Files{Unit: d.Unit, MaxRows: maxRows}
+	if name, ok := strings.CutPrefix(path, recipes.Builtin+"quickstart/"); ok {
+		files.FS, files.Dir, files.Path = recipes.Quickstart(), recipes.Builtin+"quickstart", name
+	} else {
+		files.Dir, files.Path = source.Split(path)
+		files.FS = os.DirFS(files.Dir)
+	}
+	overlong := d.Overlong
+	if overlong == "auto" {
+		overlong = ""
+	}
+	told("reading " + path)
+	set, report, err := data.Build(ctx, files.Rows(), p.base.tok, p.chat, data.Settings{
+		Shape: shape, Columns: d.Columns, Template: d.Template, System: d.System, Separator: d.Separator, TrainOnPrompt: d.TrainOnPrompt,
+		SequenceLen: d.SequenceLen, Overlong: overlong, Concatenate: d.Concatenate, Workers: d.Workers})
+	if err != nil {
+		return nil, err
+	}
+	p.reports = append(p.reports, report)
+	return set, nil
+}
+
+// activationBytes is what one forward pass for training may keep.
+const activationBytes = 1_200_000_000
+
+// schedule cuts the rows into steps and settles what the recipe left open.
+func (p *plan) schedule(context.Context, func(string)) error {
+	t, d := &p.recipe.Train, &p.recipe.Data
+	if t.MicroTokens == 0 {
+		c := p.base.model.Config
+		perToken := 4 * c.NumHiddenLayers * (4*c.HiddenSize + 2*(c.NumAttentionHeads+c.NumKeyValueHeads)*c.HeadDim + 3*c.IntermediateSize)
+		t.MicroTokens = min(max(512, activationBytes/perToken/128*128), 4096)
+	}
+	batch := t.BatchSize
+	if d.BatchTokens > 0 {
+		batch = 0
+	}
+	var err error
+	p.stream, err = data.NewStream(p.train, data.Schedule{Order: d.Order, Seed: d.Seed, BatchSize: batch, BatchTokens: d.BatchTokens,
+		Accumulation: t.Accumulation, MicroTokens: t.MicroTokens})
+	if err != nil {
+		return err
+	}
+	if p.steps = t.MaxSteps; p.steps == 0 {
+		p.steps = p.stream.Steps(t.Epochs)
+	}
+	p.warmup = t.WarmupSteps
+	if t.WarmupRatio > 0 {
+		rounding := train.RoundUp
+		if t.WarmupRounding == "nearest" {
+			rounding = train.RoundNearest
+		}
+		p.warmup = train.WarmupSteps(t.WarmupRatio, p.steps, rounding)
+	}
+	if t.SaveSteps == 0 {
+		t.SaveSteps = max(1, p.steps/10)
+	}
+	return nil
+}
+
+// named yields the trainable parameters.
+func (p *plan) named() iter.Seq2[string, *nn.Param] {
+	if p.adapter == nil {
+		return p.base.model.Params()
+	}
+	return p.adapter.Params()
+}
+
+// baseHash identifies the base: its tensors, or how they are drawn.
+func (p *plan) baseHash(ctx context.Context) (string, error) {
+	if p.base.src != nil {
+		return p.base.src.Hash(ctx)
+	}
+	raw, err := fs.ReadFile(p.base.files, "config.json")
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(fmt.Appendf(raw, "seed %d", p.recipe.Model.Seed))
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// hash identifies what decides the result: the recipe and the rows as they are trained on.
+func (p *plan) hash() string {
+	sum := sha256.Sum256([]byte(p.recipe.Hash() + p.train.Fingerprint() + p.eval.Fingerprint()))
+	return hex.EncodeToString(sum[:])
+}
+
+// settings turns the recipe into the loop's own.
+func (p *plan) settings() train.Config {
+	t, e := p.recipe.Train, p.recipe.Eval
+	return train.Config{Steps: p.steps, Optimizer: t.Optimizer, OptimizerArguments: t.OptimizerArgs, LearningRate: t.LearningRate,
+		WeightDecay: t.WeightDecay, LoraPlusRatio: t.LoraPlusRatio, Scheduler: t.Scheduler, SchedulerArguments: t.SchedulerArgs,
+		WarmupSteps: p.warmup, MaxGradNorm: t.MaxGradNorm, LabelSmoothing: t.LabelSmoothing, NEFTuneAlpha: t.NEFTuneAlpha, Seed: t.Seed,
+		LoggingSteps: t.LoggingSteps, EvalSteps: e.Steps, EvalOnStart: e.OnStart, SaveSteps: t.SaveSteps, SaveTotalLimit: t.SaveTotalLimit,
+		LoadBest: e.LoadBest, EarlyStopping: t.EarlyStopping, WatchdogThreshold: t.WatchdogLoss, WatchdogPatience: t.WatchdogPatience}
+}
+
+// job is the run as the loop wants it.
+func (p *plan) job() train.Job {
+	j := train.Job{Config: p.settings(), Params: p.params, Objective: objective{p}, Source: steps{p.stream}, Mode: p.base.mode, Arena: op.NewArena()}
+	if len(p.eval) > 0 {
+		j.Eval = p.eval.Batches(p.recipe.Train.MicroTokens)
+	}
+	return j
+}
+
+func patternOf(p recipes.Pattern) peft.Pattern {
+	var out peft.Pattern
+	for _, e := range p {
+		out = append(out, peft.NewEntry(e.Key, e.Value))
+	}
+	return out
+}

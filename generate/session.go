@@ -1,0 +1,69 @@
+package generate
+
+import (
+	"github.com/graft-ml/graft/internal/kernel"
+	"github.com/graft-ml/graft/internal/op"
+	"github.com/nlpodyssey/spago/mat"
+)
+
+// Decoder is a model as generation needs it.
+type Decoder interface {
+	NewCache() *op.Cache
+	CheckTokens(tokens []int32) error
+	Hidden(p *op.Pass, tokens []int32) mat.Tensor
+	Logits(p *op.Pass, hidden mat.Tensor, rows []int) kernel.Mat
+}
+
+// NewSession starts a session of no sequences.
+func NewSession(m Decoder, mode kernel.Mode) *ModelSession {
+	return &ModelSession{m: m, mode: mode, cache: m.NewCache(), arena: op.NewArena()}
+}
+
+// ModelSession is a Session over a model.
+type ModelSession struct {
+	m     Decoder
+	mode  kernel.Mode
+	cache *op.Cache
+	arena *op.Arena
+}
+
+// Extend implements Session: the new tokens of all sequences are one packed batch.
+func (s *ModelSession) Extend(tokens [][]int32) (kernel.Mat, error) {
+	var ids, positions []int32
+	var segments []op.Segment
+	var last []int
+	for i, list := range tokens {
+		if err := s.m.CheckTokens(list); err != nil {
+			return kernel.Mat{}, err
+		}
+		if i == s.cache.Sequences() {
+			s.cache.Open()
+		}
+		past := s.cache.Len(i)
+		segments = append(segments, op.Segment{Start: len(ids), End: len(ids) + len(list), Sequence: i})
+		for j := range list {
+			positions = append(positions, int32(past+j))
+		}
+		ids = append(ids, list...)
+		last = append(last, len(ids)-1)
+	}
+	p := op.NewPass(segments, positions, s.mode, s.arena)
+	p.Cache = s.cache
+	logits := s.m.Logits(p, s.m.Hidden(p, ids), last)
+	s.arena.Reset()
+	return logits, nil
+}
+
+// Select implements Session.
+func (s *ModelSession) Select(parents []int) { s.cache.Select(parents) }
+
+// Truncate forgets the rows of a sequence from length on, so that a conversation need not be read again from its start.
+func (s *ModelSession) Truncate(sequence, length int) { s.cache.Truncate(sequence, length) }
+
+// Len is the number of tokens of a sequence that the session has seen.
+func (s *ModelSession) Len(sequence int) int {
+	if sequence >= s.cache.Sequences() {
+		return 0
+	}
+	return s.cache.Len(sequence)
+}
