@@ -1,7 +1,6 @@
 package data
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -10,8 +9,8 @@ import (
 )
 
 // ParseJSON reads one JSON value that fills all of b. Unlike encoding/json it keeps the order of fields, tells integers
-// (int64) from other numbers (float64), and takes a repeated field, a lone surrogate and bad UTF-8 for errors. Places in
-// errors count bytes from 1.
+// (int64) from other numbers (float64), and takes a repeated field, a lone surrogate and bad UTF-8 for errors. Its errors
+// are of type *JSONError.
 func ParseJSON(b []byte) (any, error) {
 	p := jsonParser{b: b}
 	p.space()
@@ -33,10 +32,19 @@ type jsonParser struct {
 	i int
 }
 
-var errJSON = errors.New("bad JSON")
+// JSONError is what is wrong with a JSON text.
+type JSONError struct {
+	Offset  int // of the byte that cannot be, from 0
+	Message string
+}
+
+// Error counts bytes from 1.
+func (e *JSONError) Error() string {
+	return fmt.Sprintf("bad JSON at byte %d: %s", e.Offset+1, e.Message)
+}
 
 func (p *jsonParser) errorf(format string, args ...any) error {
-	return fmt.Errorf("%w at byte %d: %s", errJSON, p.i+1, fmt.Sprintf(format, args...))
+	return &JSONError{p.i, fmt.Sprintf(format, args...)}
 }
 
 // here names what stands at the current byte.
