@@ -1,4 +1,19 @@
 // Package data turns rows of text into packed batches of token ids.
+//
+//	set, report, err := data.Build(ctx, rows, tok, chat, data.Settings{SequenceLen: 512})
+//	train, eval := set.Split(0.05, seed)
+//	stream, err := data.NewStream(train, data.Schedule{BatchSize: 16, MicroTokens: 4096, Seed: seed})
+//	for range stream.Steps(3) {
+//		step, err := stream.Next() // step.Batches: the micro-batches of one update
+//	}
+//	for batch, err := range eval.Batches(4096) { … }
+//
+// A Row is a record of a file (package source reads them), a Shape says what its fields mean, and an Example is the
+// tokens that come of it with the spans that are targets, that is, count in the loss. Prompts are not targets unless
+// Settings.TrainOnPrompt says so. A Set is a list of examples; a Stream walks it epoch by epoch in an order that depends on
+// nothing but (seed, epoch), so that a Position is enough to go on from.
+//
+// A Batch holds sequences end to end without padding; its targets are already shifted by one.
 package data
 
 import "github.com/graft-ml/graft/internal/op"

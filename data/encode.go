@@ -124,7 +124,30 @@ func NewEncoder(tok Tokenizer, chat Chat, s Settings, first *Row) (*Encoder, err
 		return nil, fmt.Errorf("data: overlong is \"split\", which is for shape \"text\", got %q", d.shape.Name)
 	}
 	e.joint = s.Boundary == "joint" || s.Boundary == "" && !d.shape.separate
+	e.unread()
 	return e, e.ends()
+}
+
+// unread notes settings that the shape has no use for. They are no errors, since several sources may share settings.
+func (e *Encoder) unread() {
+	s, shape := e.settings, e.shape.Name
+	chat := shape == "chat" || shape == "tools"
+	for _, x := range []struct {
+		key       string
+		set, used bool
+	}{
+		{"separator", s.Separator != "", shape == "prompt_completion"},
+		{"template", s.Template != "", shape == "instruction"},
+		{"system", s.System != "", chat || shape == "instruction" || shape == "prompt_completion"},
+		{"roles", len(s.Roles) > 0, chat},
+		{"train_on", s.TrainOn != "", chat || shape == "instruction"},
+		{"train_on_prompt", s.TrainOnPrompt, shape != "text"},
+		{"boundary", s.Boundary != "", !e.renders() && shape != "text"},
+	} {
+		if x.set && !x.used {
+			e.notes = append(e.notes, fmt.Sprintf("%s is set, but rows of shape %s do not use it", x.key, shape))
+		}
+	}
 }
 
 // ends finds what stands before and after each text.

@@ -156,6 +156,36 @@ func TestReport(t *testing.T) {
 	}
 }
 
+func TestUnusedSettingsAreNoted(t *testing.T) {
+	_, r := build(t, Settings{Separator: "=", System: "s", Roles: map[string]string{"a": "b"}}, `{"text":"abc"}`)
+	want := []string{
+		"separator is set, but rows of shape text do not use it",
+		"system is set, but rows of shape text do not use it",
+		"roles is set, but rows of shape text do not use it",
+	}
+	if !slices.Equal(r.Notes, want) {
+		t.Errorf("Notes = %q, want %q", r.Notes, want)
+	}
+}
+
+func TestManyWorkersKeepTheOrder(t *testing.T) {
+	var rows []string
+	for i := range 1000 {
+		rows = append(rows, `{"text":"`+strings.Repeat("x", 1+i%17)+`"}`)
+	}
+	one, _ := build(t, Settings{Workers: 1}, rows...)
+	last := Progress{}
+	many, _ := build(t, Settings{Workers: 7, Progress: func(p Progress) {
+		if p.Rows <= last.Rows {
+			t.Errorf("progress goes from %d rows to %d", last.Rows, p.Rows)
+		}
+		last = p
+	}}, rows...)
+	if one.Fingerprint() != many.Fingerprint() || last.Rows != 1000 || last.Tokens != many.Stats().Tokens {
+		t.Errorf("7 workers give another set than 1, or progress ends at %+v", last)
+	}
+}
+
 func TestBadRows(t *testing.T) {
 	const good = `{"prompt":"a","completion":"b"}`
 	const text = `{"text":"a"}`
@@ -238,6 +268,37 @@ func TestBadRows(t *testing.T) {
 		cancel()
 		if _, _, err := Build(ctx, rowsOf(t, good), toy{}, nil, Settings{}); err != context.Canceled {
 			t.Errorf("Build = %v, want %v", err, context.Canceled)
+		}
+	})
+}
+
+func FuzzBuild(f *testing.F) {
+	for _, s := range []string{
+		`{"text":"a||b"}`, `{"prompt":"a","completion":"b"}`, `{"instruction":"a","output":"b","history":[["q","a"]],"system":"s"}`,
+		`{"messages":[{"role":"user","content":[{"type":"text","text":"x"}],"weight":2},{"role":"assistant","content":null,"tool_calls":[1]}],"tools":[]}`,
+		`{"conversations":[{"from":"function_call","value":"[{\"name\":\"f\"}]"}],"tools":"[]"}`,
+	} {
+		f.Add(s, 0, true)
+	}
+	f.Fuzz(func(t *testing.T, row string, length int, flag bool) {
+		v, err := ParseJSON([]byte(row))
+		fields, ok := v.(Object)
+		if err != nil || !ok {
+			return
+		}
+		s := Settings{SequenceLen: 2 + length&15, TrainOnPrompt: flag}
+		for _, s.Overlong = range []string{"", "truncate"} {
+			set, _, err := Build(context.Background(), func(yield func(Row, error) bool) {
+				yield(Row{Place: Place{File: "f", Line: 1, Row: 1}, Fields: fields}, nil)
+			}, toy{width: 3}, plainChat{}, s)
+			if err != nil && !strings.HasPrefix(err.Error(), "data: ") {
+				t.Fatalf("%v does not begin with the package", err)
+			}
+			for i := range set {
+				if n := len(set[i].IDs); n > s.SequenceLen || set[i].Targets() == 0 || set[i].Targets() >= n {
+					t.Fatalf("an example has %d tokens, %d targets, want at most %d", n, set[i].Targets(), s.SequenceLen)
+				}
+			}
 		}
 	})
 }

@@ -77,7 +77,7 @@ func shuffle[T any](p []T, c counter) {
 
 // Split takes fraction of the rows out for evaluation, rounded, at least one if there are two. Which ones is a matter of
 // the seed and of their places in the source alone: it does not change with sequence_len, and hardly when rows are
-// appended. All windows of one row go to the same side.
+// appended. All windows of one row go to the same side. Split each source before Mix, which repeats rows.
 func (s Set) Split(fraction float64, seed uint64) (train, eval Set) {
 	var rows []int
 	for i := range s {
