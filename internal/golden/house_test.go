@@ -19,7 +19,7 @@ var floors = []struct {
 	name  string
 	rooms []string
 }{
-	{"ground", []string{"internal/kernel", "internal/check", "internal/atomicfile", "internal/meminfo", "internal/golden", "internal/corpus"}},
+	{"ground", []string{"internal/kernel", "internal/check", "internal/atomicfile", "internal/meminfo", "internal/golden", "internal/corpus", "internal/jinja"}},
 	{"leaves", []string{"internal/op", "checkpoint", "tokenizer"}},
 	{"writers", []string{"internal/synth"}},
 	{"data", []string{"data", "data/source"}},
