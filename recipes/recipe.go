@@ -61,24 +61,24 @@ type Data struct {
 	EvalFraction  float64  `toml:"eval_fraction" default:"0" min:"0" below:"1" doc:"share of the rows that is held out instead" syn:"val_set_size val_size test_size validation_split"`
 	EvalMaxRows   int      `toml:"eval_max_rows" default:"0" min:"0" doc:"use only the first so many held-out rows; 0 = all" syn:"eval_max_samples max_eval_samples"`
 	Unit          string   `toml:"unit" default:"line" choice:"line paragraph file" doc:"what is a row of a plain text file; paragraphs end at blank lines"`
-	Template      string   `toml:"template" choice:"alpaca chat" doc:"wording of instructions; empty = chat if the model has a chat template, else alpaca"`
+	Template      string   `toml:"template" choice:"alpaca plain chat" doc:"wording of instructions; empty = chat if the model has a chat template, else alpaca"`
 	Separator     string   `toml:"separator" doc:"put between prompt and completion"`
 	MaxRows       int      `toml:"max_rows" default:"0" min:"0" doc:"use only the first so many rows; 0 = all" syn:"max_samples max_train_samples"`
 	SequenceLen   int      `toml:"sequence_len" default:"0" min:"0" doc:"longest row in tokens; 0 = what the model was made for" syn:"cutoff_len max_seq_length max_length seq_len max_seq_len sequence_length block_size model_max_length"`
 	Overlong      string   `toml:"overlong" default:"auto" choice:"auto drop truncate raise split" doc:"what becomes of longer rows; auto = text is split into windows, other rows are dropped" syn:"excess_length_strategy truncation"`
 	TrainOnPrompt bool     `toml:"train_on_prompt" default:"false" doc:"the prompt's tokens count in the loss, too" syn:"train_on_inputs train_on_input completion_only_loss"`
-	Concatenate   bool     `toml:"concatenate" default:"false" doc:"shape text: join documents with eos and cut the stream into sequences of sequence_len" syn:"packing sample_packing pack_sequences"`
+	Concatenate   bool     `toml:"concatenate" default:"false" doc:"shape text: join documents with eos and cut the stream into sequences of sequence_len"`
 	System        string   `toml:"system" doc:"system message for chats that have none" syn:"system_prompt default_system"`
 	Order         string   `toml:"order" default:"shuffled" choice:"shuffled sequential sha256" doc:"order of an epoch: shuffled by seed; as in the file; sha256 = by the hash of \"seed:epoch:index\"" syn:"shuffle sampler"`
 	Seed          uint64   `toml:"seed" default:"0" doc:"seed of order, split and mixture" syn:"data_seed shuffle_seed"`
-	BatchTokens   int      `toml:"batch_tokens" default:"0" min:"0" doc:"rows per step by tokens instead of train.batch_size; 0 = off" syn:"max_tokens_per_batch tokens_per_batch"`
+	BatchTokens   int      `toml:"batch_tokens" default:"0" min:"0" doc:"rows per step by tokens instead of train.batch_size; 0 = off" syn:"packing sample_packing pack_sequences max_tokens_per_batch tokens_per_batch"`
 	Workers       int      `toml:"workers" default:"0" min:"0" doc:"goroutines that tokenise; 0 = one per core" syn:"num_workers dataset_num_proc preprocessing_num_workers dataloader_num_workers"`
 }
 
 // Source is one of several data sources.
 type Source struct {
 	Path   string  `toml:"path" doc:"file, folder or pattern" syn:"dataset file"`
-	Weight float64 `toml:"weight" default:"1" above:"0" doc:"how often it is drawn, relative to the others" syn:"probability ratio interleave_probs"`
+	Weight float64 `toml:"weight" default:"1" above:"0" doc:"times that each of its rows is visited in an epoch: 1 once, 2 twice, 0.5 every second one" syn:"probability ratio interleave_probs"`
 	Shape  string  `toml:"shape" default:"auto" choice:"auto text prompt_completion instruction chat context_target tools" doc:"what a row looks like" syn:"type format"`
 }
 
