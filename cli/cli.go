@@ -65,7 +65,7 @@ func (e *env) app() *cli.App {
 		EnableBashCompletion:      true,
 		DisableSliceFlagSeparator: true,
 		ExitErrHandler:            func(*cli.Context, error) {}, // Main maps errors to exit codes
-		OnUsageError:              func(c *cli.Context, err error, sub bool) error { return usageError{err} },
+		OnUsageError:              func(c *cli.Context, err error, sub bool) error { return usageError{flagHint(c.Command, err)} },
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				return e.unknownCommand(c.Args().First())
@@ -147,4 +147,22 @@ func interruptible() (context.Context, func()) {
 		}
 	}()
 	return ctx, func() { signal.Stop(signals); close(done); cancel() }
+}
+
+// flagHint adds the nearest flag to the library's message about an unknown one.
+func flagHint(cmd *cli.Command, err error) error {
+	const unknown = "flag provided but not defined: -"
+	name, ok := strings.CutPrefix(err.Error(), unknown)
+	if !ok {
+		return err
+	}
+	name = strings.TrimLeft(name, "-")
+	var names []string
+	for _, f := range cmd.Flags {
+		names = append(names, f.Names()...)
+	}
+	if near := nearest(name, names); near != "" {
+		return fmt.Errorf("%s: unknown flag --%s, did you mean --%s?", cmd.Name, name, near)
+	}
+	return fmt.Errorf("%s: unknown flag --%s (graft help %s lists them)", cmd.Name, name, cmd.Name)
 }

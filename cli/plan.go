@@ -429,7 +429,7 @@ func (p *plan) settings() train.Config {
 		WeightDecay: t.WeightDecay, LoraPlusRatio: t.LoraPlusRatio, Scheduler: t.Scheduler, SchedulerArguments: t.SchedulerArgs,
 		WarmupSteps: p.warmup, MaxGradNorm: t.MaxGradNorm, LabelSmoothing: t.LabelSmoothing, NEFTuneAlpha: t.NEFTuneAlpha, Seed: t.Seed,
 		LoggingSteps: t.LoggingSteps, EvalSteps: e.Steps, EvalOnStart: e.OnStart, SaveSteps: t.SaveSteps, SaveTotalLimit: t.SaveTotalLimit,
-		LoadBest: e.LoadBest, EarlyStopping: t.EarlyStopping, WatchdogThreshold: t.WatchdogLoss, WatchdogPatience: t.WatchdogPatience}
+		LoadBest: e.LoadBest, EarlyStopping: t.EarlyStopping, NoTensorBoard: !p.recipe.Output.TensorBoard, WatchdogThreshold: t.WatchdogLoss, WatchdogPatience: t.WatchdogPatience}
 }
 
 // job is the run as the loop wants it.

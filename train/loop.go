@@ -192,7 +192,9 @@ func (r *runner) openLogs() (err error) {
 	if r.timing, err = openLog(filepath.Join(dir, timingFile), r.state.TimingOffset, false); err != nil {
 		return err
 	}
-	r.board, err = newTensorBoard(filepath.Join(dir, boardDir), r.state.Step+1, r.Now)
+	if !r.NoTensorBoard {
+		r.board, err = newTensorBoard(filepath.Join(dir, boardDir), r.state.Step+1, r.Now)
+	}
 	return err
 }
 

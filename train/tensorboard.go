@@ -68,6 +68,9 @@ func newTensorBoard(dir string, step int, now func() time.Time) (*tensorBoard, e
 
 // scalars records values of a step.
 func (t *tensorBoard) scalars(step int, metrics ...Metric) error {
+	if t == nil {
+		return nil // the run writes none
+	}
 	var summary []byte
 	for _, m := range metrics {
 		value := protowire.AppendTag(nil, 1, protowire.BytesType)

@@ -88,6 +88,7 @@ type Config struct {
 	EvalSteps      int  // evaluate every so many steps; at the end in any case
 	EvalOnStart    bool // evaluate before the first step, too
 	SaveSteps      int  // checkpoint every so many steps; at the end in any case
+	NoTensorBoard  bool // write no event files
 	SaveTotalLimit int  // keep the newest so many checkpoints and the best one; 0 keeps all
 
 	Metric             string  // what evaluations are compared by; "" is "eval_loss"
