@@ -123,7 +123,7 @@ func (p *plan) evaluate(c *cli.Context) (*evaluation, error) {
 			return nil, err
 		}
 		pass := op.NewPass(b.Segments, b.Positions, p.base.mode, arena)
-		_, s, err := objective{p}.Loss(pass, b, 1, train.LossOptions{})
+		_, s, err := train.For(p.base.model, p.task).Loss(pass, b, 1, train.LossOptions{})
 		if err != nil {
 			return nil, err
 		}

@@ -434,7 +434,7 @@ func (p *plan) settings() train.Config {
 
 // job is the run as the loop wants it.
 func (p *plan) job() train.Job {
-	j := train.Job{Config: p.settings(), Params: p.params, Objective: objective{p}, Source: steps{p.stream}, Mode: p.base.mode, Arena: op.NewArena()}
+	j := train.Job{Config: p.settings(), Params: p.params, Objective: train.For(p.base.model, p.task), Source: p.stream, Mode: p.base.mode, Arena: op.NewArena()}
 	if len(p.eval) > 0 {
 		j.Eval = p.eval.Batches(p.recipe.Train.MicroTokens)
 	}

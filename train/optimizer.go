@@ -50,7 +50,7 @@ type Optimizer struct {
 	rule   rule
 	state  [][]buffer // by group, then parameter
 	steps  int
-	tasks  []task
+	parts  []part
 }
 
 // buffer is the state of one parameter.
@@ -59,10 +59,10 @@ type buffer struct {
 	values [][]float32
 }
 
-// task is one piece of an update that a worker does alone: a range of a parameter's elements.
-type task struct{ group, param, lo, hi int }
+// part is a piece of an update that a worker does alone: a range of a parameter's elements.
+type part struct{ group, param, lo, hi int }
 
-// grain is how many elements one task has. It is fixed so that the pieces do not depend on the number of workers.
+// grain is how many elements one part has. It is fixed so that the pieces do not depend on the number of workers.
 const grain = 1 << 14
 
 // NewOptimizer builds the optimizer of that name over the groups, with all state at its start.
@@ -109,7 +109,7 @@ func newOptimizer(groups []Group, r rule) *Optimizer {
 				piece = len(p.Value)
 			}
 			for lo := 0; lo < len(p.Value); lo += piece {
-				o.tasks = append(o.tasks, task{i, j, lo, min(lo+piece, len(p.Value))})
+				o.parts = append(o.parts, part{i, j, lo, min(lo+piece, len(p.Value))})
 			}
 		}
 	}
@@ -120,8 +120,8 @@ func newOptimizer(groups []Group, r rule) *Optimizer {
 // The result does not depend on GOMAXPROCS: elements do not see each other, or one worker does a whole parameter.
 func (o *Optimizer) Step(factor float64) {
 	o.steps++
-	kernel.Parallel(len(o.tasks), func(i int) {
-		t := o.tasks[i]
+	kernel.Parallel(len(o.parts), func(i int) {
+		t := o.parts[i]
 		g := &o.groups[t.group]
 		o.rule.update(&g.Params[t.param], o.state[t.group][t.param].values, t.lo, t.hi, o.steps, g.LearningRate*factor, g.WeightDecay)
 	})
@@ -177,9 +177,9 @@ func (o *Optimizer) ZeroGrad() {
 // GradNorm is the Euclidean norm of all gradients together, summed in float64 in a fixed order.
 func (o *Optimizer) GradNorm() float64 {
 	// Elementwise rules have fixed pieces; the others one piece per parameter: both are independent of the workers.
-	sums := make([]float64, len(o.tasks))
-	kernel.Parallel(len(o.tasks), func(i int) {
-		t := o.tasks[i]
+	sums := make([]float64, len(o.parts))
+	kernel.Parallel(len(o.parts), func(i int) {
+		t := o.parts[i]
 		s := 0.0
 		for _, v := range o.groups[t.group].Params[t.param].Grad[t.lo:t.hi] {
 			s += float64(v) * float64(v)
@@ -199,8 +199,8 @@ func (o *Optimizer) Clip(norm, maxNorm float64) {
 	if factor == 1 {
 		return
 	}
-	kernel.Parallel(len(o.tasks), func(i int) {
-		t := o.tasks[i]
+	kernel.Parallel(len(o.parts), func(i int) {
+		t := o.parts[i]
 		for j, g := 0, o.groups[t.group].Params[t.param].Grad[t.lo:t.hi]; j < len(g); j++ {
 			g[j] *= factor
 		}

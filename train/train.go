@@ -131,19 +131,13 @@ type Objective interface {
 	Loss(p *op.Pass, b *data.Batch, scale float64, o LossOptions) (mat.Tensor, Sums, error)
 }
 
-// Position is a place in the data: the epoch and how much of it was read.
-type Position struct {
-	Epoch int `json:"epoch"`
-	Index int `json:"index"`
-}
+// Position is a place in the data: the epoch and how many of its steps were taken.
+type Position = data.Position
 
 // Step is the data of one update.
-type Step struct {
-	Batches []*data.Batch // accumulated
-	Epoch   float64       // epochs read after this step, fractions included
-}
+type Step = data.Step
 
-// Source gives the data of each update, without end.
+// Source gives the data of each update, without end; a *data.Stream is one.
 type Source interface {
 	Next() (Step, error)
 	Position() Position // of what Next gives next
