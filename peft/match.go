@@ -4,13 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
-	"github.com/dlclark/regexp2/v2"
 	"github.com/graft-ml/graft/model/layer"
 )
 
@@ -23,6 +20,12 @@ type Names struct {
 // IsNull says that nothing was named.
 func (n Names) IsNull() bool { return n.List == nil && n.Pattern == "" }
 
+// AllLinear in target_modules means every linear layer but the head.
+const AllLinear = "all-linear"
+
+// IsAllLinear says that the names are the word AllLinear, in any case.
+func (n Names) IsAllLinear() bool { return strings.EqualFold(n.Pattern, AllLinear) }
+
 // UnmarshalJSON implements json.Unmarshaler.
 func (n *Names) UnmarshalJSON(b []byte) error {
 	*n = Names{}
@@ -30,13 +33,16 @@ func (n *Names) UnmarshalJSON(b []byte) error {
 		return nil
 	}
 	if json.Unmarshal(b, &n.Pattern) == nil {
+		if n.Pattern == "" {
+			n.List = []string{} // an empty pattern matches no module
+		}
 		return nil
 	}
 	n.List = []string{}
 	return json.Unmarshal(b, &n.List)
 }
 
-// Value is the JSON value.
+// Value is the JSON value. PEFT holds a list as a set and writes it in any order; graft sorts it.
 func (n Names) Value() any {
 	switch {
 	case n.Pattern != "":
@@ -62,76 +68,38 @@ func (n Names) String() string {
 type Selection struct {
 	TargetModules     Names
 	ExcludeModules    Names
-	LayersToTransform []int    // nil = all
-	LayersPattern     []string // names of the list of layers; nil = any
+	LayersToTransform []int    // empty = all
+	LayersPattern     []string // names of the list of layers, which are patterns; empty = any
 	// Lenient accepts entries that match nothing.
 	Lenient bool
 }
-
-// AllLinear in target_modules means every linear layer but the head.
-const AllLinear = "all-linear"
 
 // defaults are PEFT's target_modules by model_type, for configs that name none.
 var defaults = map[string][]string{
 	"llama": {"q_proj", "v_proj"}, "mistral": {"q_proj", "v_proj"}, "qwen2": {"q_proj", "v_proj"}, "qwen3": {"q_proj", "v_proj"},
 }
 
-// matchTime bounds one match of a pattern that somebody else wrote.
-const matchTime = 2 * time.Second
-
-// fullMatch compiles a Python pattern that must match the whole of a name.
-func fullMatch(key, pattern string) (func(name string) (bool, error), error) {
-	re, err := regexp2.Compile(`\A(?:`+pattern+`)\z`, regexp2.None)
-	if err != nil {
-		return nil, fmt.Errorf("peft: %s: pattern %q: %w", key, pattern, err)
-	}
-	re.MatchTimeout = matchTime
-	return func(name string) (bool, error) {
-		ok, err := re.MatchString(name)
-		if err != nil {
-			return false, fmt.Errorf("peft: %s: pattern %q takes longer than %v on %q", key, pattern, matchTime, name)
-		}
-		return ok, nil
-	}, nil
-}
-
-// suffixed says that name is entry or ends in ".entry".
-func suffixed(name, entry string) bool { return name == entry || strings.HasSuffix(name, "."+entry) }
-
-// Select returns the slots that the selection names, in the model's order [formats of PEFT: check_target_module_exists].
+// Select returns the slots that the selection names, in the model's order: PEFT's check_target_module_exists.
 func (s Selection) Select(m layer.Model) ([]*layer.Slot, error) {
-	if err := s.check(); err != nil {
+	x, err := s.check()
+	if err != nil {
 		return nil, err
 	}
 	if s.TargetModules.IsNull() {
 		list, ok := defaults[m.ModelType()]
 		if !ok {
-			return nil, fmt.Errorf("peft: target_modules is not set and model_type %q has no default, want a list such as %q", m.ModelType(), AllLinear)
+			return nil, fmt.Errorf("peft: target_modules is not set and model_type %q has no default, want a list of names or %q", m.ModelType(), AllLinear)
 		}
 		s.TargetModules = Names{List: list}
-	}
-	target, err := s.matcher("target_modules", s.TargetModules)
-	if err != nil {
-		return nil, err
-	}
-	exclude, err := s.matcher("exclude_modules", s.ExcludeModules)
-	if err != nil {
-		return nil, err
+		x.target.n = s.TargetModules
 	}
 	var chosen []*layer.Slot
 	for slot := range m.Slots() {
-		out, _, err := exclude.match(slot)
+		in, err := x.match(slot)
 		if err != nil {
 			return nil, err
 		}
-		if out {
-			continue
-		}
-		in, exact, err := target.match(slot)
-		if err != nil {
-			return nil, err
-		}
-		if in && (exact || s.inLayers(slot.Name)) {
+		if in {
 			chosen = append(chosen, slot)
 		}
 	}
@@ -141,19 +109,26 @@ func (s Selection) Select(m layer.Model) ([]*layer.Slot, error) {
 	if s.Lenient {
 		return chosen, nil
 	}
-	return chosen, errors.Join(target.unused(m), exclude.unused(m))
+	return chosen, errors.Join(x.target.unused(m), x.exclude.unused(m))
 }
 
-// check reports settings that contradict each other, as PEFT does.
-func (s Selection) check() error {
+// check compiles the selection and reports settings that contradict each other. Unlike PEFT's, graft's layers_to_transform
+// goes with "all-linear".
+func (s Selection) check() (*selector, error) {
 	var errs []error
-	if s.TargetModules.Pattern != "" && s.TargetModules.Pattern != AllLinear && (s.LayersToTransform != nil || s.LayersPattern != nil) {
-		errs = append(errs, errors.New("peft: layers_to_transform and layers_pattern need target_modules to be a list, not a pattern"))
+	if s.TargetModules.Pattern != "" && !s.TargetModules.IsAllLinear() && (len(s.LayersToTransform) > 0 || len(s.LayersPattern) > 0) {
+		errs = append(errs, fmt.Errorf("peft: target_modules is the pattern %q, want a list of names with layers_to_transform and layers_pattern", s.TargetModules.Pattern))
 	}
-	if s.LayersPattern != nil && s.LayersToTransform == nil {
-		errs = append(errs, errors.New("peft: layers_pattern is set without layers_to_transform"))
+	if len(s.LayersPattern) > 0 && len(s.LayersToTransform) == 0 {
+		errs = append(errs, errors.New("peft: layers_pattern is set, want layers_to_transform, too"))
 	}
-	return errors.Join(errs...)
+	for _, l := range s.LayersToTransform {
+		if l < 0 {
+			errs = append(errs, fmt.Errorf("peft: layers_to_transform has %d, want 0 or more", l))
+		}
+	}
+	x, err := s.compile()
+	return x, errors.Join(append(errs, err)...)
 }
 
 func (s Selection) restrictions() string {
@@ -161,7 +136,7 @@ func (s Selection) restrictions() string {
 	if !s.ExcludeModules.IsNull() {
 		with = append(with, fmt.Sprintf("exclude_modules %v", s.ExcludeModules))
 	}
-	if s.LayersToTransform != nil {
+	if len(s.LayersToTransform) > 0 {
 		with = append(with, fmt.Sprintf("layers_to_transform %v", s.LayersToTransform))
 	}
 	if len(with) == 0 {
@@ -170,36 +145,101 @@ func (s Selection) restrictions() string {
 	return " with " + strings.Join(with, " and ")
 }
 
+// selector is a Selection ready to look at slots.
+type selector struct {
+	target, exclude *matcher
+	layers          []int
+	number          []*regex // patterns whose first group is the number of a layer
+}
+
+func (s Selection) compile() (*selector, error) {
+	x := &selector{layers: s.LayersToTransform}
+	var errs []error
+	var err error
+	if x.target, err = newMatcher("target_modules", s.TargetModules); err != nil {
+		errs = append(errs, err)
+	}
+	if x.exclude, err = newMatcher("exclude_modules", s.ExcludeModules); err != nil {
+		errs = append(errs, err)
+	}
+	patterns := s.LayersPattern
+	if len(patterns) == 0 {
+		patterns = []string{`[^.]*`}
+	}
+	for _, p := range patterns {
+		re, err := compile("layers_pattern", `\A.*?\.`, p, `\.(\d+)\.`)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		x.number = append(x.number, re)
+	}
+	return x, errors.Join(errs...)
+}
+
+// match says whether the slot is meant.
+func (x *selector) match(slot *layer.Slot) (bool, error) {
+	if out, _, err := x.exclude.match(slot); out || err != nil {
+		return false, err
+	}
+	in, exact, err := x.target.match(slot)
+	if !in || exact || err != nil {
+		return in, err
+	}
+	return x.inLayers(slot.Name)
+}
+
+// inLayers says whether layers_to_transform includes the layer that the name lies in. Only the first number that stands
+// between dots after at least two parts counts, so "h.0.attn" is in no layer.
+func (x *selector) inLayers(name string) (bool, error) {
+	if len(x.layers) == 0 {
+		return true, nil
+	}
+	for _, re := range x.number {
+		digits, ok, err := re.find(name, 1)
+		if err != nil {
+			return false, err
+		}
+		if ok {
+			n, err := strconv.Atoi(digits)
+			return err == nil && slices.Contains(x.layers, n), nil
+		}
+	}
+	return false, nil
+}
+
 // matcher tells which slots a set of names means and remembers which of its entries did.
 type matcher struct {
 	key  string
 	n    Names
-	full func(string) (bool, error)
+	full *regex
 	hits map[string]bool
 }
 
-func (s Selection) matcher(key string, n Names) (*matcher, error) {
+func newMatcher(key string, n Names) (*matcher, error) {
 	x := &matcher{key: key, n: n, hits: map[string]bool{}}
-	if n.Pattern != "" && !strings.EqualFold(n.Pattern, AllLinear) {
-		var err error
-		if x.full, err = fullMatch(key, n.Pattern); err != nil {
-			return nil, err
-		}
+	if n.Pattern == "" || n.IsAllLinear() {
+		return x, nil
 	}
-	return x, nil
+	var err error
+	x.full, err = fullMatch(key, n.Pattern)
+	return x, err
 }
 
-// match says whether the slot is meant, and whether by its whole name.
+// match says whether the slot is meant, and whether in a way that layers_to_transform does not restrict: by its whole name
+// or by a pattern.
 func (x *matcher) match(slot *layer.Slot) (in, exact bool, err error) {
 	switch {
 	case x.full != nil:
-		in, err = x.full(slot.Name)
+		in, err = x.full.match(slot.Name)
+		x.hits[x.n.Pattern] = x.hits[x.n.Pattern] || in
 		return in, true, err
 	case x.n.Pattern != "":
+		x.hits[x.n.Pattern] = true
 		return slot.Kind == layer.Linear || slot.Kind == layer.Conv1D, false, nil
 	}
 	for _, entry := range x.n.List {
-		if suffixed(slot.Name, entry) {
+		if slot.Name == entry || strings.HasSuffix(slot.Name, "."+entry) {
 			x.hits[entry] = true
 			in, exact = true, exact || slot.Name == entry
 		}
@@ -209,6 +249,12 @@ func (x *matcher) match(slot *layer.Slot) (in, exact bool, err error) {
 
 // unused reports the entries that match no slot.
 func (x *matcher) unused(m layer.Model) error {
+	if x.n.Pattern != "" {
+		if x.hits[x.n.Pattern] {
+			return nil
+		}
+		return fmt.Errorf("peft: %s %q matches no module", x.key, x.n.Pattern)
+	}
 	var bad []string
 	for _, entry := range x.n.List {
 		if !x.hits[entry] {
@@ -221,35 +267,7 @@ func (x *matcher) unused(m layer.Model) error {
 	return fmt.Errorf("peft: %s %q match no module%s", x.key, bad, hint(bad, m))
 }
 
-var anyLayer = regexp.MustCompile(`^.*?\.[^.]*\.(\d+)\.`)
-
-// inLayers says whether layers_to_transform includes the layer that the name lies in. Only the first number that stands
-// between dots after at least two parts counts, so "h.0.attn" is in no layer.
-func (s Selection) inLayers(name string) bool {
-	if s.LayersToTransform == nil {
-		return true
-	}
-	patterns := []*regexp.Regexp{anyLayer}
-	if len(s.LayersPattern) > 0 {
-		patterns = nil
-		for _, p := range s.LayersPattern {
-			re, err := regexp.Compile(`^.*?\.` + p + `\.(\d+)\.`)
-			if err != nil {
-				return false
-			}
-			patterns = append(patterns, re)
-		}
-	}
-	for _, re := range patterns {
-		if g := re.FindStringSubmatch(name); g != nil {
-			n, err := strconv.Atoi(g[1])
-			return err == nil && slices.Contains(s.LayersToTransform, n)
-		}
-	}
-	return false
-}
-
-// hint lists the last parts of slot names that come close to what was asked for.
+// hint names the modules that come closest to what was asked for, else all kinds of modules that there are.
 func hint(asked []string, m layer.Model) string {
 	var ends, near []string
 	for slot := range m.Slots() {
@@ -259,9 +277,13 @@ func hint(asked []string, m layer.Model) string {
 		}
 	}
 	for _, a := range asked {
-		for _, e := range ends {
-			if plain(a) == plain(e) || strings.Contains(e, a) || strings.Contains(a, e) {
-				near = append(near, e)
+		inside := innards(a, m)
+		if len(inside) == 0 {
+			inside = nearest(a, ends)
+		}
+		for _, end := range inside {
+			if !slices.Contains(near, end) {
+				near = append(near, end)
 			}
 		}
 	}
@@ -271,131 +293,58 @@ func hint(asked []string, m layer.Model) string {
 	return "; there are: " + strings.Join(ends, ", ")
 }
 
+// innards lists what lies in the modules of that name.
+func innards(name string, m layer.Model) (ends []string) {
+	for slot := range m.Slots() {
+		end := slot.Name[strings.LastIndexByte(slot.Name, '.')+1:]
+		if strings.Contains("."+slot.Name, "."+name+".") && !slices.Contains(ends, end) {
+			ends = append(ends, end)
+		}
+	}
+	return ends
+}
+
+// nearest lists the names that take the fewest changes, if these are few.
+func nearest(name string, names []string) (list []string) {
+	best := 3
+	for _, n := range names {
+		switch d := distance(plain(name), plain(n)); {
+		case d < best && d <= len(n)/3:
+			best, list = d, []string{n}
+		case d == best && len(list) > 0:
+			list = append(list, n)
+		}
+	}
+	return list
+}
+
 // plain drops what people forget or add in names.
 func plain(s string) string {
 	return strings.NewReplacer("_", "", "-", "", ".", "").Replace(strings.ToLower(s))
 }
 
-// Condense returns the shortest list of suffixes that means exactly the chosen slots; PEFT writes "all-linear" so once it
-// stands for twenty names or more, and as full names below that.
-func Condense(chosen []*layer.Slot, m layer.Model) []string {
-	in := map[string]bool{}
-	var names []string
-	for _, s := range chosen {
-		in[s.Name] = true
-		names = append(names, s.Name)
+// distance counts the letters to insert, delete, replace or swap that make b of a.
+func distance(a, b string) int {
+	if len(a) > 64 || len(b) > 64 {
+		return 64
 	}
-	if len(names) < 20 {
-		return names
-	}
-	others := map[string]bool{}
-	for slot := range m.Slots() {
-		for i, c := range slot.Name {
-			if c == '.' {
-				addSuffixes(others, slot.Name[:i]) // the modules around it
+	d := make([][]int, len(a)+1)
+	for i := range d {
+		d[i] = make([]int, len(b)+1)
+		for j := range d[i] {
+			switch {
+			case i == 0 || j == 0:
+				d[i][j] = i + j
+				continue
+			case a[i-1] == b[j-1]:
+				d[i][j] = d[i-1][j-1]
+			default:
+				d[i][j] = 1 + min(d[i-1][j], d[i][j-1], d[i-1][j-1])
 			}
-		}
-		if !in[slot.Name] {
-			addSuffixes(others, slot.Name)
-		}
-	}
-	var out []string
-	for _, name := range names {
-		if slices.ContainsFunc(out, func(s string) bool { return strings.HasSuffix(name, "."+s) }) {
-			continue
-		}
-		for _, suffix := range suffixes(name) {
-			if !others[suffix] && !slices.Contains(out, suffix) {
-				out = append(out, suffix)
-				break
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				d[i][j] = min(d[i][j], d[i-2][j-2]+1)
 			}
 		}
 	}
-	return out
-}
-
-// suffixes lists "c", "b.c", "a.b.c" of "a.b.c".
-func suffixes(name string) (list []string) {
-	for i := len(name) - 1; i >= 0; i-- {
-		if name[i] == '.' {
-			list = append(list, name[i+1:])
-		}
-	}
-	return append(list, name)
-}
-
-func addSuffixes(set map[string]bool, name string) {
-	for _, s := range suffixes(name) {
-		set[s] = true
-	}
-}
-
-// Pattern maps keys, which are regular expressions, to numbers: rank_pattern and alpha_pattern. The first key that matches
-// counts, so the order is kept.
-type Pattern []PatternEntry
-
-// PatternEntry is one key of a Pattern.
-type PatternEntry struct {
-	Key   string
-	Value json.Number
-}
-
-// NewEntry is an entry with a number; whole numbers are written as such.
-func NewEntry(key string, v float64) PatternEntry {
-	return PatternEntry{key, json.Number(strconv.FormatFloat(v, 'f', -1, 64))}
-}
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (p *Pattern) UnmarshalJSON(b []byte) error {
-	*p = nil
-	if string(b) == "null" {
-		return nil
-	}
-	d := json.NewDecoder(strings.NewReader(string(b)))
-	d.UseNumber()
-	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return fmt.Errorf("it is %.20s, want an object of numbers", b)
-	}
-	for d.More() {
-		k, err := d.Token()
-		if err != nil {
-			return err
-		}
-		var v json.Number
-		if err := d.Decode(&v); err != nil {
-			return fmt.Errorf("%q is not a number", k)
-		}
-		*p = append(*p, PatternEntry{k.(string), v})
-	}
-	return nil
-}
-
-// Value is the JSON value.
-func (p Pattern) Value() any {
-	m := map[string]any{}
-	for _, e := range p {
-		m[e.Key] = e.Value
-	}
-	return m
-}
-
-// Lookup returns the value of the first key that matches the name as re.match(rf"(.*\.)?({key})$", name) does.
-func (p Pattern) Lookup(field, name string) (json.Number, bool, error) {
-	for _, e := range p {
-		match, err := fullMatch(field, `(?:.*\.)?(?:`+strings.TrimPrefix(e.Key, "^")+`)`)
-		if strings.HasPrefix(e.Key, "^") { // pinned to the whole name
-			match, err = fullMatch(field, strings.TrimPrefix(e.Key, "^"))
-		}
-		if err != nil {
-			return "", false, err
-		}
-		ok, err := match(name)
-		if err != nil {
-			return "", false, err
-		}
-		if ok {
-			return e.Value, true, nil
-		}
-	}
-	return "", false, nil
+	return d[len(a)][len(b)]
 }
