@@ -1,71 +1,60 @@
-package train
+package train_test
 
 import (
 	"context"
 	"fmt"
 	"log"
+	"math/rand/v2"
 	"os"
+
+	"github.com/graft-ml/graft/checkpoint"
+	"github.com/graft-ml/graft/data"
+	"github.com/graft-ml/graft/data/source"
+	"github.com/graft-ml/graft/lora"
+	"github.com/graft-ml/graft/model"
+	"github.com/graft-ml/graft/peft"
+	"github.com/graft-ml/graft/recipes"
+	"github.com/graft-ml/graft/task"
+	"github.com/graft-ml/graft/tokenizer"
+	"github.com/graft-ml/graft/train"
 )
 
-// A run without a folder trains in memory; its events tell how it goes.
+// A LoRA is trained on the small base inside the program and saved as PEFT saves it.
 func Example() {
-	model := newBigram(13, 4) // any Objective; here a toy that predicts a token from the one before
-	rows := newSequences(40, 13, 8, 4)
-	result, err := Run(context.Background(), Job{
-		Config:    Config{Steps: 60, LearningRate: 0.1, Scheduler: "cosine", WarmupSteps: 6, MaxGradNorm: 1, EvalSteps: 20},
-		Params:    NewParams(model.params()),
-		Objective: model,
-		Source:    rows,
-		Eval:      rows.eval(),
-		Report: func(e Event) {
-			if e.Kind == Evaluated {
-				fmt.Printf("step %d of %d, best so far: %v\n", e.Step, e.TotalSteps, e.Best)
-			}
-		},
-	})
-	if err != nil {
-		log.Fatal(err)
-	}
-	fmt.Println("trained", result.Step, "steps, best at", result.Best.Step)
-	// Output:
-	// step 20 of 60, best so far: true
-	// step 40 of 60, best so far: true
-	// step 60 of 60, best so far: true
-	// trained 60 steps, best at 60
+	ctx, folder := context.Background(), recipes.Quickstart() // a model's folder: os.DirFS("models/llama")
+	base, err := checkpoint.OpenFS(folder)                    // or checkpoint.Open("models/llama"), mapped
+	check(err)
+	defer base.Close()
+	m, err := model.Load(base)
+	check(err)
+	tok, err := tokenizer.Open(folder)
+	check(err)
+
+	cfg := lora.New()
+	cfg.Rank, cfg.Alpha, cfg.TargetModules = 8, 16, peft.Names{List: []string{"q_proj", "v_proj"}}
+	adapter, err := cfg.Attach(m, rand.New(rand.NewPCG(1, 2)))
+	check(err)
+
+	rows := source.Files{FS: folder, Path: "train.jsonl", MaxRows: 64}.Rows()
+	set, _, err := data.Build(ctx, rows, tok, nil, data.Settings{})
+	check(err)
+	stream, err := data.NewStream(set, data.Schedule{BatchSize: 16})
+	check(err)
+	_, err = train.Run(ctx, train.Job{
+		Config: train.Config{Steps: stream.Steps(1), LearningRate: 4e-3, MaxGradNorm: 1},
+		Params: train.NewParams(adapter.Params()), Objective: train.For(m, task.Tasks[0]), Source: stream})
+	check(err)
+
+	dir, err := os.MkdirTemp("", "adapter")
+	check(err)
+	defer os.RemoveAll(dir)
+	check(peft.Save(dir, cfg, adapter))
+	fmt.Println(peft.NumParams(adapter), "trained numbers in", peft.TensorsFile)
+	// Output: 20480 trained numbers in adapter_model.safetensors
 }
 
-// A run with a folder can be interrupted and resumed.
-func ExampleOpen() {
-	dir, err := os.MkdirTemp("", "run")
+func check(err error) {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer os.RemoveAll(dir)
-	for range 2 {
-		folder, err := Open(dir, Identity{Recipe: []byte("[train]\nmax_steps = 24\n"), BaseHash: "of the frozen checkpoint"}, Resume)
-		if err != nil {
-			log.Fatal(err)
-		}
-		ctx, interrupt := context.WithCancel(context.Background())
-		model := newBigram(13, 4)
-		job := toyJob(model)
-		job.Folder, job.Save = folder, saveRaw(model)
-		job.Report = func(e Event) {
-			switch {
-			case e.Kind == Resumed && e.Step > 0:
-				fmt.Println("resumed from step", e.Step)
-			case e.Kind == Stepped && e.Step == 10:
-				interrupt() // as a signal would
-			}
-		}
-		result, err := Run(ctx, job)
-		if err != nil {
-			log.Fatal(err)
-		}
-		fmt.Println("step", result.Step, "of", result.TotalSteps, "interrupted:", result.Interrupted)
-	}
-	// Output:
-	// step 10 of 24 interrupted: true
-	// resumed from step 10
-	// step 24 of 24 interrupted: false
 }

@@ -16,6 +16,8 @@ var Kinds = []Kind{
 	{"howto", 2, howTo},
 	{"letter", 2, letter},
 	{"list", 1, list},
+	{"record", 5, record},
+	{"echo", 3, echo},
 }
 
 var (
@@ -170,5 +172,35 @@ func list(g *Generator) string {
 		"In the {colour} box there are a {thing}, a {thing.2} and a {thing.3}.",
 		"The {inn} has on {day}: {taste} {food}, {food.2} with {food.3}, and {drink}.",
 		"Animals seen near the {place}: one {animal}, two geese, a {size} {animal.2} and a {animal.3}.",
+	})
+}
+
+// record is an entry of a guide with its fields in any order, told again in words: from it a model learns to look a
+// field up and to repeat it.
+func record(g *Generator) string {
+	s := g.scene()
+	fields := []string{"house: {inn}", "dish: {taste} {food}", "where: {place}", "cost: {price}", "sort: {kind}", "for: {guests}", "drinks: {drink}"}
+	lines := []string{
+		"The {inn} is a {kind}.", "It cooks {taste} {food}.", "The {inn} stands by the {place}.", "The cost is {price}.",
+		"It is for {guests}.", "You can drink {drink} at the {inn}.", "{Guests} eat {food} there.",
+	}
+	var b strings.Builder
+	for i, n := range g.rng.Perm(len(fields))[:g.between(4, 6)] {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(s.fill(fields[n]))
+	}
+	return b.String() + ". " + s.several(g.between(2, 4), lines)
+}
+
+// echo is somebody repeating what another said.
+func echo(g *Generator) string {
+	s := g.scene()
+	return s.pick([]string{
+		"\"{person} {verb} the {colour} {thing},\" said {person.2}. \"The {colour} {thing}?\" asked {person.3}. \"Yes, the {colour} {thing}.\"",
+		"{person.2} called: {animal}, {food}, {thing}, {place}. {person.3} wrote down: {animal}, {food}, {thing}, {place}.",
+		"At the {inn} they sing of the {place}: oh {place}, dear {place}, where {person} the {trade} met the {animal}, the {animal} at the {inn}.",
+		"The sign says {inn}. {person} reads it aloud: {inn}. Below stands {taste} {food}, and {person} asks for {taste} {food}.",
 	})
 }

@@ -9,13 +9,24 @@ import (
 // Buffers come back dirty: whoever takes one writes every element or asks for Zeroed. Safe for concurrent use.
 type Arena struct {
 	mu         sync.Mutex
-	free       map[int][][]float32 // by capacity
+	free       map[int][]idle // by capacity
 	out        map[*float32][]float32
 	used, peak int // floats handed out now, and at most
+	resets     int // counts steps
 }
 
+// idle is a buffer that nobody holds.
+type idle struct {
+	s     []float32
+	since int // resets when it came back
+}
+
+// patience is after how many steps without use a buffer is left to the garbage collector: batches differ in length, so a
+// capacity may rest for a while.
+const patience = 8
+
 // NewArena returns an empty arena.
-func NewArena() *Arena { return &Arena{free: map[int][][]float32{}, out: map[*float32][]float32{}} }
+func NewArena() *Arena { return &Arena{free: map[int][]idle{}, out: map[*float32][]float32{}} }
 
 // Get returns a buffer of n numbers with undefined content.
 func (a *Arena) Get(n int) []float32 {
@@ -25,16 +36,23 @@ func (a *Arena) Get(n int) []float32 {
 	c := capacity(n)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	var s []float32
-	if l := len(a.free[c]); l > 0 {
-		s, a.free[c] = a.free[c][l-1], a.free[c][:l-1]
-	} else {
-		s = make([]float32, c)
-	}
+	s := a.take(c)
 	a.out[&s[0]] = s
-	a.used += c
+	a.used += len(s)
 	a.peak = max(a.peak, a.used)
 	return s[:n]
+}
+
+// take finds an idle buffer of the capacity or up to half more, or makes one.
+func (a *Arena) take(c int) []float32 {
+	for size := c; size <= c+c/2; size = capacity(size + 1) {
+		if l := len(a.free[size]); l > 0 {
+			s := a.free[size][l-1].s
+			a.free[size] = a.free[size][:l-1]
+			return s
+		}
+	}
+	return make([]float32, c)
 }
 
 // Zeroed returns a buffer of n zeros.
@@ -61,7 +79,7 @@ func (a *Arena) put(first *float32) {
 	}
 	delete(a.out, first)
 	a.used -= len(s)
-	a.free[len(s)] = append(a.free[len(s)], s)
+	a.free[len(s)] = append(a.free[len(s)], idle{s, a.resets})
 }
 
 // Reset takes back everything that is out but the buffers to keep: nobody may use another earlier buffer any more.
@@ -75,6 +93,27 @@ func (a *Arena) Reset(keep ...[]float32) {
 		}
 		if !kept {
 			a.put(first)
+		}
+	}
+	if len(keep) == 0 {
+		a.resets++
+		a.forget()
+	}
+}
+
+// forget drops the buffers that no step has used for a while. Those longest unused lie first in their list.
+func (a *Arena) forget() {
+	for c, list := range a.free {
+		n := 0
+		for n < len(list) && a.resets-list[n].since > patience {
+			n++
+		}
+		switch {
+		case n == len(list):
+			delete(a.free, c)
+		case n > 0:
+			clear(list[:n])
+			a.free[c] = list[n:]
 		}
 	}
 }

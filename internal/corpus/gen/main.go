@@ -44,7 +44,7 @@ func write(out string, texts, vocab, train, eval int, seed uint64) error {
 	for i := range all {
 		all[i] = g.Text()
 	}
-	rows := corpus.New(seed + 1).Task(train+eval, nil)
+	rows := corpus.New(seed+1).Task(train+eval, nil)
 	files := map[string][]byte{
 		"corpus.txt":  []byte(strings.Join(all, "\n\n") + "\n"),
 		"train.jsonl": lines(rows[:train]),
