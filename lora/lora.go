@@ -12,10 +12,11 @@
 package lora
 
 import (
-	"fmt"
 	"iter"
 	"math"
 	"math/rand/v2"
+	"slices"
+	"strings"
 
 	"github.com/graft-ml/graft/internal/op"
 	"github.com/graft-ml/graft/merge"
@@ -37,48 +38,39 @@ func (c *Config) Attach(m layer.Model, rng *rand.Rand) (peft.Adapter, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	slots, err := c.selection().Select(m)
+	slots, warnings, err := c.selection().Select(m)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.patternsUsed(slots); err != nil {
+	plan, err := c.plan(slots)
+	if err != nil {
 		return nil, err
 	}
 	a := &Adapter{}
-	for _, s := range slots {
-		if s.Kind == layer.Embedding || s.Kind == layer.Head {
-			return nil, fmt.Errorf("lora: target_modules match %q, want linear layers inside the blocks: embeddings and heads are not supported yet", s.Name)
-		}
-		p, err := c.part(s, uint64(len(a.parts)), rng)
-		if err != nil {
-			return nil, err
-		}
-		a.parts = append(a.parts, p)
+	for i, b := range plan {
+		a.parts = append(a.parts, c.part(b, uint64(i), rng))
 	}
 	for _, p := range a.parts {
 		p.slot.Projection = p
 	}
-	if !c.FromFile && c.TargetModules.Pattern == peft.AllLinear {
+	for _, w := range warnings {
+		if !slices.Contains(c.Warnings, w) {
+			c.Warnings = append(c.Warnings, w)
+		}
+	}
+	if !c.FromFile && c.TargetModules.IsAllLinear() {
 		c.TargetModules = peft.Names{List: peft.Condense(slots, m)} // as PEFT stores it
 	}
 	return a, nil
 }
 
 // part makes the branch of one slot.
-func (c *Config) part(s *layer.Slot, stream uint64, rng *rand.Rand) (*Projection, error) {
-	r, alpha, err := c.RankAlpha(s.Name)
-	if err != nil {
-		return nil, err
-	}
-	in, out := s.Dims()
-	a, b := make([]float32, r*in), make([]float32, out*r)
-	c.initialise(a, b, in, r, rng)
-	scale := alpha / float64(r)
-	if c.UseRSLoRA {
-		scale = alpha / math.Sqrt(float64(r))
-	}
-	return &Projection{slot: s, base: s.Projection, stream: stream, rank: r, scale: float32(scale), dropout: c.Dropout,
-		A: op.NewParam(a, r, in), B: op.NewParam(b, out, r)}, nil
+func (c *Config) part(b branch, stream uint64, rng *rand.Rand) *Projection {
+	in, out := b.slot.Dims()
+	wa, wb := make([]float32, b.rank*in), make([]float32, out*b.rank)
+	c.initialise(wa, wb, in, b.rank, rng)
+	return &Projection{slot: b.slot, base: b.slot.Projection, stream: stream, rank: b.rank, scale: float32(c.scaling(b)), dropout: c.Dropout,
+		A: op.NewParam(wa, b.rank, in), B: op.NewParam(wb, out, b.rank)}
 }
 
 // initialise draws A and leaves B at zero, unless the initialiser says otherwise: true is kaiming_uniform(a=√5), which is
@@ -148,6 +140,17 @@ func (a *Adapter) Deltas() []merge.Delta {
 			Transposed: p.slot.Kind == layer.Conv1D}
 	}
 	return list
+}
+
+// BaseOf implements peft.Based: PEFT writes "lm_head.base_layer.weight" beside the branch of a head.
+func (a *Adapter) BaseOf(name string) *layer.Slot {
+	name, ok := strings.CutSuffix(name, ".base_layer.weight")
+	for _, p := range a.parts {
+		if ok && p.slot.Name == name {
+			return p.slot
+		}
+	}
+	return nil
 }
 
 // Modules lists the names of the slots that the adapter wraps.

@@ -33,6 +33,9 @@ func (l *Projection) Dims() (in, out int) { return l.base.Dims() }
 
 // Forward implements op.Projection: y = base(x) + scale·s·Bᵀ, s = dropout(x)·Aᵀ.
 func (l *Projection) Forward(p *op.Pass, y kernel.Mat, x *op.Input) any {
+	if l.scale == 0 { // to MatMul a factor of 0 means none
+		return l.base.Forward(p, y, x)
+	}
 	k := &saved{base: l.base.Forward(p, y, x), s: p.Arena.Get(x.Rows * l.rank)}
 	s := kernel.NewMat(k.s, x.Rows, l.rank)
 	d, done := l.drop(p, x.Mat)
@@ -50,6 +53,10 @@ func (l *Projection) Forward(p *op.Pass, y kernel.Mat, x *op.Input) any {
 //
 //	dB += scale·dyᵀ·s   ds = scale·dy·B   dA += dsᵀ·dropout(x)   dx += base + mask∘(ds·A)
 func (l *Projection) Backward(p *op.Pass, dx, dy kernel.Mat, x *op.Input, kept any) {
+	if l.scale == 0 {
+		l.base.Backward(p, dx, dy, x, kept)
+		return
+	}
 	k := kept.(*saved)
 	a, b := op.Of(l.A).View(), op.Of(l.B).View()
 	s := kernel.NewMat(k.s, x.Rows, l.rank)

@@ -3,7 +3,9 @@ package peft
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math"
 	"slices"
@@ -21,15 +23,29 @@ func ParseObject(b []byte) (Object, error) {
 	d.UseNumber()
 	var o Object
 	if err := d.Decode(&o); err != nil {
-		return nil, fmt.Errorf("peft: adapter_config.json: %w", err)
+		return nil, fmt.Errorf("peft: adapter_config.json: %s", jsonProblem(err))
 	}
 	if o == nil {
 		return nil, fmt.Errorf("peft: adapter_config.json: it is null, want an object")
 	}
-	if d.More() {
+	if _, err := d.Token(); err != io.EOF {
 		return nil, fmt.Errorf("peft: adapter_config.json: there is more after the object")
 	}
 	return o, nil
+}
+
+// jsonProblem says what is wrong in the words of the file rather than of Go.
+func jsonProblem(err error) string {
+	var kind *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &kind):
+		return fmt.Sprintf("it is a JSON %s, want an object", kind.Value)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return "it ends in the middle"
+	case errors.Is(err, io.EOF):
+		return "it is empty, want an object"
+	}
+	return err.Error()
 }
 
 // PythonJSON writes v as json.dumps(v, indent=2, sort_keys=True) does, the form of adapter_config.json.
@@ -54,7 +70,7 @@ func python(b *bytes.Buffer, v any, newline string) error {
 	case int:
 		fmt.Fprint(b, v)
 	case json.Number:
-		b.WriteString(v.String())
+		b.WriteString(pythonNumber(v))
 	case float64:
 		b.WriteString(pythonFloat(v))
 	case []any:
@@ -105,7 +121,7 @@ func pythonString(b *bytes.Buffer, s string) {
 		case strings.ContainsRune("\b\f\n\r\t", r):
 			b.WriteByte('\\')
 			b.WriteByte("bfnrt"[strings.IndexRune("\b\f\n\r\t", r)])
-		case r < 0x20 || r > 0x7f && r < 0x10000:
+		case r < 0x20 || r >= 0x7f && r < 0x10000:
 			fmt.Fprintf(b, `\u%04x`, r)
 		case r >= 0x10000:
 			hi, lo := utf16.EncodeRune(r)
@@ -115,6 +131,18 @@ func pythonString(b *bytes.Buffer, s string) {
 		}
 	}
 	b.WriteByte('"')
+}
+
+// pythonNumber writes a number as Python does after reading it: whole numbers as they are, others in their shortest form.
+func pythonNumber(n json.Number) string {
+	if !strings.ContainsAny(n.String(), ".eE") {
+		return n.String()
+	}
+	f, err := n.Float64()
+	if err != nil { // beyond float64
+		return n.String()
+	}
+	return pythonFloat(f)
 }
 
 // pythonFloat is repr(f).

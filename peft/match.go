@@ -70,7 +70,7 @@ type Selection struct {
 	ExcludeModules    Names
 	LayersToTransform []int    // empty = all
 	LayersPattern     []string // names of the list of layers, which are patterns; empty = any
-	// Lenient accepts entries that match nothing.
+	// Lenient turns entries that match nothing from errors into warnings.
 	Lenient bool
 }
 
@@ -80,36 +80,46 @@ var defaults = map[string][]string{
 }
 
 // Select returns the slots that the selection names, in the model's order: PEFT's check_target_module_exists.
-func (s Selection) Select(m layer.Model) ([]*layer.Slot, error) {
+func (s Selection) Select(m layer.Model) (chosen []*layer.Slot, warnings []string, err error) {
 	x, err := s.check()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if s.TargetModules.IsNull() {
 		list, ok := defaults[m.ModelType()]
 		if !ok {
-			return nil, fmt.Errorf("peft: target_modules is not set and model_type %q has no default, want a list of names or %q", m.ModelType(), AllLinear)
+			return nil, nil, fmt.Errorf("peft: target_modules is not set and model_type %q has no default, want a list of names or %q", m.ModelType(), AllLinear)
 		}
 		s.TargetModules = Names{List: list}
 		x.target.n = s.TargetModules
 	}
-	var chosen []*layer.Slot
 	for slot := range m.Slots() {
 		in, err := x.match(slot)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if in {
 			chosen = append(chosen, slot)
 		}
 	}
 	if len(chosen) == 0 {
-		return nil, fmt.Errorf("peft: target_modules %v match no module%s%s", s.TargetModules, s.restrictions(), hint(s.TargetModules.List, m))
+		return nil, nil, fmt.Errorf("peft: target_modules %v match no module%s%s", s.TargetModules, s.restrictions(), hint(s.TargetModules.List, m))
 	}
+	unused := append(x.target.unused(m), x.exclude.unused(m)...)
 	if s.Lenient {
-		return chosen, nil
+		return chosen, unused, nil
 	}
-	return chosen, errors.Join(x.target.unused(m), x.exclude.unused(m))
+	var errs []error
+	for _, u := range unused {
+		errs = append(errs, errors.New("peft: "+u))
+	}
+	return chosen, nil, errors.Join(errs...)
+}
+
+// Validate reports what is wrong with the selection whatever the model.
+func (s Selection) Validate() error {
+	_, err := s.check()
+	return err
 }
 
 // check compiles the selection and reports settings that contradict each other. Unlike PEFT's, graft's layers_to_transform
@@ -248,12 +258,12 @@ func (x *matcher) match(slot *layer.Slot) (in, exact bool, err error) {
 }
 
 // unused reports the entries that match no slot.
-func (x *matcher) unused(m layer.Model) error {
+func (x *matcher) unused(m layer.Model) []string {
 	if x.n.Pattern != "" {
 		if x.hits[x.n.Pattern] {
 			return nil
 		}
-		return fmt.Errorf("peft: %s %q matches no module", x.key, x.n.Pattern)
+		return []string{fmt.Sprintf("%s %q matches no module", x.key, x.n.Pattern)}
 	}
 	var bad []string
 	for _, entry := range x.n.List {
@@ -264,7 +274,7 @@ func (x *matcher) unused(m layer.Model) error {
 	if len(bad) == 0 {
 		return nil
 	}
-	return fmt.Errorf("peft: %s %q match no module%s", x.key, bad, hint(bad, m))
+	return []string{fmt.Sprintf("%s %q match no module%s", x.key, bad, hint(bad, m))}
 }
 
 // hint names the modules that come closest to what was asked for, else all kinds of modules that there are.

@@ -2,6 +2,7 @@ package peft
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -67,21 +68,47 @@ func (p Pattern) Value() any {
 	return m
 }
 
-// Lookup returns the value of the first key that matches the name as re.match(rf"(.*\.)?({key})$", name) does. The field is
-// the pattern's own JSON key, for errors.
-func (p Pattern) Lookup(field, name string) (json.Number, bool, error) {
+// Compile makes the pattern ready for many names. The field is its JSON key, for errors.
+func (p Pattern) Compile(field string) (*CompiledPattern, error) {
+	c := &CompiledPattern{entries: p, used: make([]bool, len(p))}
+	var errs []error
 	for _, e := range p {
 		re, err := compile(field, `\A(.*\.)?(`, e.Key, `)$`) // as PEFT has it, so that the numbers of groups agree, too
 		if err != nil {
-			return "", false, err
+			errs = append(errs, err)
 		}
-		ok, err := re.match(name)
-		if err != nil {
+		c.keys = append(c.keys, re)
+	}
+	return c, errors.Join(errs...)
+}
+
+// CompiledPattern looks names up in a Pattern and remembers which entries it needed. Not safe for concurrent use.
+type CompiledPattern struct {
+	entries Pattern
+	keys    []*regex
+	used    []bool
+}
+
+// Lookup returns the value of the first key that matches the name as re.match(rf"(.*\.)?({key})$", name) does.
+func (c *CompiledPattern) Lookup(name string) (v json.Number, ok bool, err error) {
+	for i, re := range c.keys {
+		if ok, err = re.match(name); err != nil {
 			return "", false, err
 		}
 		if ok {
-			return e.Value, true, nil
+			c.used[i] = true
+			return c.entries[i].Value, true, nil
 		}
 	}
 	return "", false, nil
+}
+
+// Unused lists the keys that decided no lookup so far: they match none of the names, or others come before them.
+func (c *CompiledPattern) Unused() (keys []string) {
+	for i, e := range c.entries {
+		if !c.used[i] {
+			keys = append(keys, e.Key)
+		}
+	}
+	return keys
 }

@@ -53,6 +53,9 @@ type Common struct {
 	// FromFile says that the settings came with trained tensors: targets that match nothing are then no error, as long as
 	// every tensor finds its place.
 	FromFile bool
+	// Warnings says, in a line each, what Parse and Attach put up with in settings that came from a file: keys that graft does
+	// not know, which survive, and targets that match nothing.
+	Warnings []string
 }
 
 // Adapter is an attached method. Not safe for concurrent use.
@@ -72,6 +75,12 @@ type Merger interface {
 type Idler interface {
 	// Idle says why the adapter changes nothing, or "".
 	Idle() string
+}
+
+// Based is an adapter over layers whose own weights may lie in its file, too.
+type Based interface {
+	// BaseOf returns the slot whose base weight a tensor of that name (without Prefix) is, or nil.
+	BaseOf(name string) *layer.Slot
 }
 
 // Prefix is what PEFT writes before a slot's name.

@@ -82,7 +82,11 @@ func TestPatternLookup(t *testing.T) {
 			if err := json.Unmarshal([]byte(c.json), &p); err != nil {
 				t.Fatal(err)
 			}
-			got, ok, err := p.Lookup("rank_pattern", c.module)
+			x, err := p.Compile("rank_pattern")
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, ok, err := x.Lookup(c.module)
 			if string(got) != c.want || ok != (c.want != "") || err != nil {
 				t.Errorf("%s on %q: %q, %v, %v, want %q", c.json, c.module, got, ok, err, c.want)
 			}

@@ -65,7 +65,7 @@ func TestSelect(t *testing.T) {
 		{"a file may name more than there is", Selection{TargetModules: list("q_proj", "c_attn"), ExcludeModules: list("x"), Lenient: true}, "0.q 1.q 2.q"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := c.s.Select(llamaNames(3))
+			got, _, err := c.s.Select(llamaNames(3))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -102,7 +102,7 @@ func TestSelectErrors(t *testing.T) {
 			[]string{"target_modules: pattern", "exclude_modules: pattern", "layers_pattern: pattern", "want layers_to_transform"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := c.s.Select(c.m)
+			_, _, err := c.s.Select(c.m)
 			for _, w := range c.want {
 				if err == nil || !strings.Contains(err.Error(), w) {
 					t.Errorf("%v, want %q in it", err, w)
@@ -127,12 +127,12 @@ func TestCondense(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := llamaNames(c.layers)
-			slots, err := c.s.Select(m)
+			slots, _, err := c.s.Select(m)
 			if err != nil {
 				t.Fatal(err)
 			}
 			got := Condense(slots, m)
-			again, err := Selection{TargetModules: Names{List: got}}.Select(m)
+			again, _, err := Selection{TargetModules: Names{List: got}}.Select(m)
 			if err != nil || short(again) != short(slots) {
 				t.Errorf("%q means %s (%v), want %s", got, short(again), err, short(slots))
 			}

@@ -1,0 +1,111 @@
+package lora
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/graft-ml/graft/model/layer"
+	"github.com/graft-ml/graft/peft"
+)
+
+// branch is what one slot is going to get.
+type branch struct {
+	slot  *layer.Slot
+	rank  int
+	alpha float64
+}
+
+// patterns are rank_pattern and alpha_pattern, ready for use.
+type patterns struct{ rank, alpha *peft.CompiledPattern }
+
+func (c *Config) patterns() (p patterns, err error) {
+	var e1, e2 error
+	p.rank, e1 = c.RankPattern.Compile("rank_pattern")
+	p.alpha, e2 = c.AlphaPattern.Compile("alpha_pattern")
+	return p, errors.Join(e1, e2)
+}
+
+// plan decides rank and alpha of every slot, before anything is allocated.
+func (c *Config) plan(slots []*layer.Slot) ([]branch, error) {
+	p, err := c.patterns()
+	if err != nil {
+		return nil, err
+	}
+	var list []branch
+	var errs []error
+	for _, s := range slots {
+		if s.Kind == layer.Embedding {
+			errs = append(errs, fmt.Errorf("lora: target_modules match the embedding %q, which is not supported yet, want linear layers", s.Name))
+			continue
+		}
+		if s.Tied {
+			errs = append(errs, fmt.Errorf("lora: target_modules match %q, whose weight is also the embedding's, which is not supported yet", s.Name))
+			continue
+		}
+		b := branch{slot: s, rank: c.Rank, alpha: c.Alpha}
+		if v, ok, err := p.rank.Lookup(s.Name); err != nil {
+			return nil, err
+		} else if ok {
+			n, _ := v.Int64() // checked by Validate
+			b.rank = int(n)
+		}
+		if v, ok, err := p.alpha.Lookup(s.Name); err != nil {
+			return nil, err
+		} else if ok {
+			b.alpha, _ = v.Float64()
+		}
+		list = append(list, b)
+	}
+	return list, errors.Join(append(errs, fits(list), c.patternsUsed(p, slots))...)
+}
+
+// smallAdapter is a number of parameters that no one need ask about.
+const smallAdapter = 1 << 26
+
+// fits refuses an adapter that is larger than what it adapts: a mistake, or a file made to exhaust memory.
+func fits(list []branch) error {
+	own, base, most := 0.0, 0.0, 0
+	for _, b := range list {
+		in, out := b.slot.Dims()
+		own += float64(b.rank) * float64(in+out)
+		base += float64(in) * float64(out)
+		most = max(most, b.rank)
+	}
+	if own <= max(base, smallAdapter) {
+		return nil
+	}
+	return fmt.Errorf("lora: r of up to %d makes %.3g parameters, more than the %.3g of the modules themselves", most, own, base)
+}
+
+// patternsUsed reports keys of the patterns that no slot needed, which PEFT passes over in silence.
+func (c *Config) patternsUsed(p patterns, slots []*layer.Slot) error {
+	if c.FromFile {
+		return nil
+	}
+	var ends []string
+	for _, s := range slots {
+		if end := s.Name[strings.LastIndexByte(s.Name, '.')+1:]; !slices.Contains(ends, end) {
+			ends = append(ends, end)
+		}
+	}
+	var errs []error
+	report := func(key string, unused []string) {
+		for _, u := range unused {
+			errs = append(errs, fmt.Errorf("lora: %s key %q matches none of the target modules that earlier keys leave (%s)", key, u, strings.Join(ends, ", ")))
+		}
+	}
+	report("rank_pattern", p.rank.Unused())
+	report("alpha_pattern", p.alpha.Unused())
+	return errors.Join(errs...)
+}
+
+// scaling is s of y += s·B·A·x: alpha/r, or alpha/√r [kalajdzievski2023].
+func (c *Config) scaling(b branch) float64 {
+	if c.UseRSLoRA {
+		return b.alpha / math.Sqrt(float64(b.rank))
+	}
+	return b.alpha / float64(b.rank)
+}
