@@ -11,6 +11,7 @@ import (
 //
 //	[koehn2004] P. Koehn, Statistical significance tests for machine translation evaluation
 //	[efron1979] B. Efron, Bootstrap methods: another look at the jackknife
+//	[efron1993] B. Efron, R. Tibshirani, An introduction to the bootstrap
 
 // Sample is a score as a sum over segments: what each segment adds, and the formula that makes a score of the sum.
 // BLEU is such a score (counts of n-grams), as is a mean (value and 1) or a perplexity (loss and tokens).
@@ -28,10 +29,15 @@ func MeanSample(values []float64) Sample {
 	return Sample{Segments: rows, Score: func(sum []float64) float64 { return sum[0] / sum[1] }}
 }
 
-// Value is the score of all segments.
-func (s Sample) Value() float64 { return s.Score(s.total()) }
+// Value is the score of all segments; NaN of none.
+func (s Sample) Value() float64 {
+	if len(s.Segments) == 0 {
+		return math.NaN()
+	}
+	return s.Score(s.total())
+}
 
-// total sums the segments.
+// total sums the segments, of which there are some.
 func (s Sample) total() []float64 {
 	sum := make([]float64, len(s.Segments[0]))
 	for _, row := range s.Segments {
@@ -79,7 +85,8 @@ type Comparison struct {
 	Wins float64
 
 	// PValue is the probability of a difference at least as large, in either direction, if both systems were equally
-	// good: resampled differences, centred, against the observed one, as sacrebleu's paired bootstrap computes it.
+	// good: the share of resamples that stray from the observed difference by at least its size [efron1993] ch. 16.
+	// (sacrebleu's paired bootstrap centres absolute differences, which calls two identical systems different.)
 	PValue float64
 }
 
@@ -100,16 +107,12 @@ func Paired(baseline, system Sample, resamples int, seed uint64) (Comparison, er
 	resample(len(system.Segments), resamples, seed, func(b int, drawn []int) {
 		diffs[b] = system.score(drawn) - baseline.score(drawn)
 	})
-	size := make([]float64, resamples)
-	for b, d := range diffs {
+	extreme := 0
+	for _, d := range diffs {
 		c.Wins += float64(count(d > 0)) + float64(count(d == 0))/2
-		size[b] = math.Abs(d)
+		extreme += count(math.Abs(d-c.Difference) >= math.Abs(c.Difference))
 	}
 	c.Wins /= float64(resamples)
-	center, extreme := mean(size), 0
-	for _, d := range size {
-		extreme += count(d-center > math.Abs(c.Difference))
-	}
 	c.PValue = float64(extreme+1) / float64(resamples+1) // +1: chance is never ruled out by a finite test
 	slices.Sort(diffs)
 	c.Low, c.High = percentile(diffs, 0.025), percentile(diffs, 0.975)

@@ -65,47 +65,62 @@ func (m move) better(o move) bool {
 	return m.target < o.target
 }
 
-// bestMove is the move that lowers the edit distance most, and the words after it.
+// bestMove is the move that lowers the edit distance most, and the words after it. tried counts the
+// moves looked at, over all calls.
 func (d *editDistance) bestMove(words []int32, tried *int) (gain int, moved []int32) {
-	before := d.distance(words)
-	a := d.alignment(words)
-	best, found := move{}, false
-	scratch := make([]int32, len(words))
+	s := search{editDistance: d, words: words, before: d.distance(words), alignment: d.alignment(words),
+		scratch: make([]int32, len(words))}
 	for start := range words {
 		for at := max(0, start-maxMoveDist); at < len(d.reference) && at <= start+maxMoveDist; at++ {
 			longest := d.run(words, start, at)
 			for length := 1; length <= longest; length++ {
-				if a.settled(start, at, length) {
+				if s.settled(start, at, length) {
 					continue
 				}
-				prev := -1
-				for offset := -1; offset < length && at+offset < len(d.reference); offset++ {
-					target := 0
-					if at+offset >= 0 {
-						target = a.place[at+offset] + 1
-					}
-					if target == prev {
-						continue
-					}
-					prev = target
-					perform(scratch, words, start, length, target)
-					m := move{before - d.distance(scratch), length, start, target}
-					*tried++
-					if !found || m.better(best) {
-						best, found = m, true
-					}
-				}
-				if *tried >= maxCandidates {
+				if *tried += s.try(start, at, length); *tried >= maxCandidates {
 					return 0, nil
 				}
 			}
 		}
 	}
-	if found {
+	if s.best.length > 0 {
 		moved = make([]int32, len(words))
-		perform(moved, words, best.start, best.length, best.target)
+		perform(moved, words, s.best.start, s.best.length, s.best.target)
 	}
-	return best.gain, moved
+	return s.best.gain, moved
+}
+
+// search is for the best move of some words.
+type search struct {
+	*editDistance
+	alignment
+	words   []int32
+	scratch []int32
+	before  int  // edits without a move
+	best    move // length 0: none yet
+}
+
+// try moves a run of words, which stands at start and belongs to at in the reference, to before each place that the
+// reference's words there are aligned with, and returns how many places that were.
+func (s *search) try(start, at, length int) (tried int) {
+	last := -1
+	for j := at - 1; j < at+length && j < len(s.reference); j++ {
+		target := 0
+		if j >= 0 {
+			target = s.place[j] + 1
+		}
+		if target == last {
+			continue
+		}
+		last = target
+		perform(s.scratch, s.words, start, length, target)
+		m := move{s.before - s.distance(s.scratch), length, start, target}
+		tried++
+		if s.best.length == 0 || m.better(s.best) {
+			s.best = m
+		}
+	}
+	return tried
 }
 
 // run is how many words agree from start in the hypothesis and at in the reference on.
@@ -137,13 +152,13 @@ func perform(out, words []int32, start, length, target int) {
 
 // alignment says where the words of the reference stand in the hypothesis, and what is wrong.
 type alignment struct {
-	place                       []int  // of word j of the reference; -1: before the first
-	wrongReference, wrongHypoth []bool // word j, i takes part in an edit
+	place                           []int  // of word j of the reference; -1: before the first
+	wrongReference, wrongHypothesis []bool // word j, i takes part in an edit
 }
 
 // settled tells whether moving the run is pointless: one of both sides is right where it is, or it is there already.
 func (a alignment) settled(start, at, length int) bool {
-	return !slices.Contains(a.wrongHypoth[start:start+length], true) ||
+	return !slices.Contains(a.wrongHypothesis[start:start+length], true) ||
 		!slices.Contains(a.wrongReference[at:at+length], true) ||
 		start <= a.place[at] && a.place[at] < start+length
 }
@@ -223,10 +238,10 @@ func (d *editDistance) alignment(words []int32) alignment {
 			wrong := d.replace(i, j) == 1
 			i--
 			j--
-			a.place[j], a.wrongReference[j], a.wrongHypoth[i] = i, wrong, wrong
+			a.place[j], a.wrongReference[j], a.wrongHypothesis[i] = i, wrong, wrong
 		case i > 0 && here == d.cost[i-1][j]+1:
 			i--
-			a.wrongHypoth[i] = true
+			a.wrongHypothesis[i] = true
 		default:
 			j--
 			a.place[j], a.wrongReference[j] = i-1, true
