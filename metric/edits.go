@@ -68,7 +68,7 @@ func (m move) better(o move) bool {
 // bestMove is the move that lowers the edit distance most, and the words after it. tried counts the
 // moves looked at, over all calls.
 func (d *editDistance) bestMove(words []int32, tried *int) (gain int, moved []int32) {
-	s := search{editDistance: d, words: words, before: d.distance(words), alignment: d.alignment(words),
+	s := search{editDistance: d, words: words, before: d.distance(words), alignment: d.align(words),
 		scratch: make([]int32, len(words))}
 	for start := range words {
 		for at := max(0, start-maxMoveDist); at < len(d.reference) && at <= start+maxMoveDist; at++ {
@@ -227,8 +227,8 @@ func (d *editDistance) beam(i int) (low, high int) {
 // replace is what it costs to make word i of the hypothesis word j of the reference, both from 1.
 func (d *editDistance) replace(i, j int) int32 { return int32(count(d.last[i-1] != d.reference[j-1])) }
 
-// alignment walks the table back. Of equally good edits it prefers to replace, then to remove, then to insert.
-func (d *editDistance) alignment(words []int32) alignment {
+// align walks the table back. Of equally good edits it prefers to replace, then to remove, then to insert.
+func (d *editDistance) align(words []int32) alignment {
 	d.distance(words)
 	i, j := len(words), len(d.reference)
 	a := alignment{make([]int, j), make([]bool, j), make([]bool, i)}
