@@ -36,7 +36,7 @@ func Save(dir string, c Config, a Adapter) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o777); err != nil {
+	if err := atomicfile.MkdirAll(dir); err != nil {
 		return fmt.Errorf("peft: %w", err)
 	}
 	if err := checkpoint.Write(filepath.Join(dir, TensorsFile), Entries(a), nil); err != nil {
