@@ -1,6 +1,6 @@
-// Package checkpoint reads and writes the tensors of models and adapters: safetensors, in one file or in shards with an
-// index. Reading maps the files into memory and hands out views in the file's own dtype; nothing is copied or converted
-// unless asked for.
+// Package checkpoint reads and writes the tensors of models and adapters: safetensors, and reads those of torch.save, in one file or
+// in shards with an index. Reading maps the files into memory and hands out views in the file's own dtype; nothing is copied
+// or converted unless asked for.
 //
 //	c, err := checkpoint.Open("models/llama")       // a folder, or one file
 //	if err != nil {
@@ -24,6 +24,30 @@
 // The header maps each tensor's name to {"dtype": "BF16", "shape": [2, 3], "data_offsets": [0, 12]}, offsets counted from
 // the end of the header, and "__metadata__" to an object of strings. A sharded checkpoint has an index file,
 // {"metadata": {"total_size": …}, "weight_map": {"name": "file"}}.
+//
+// # Files of torch
+//
+// pytorch_model.bin, adapter_model.bin and other state dicts that torch.save wrote are a pickled dict of tensors, which are views
+// (offset, shape, strides) of storages. Since torch 1.6 the file is a zip archive whose entries are not compressed:
+//
+//	NAME/data.pkl    the dict; a tensor is _rebuild_tensor_v2(storage, offset, shape, strides, …), a storage is a persistent
+//	                 id ("storage", class, KEY, device, number of elements)
+//	NAME/data/KEY    the bytes of a storage
+//	NAME/byteorder   "little"; absent in old files
+//
+// Before that it is five pickles, one after the other, and then the storages:
+//
+//	0x1950a86a20f9469cfc6c    the magic number
+//	1001                      the version
+//	{"little_endian": True …}
+//	the dict
+//	[KEY, …]                  and for each KEY in this order 8 bytes, the number of elements, and the storage's bytes
+//
+// Contiguous views are used in place, others are copied when the file is opened; tensors that share a storage, such as tied weights,
+// go on sharing it. The pickle is read by internal/pickle, which runs no code: a file that refers to anything but dicts, tensors and
+// storages is refused by name. A general reader of pickles (nlpodyssey/gopickle) was not used because it copies every storage into
+// memory and makes objects of whatever classes a file names. Checksums of zip entries are not compared: torch itself does not, its
+// writers may leave them out, and it would mean reading all weights to open a file.
 //
 // Words: a tensor is a name, a dtype, a shape and bytes; the table of a file lists its tensors; a shard is one file of
 // several; a folder is what a model's files lie in.
@@ -72,7 +96,7 @@ type Info struct {
 	DType  DType
 	Shape  []int
 	File   string // the file's name within its folder; empty if parsed from memory
-	Offset int64  // of the first byte, from the start of the file
+	Offset int64  // of the first element's first byte, from the start of the file
 	Size   int64  // in bytes
 }
 
@@ -127,7 +151,7 @@ func assemble(place string, folder fs.FS, files []*file) (*Checkpoint, error) {
 				errs.add("tensor %q is in %s and in %s, want one of them", info.Name, other.File, f.name)
 				continue
 			}
-			c.tensors[info.Name] = &tensorAt{Info: info, data: f.data[info.Offset : info.Offset+info.Size : info.Offset+info.Size]}
+			c.tensors[info.Name] = &tensorAt{Info: info, data: f.table.bytes(f.data, info)}
 		}
 	}
 	if err := errs.err(place); err != nil {

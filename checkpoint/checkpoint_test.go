@@ -78,7 +78,7 @@ func TestParseRefuses(t *testing.T) {
 		{"bytes at the end", raw(`{`+a+`}`, 9), `1 bytes after the last tensor`},
 		{"several things at once", raw(`{"a":{"dtype":"F3","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}`, 8), `"F3", want BOOL, U8, I8, I16, U16, F16, BF16, I32, U32, F32, F64, I64 or U64; tensor "b"`},
 		{"deep nesting", raw(`{"a":`+strings.Repeat("[", 20000)+strings.Repeat("]", 20000)+`}`, 0), `tensor "a" is [, want { … }`},
-		{"a torch file", []byte("PK\x03\x04rest of the archive"), "is a torch pickle file, want safetensors"},
+		{"half a torch file", []byte("PK\x03\x04rest of the archive"), "zip archive is damaged or cut off"},
 		{"a GGUF file", []byte("GGUF\x03\x00\x00\x00 and so on"), "is a GGUF file, want safetensors"},
 		{"a pointer", []byte("version https://git-lfs.github.com/spec/v1\noid sha256:00"), "is a Git LFS pointer"},
 		{"a web page", []byte("<!DOCTYPE html><html>not found</html>"), "header's length is"},
@@ -251,7 +251,7 @@ func TestIndex(t *testing.T) {
 		files fstest.MapFS
 		want  string
 	}{
-		{"nothing there", fstest.MapFS{ix: nil}, "no model.safetensors and no model.safetensors.index.json (there is x.safetensors and more)"},
+		{"nothing there", fstest.MapFS{ix: nil}, "no model.safetensors or pytorch_model.bin, whole or in shards with an index (there is x.safetensors and more)"},
 		{"not JSON", text("x"), "not valid JSON"},
 		{"no map", text(`{}`), "weight_map is missing or empty"},
 		{"an empty map", text(`{"weight_map":{}}`), "weight_map is missing or empty"},
@@ -268,7 +268,7 @@ func TestIndex(t *testing.T) {
 		{"a tensor that is nowhere", text(`{"weight_map":{"a":"x.safetensors","q":"x.safetensors"}}`), `tensor "q" is not in x.safetensors, where the index has it`},
 		{"a tensor in two shards", text(`{"weight_map":{"b":"x.safetensors","a":"z.safetensors"}}`), `tensor "a" is in x.safetensors and in z.safetensors, want one of them`},
 		{"a broken shard", fstest.MapFS{"x.safetensors": {Data: []byte("{}")}, "y.safetensors": {}}, "checkpoint: x.safetensors: file has 2 bytes, want at least 8 for the header's length; checkpoint: y.safetensors: file has 0 bytes"},
-		{"torch only", fstest.MapFS{ix: nil, "pytorch_model.bin": {Data: []byte("PK\x03\x04 and so on, an archive")}}, "checkpoint: pytorch_model.bin: is a torch pickle file, want safetensors"},
+		{"GGUF only", fstest.MapFS{ix: nil, "model.gguf": {Data: []byte("GGUF\x03\x00\x00\x00 and so on")}}, "checkpoint: model.gguf: is a GGUF file, want safetensors"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := OpenFS(folder(t, c.files))
@@ -290,7 +290,7 @@ func TestOpen(t *testing.T) {
 	}
 	for _, c := range []struct{ path, want string }{
 		{filepath.Join(dir, "none"), "none: no such file or directory"},
-		{dir, "no model.safetensors and no model.safetensors.index.json (there is cut.safetensors and more)"},
+		{dir, "no model.safetensors or pytorch_model.bin, whole or in shards with an index (there is cut.safetensors and more)"},
 		{write("empty.safetensors", nil), "empty.safetensors: file is empty"},
 		{write("cut.safetensors", small(t)[:100]), "cut.safetensors: file is cut off: the header has "},
 	} {

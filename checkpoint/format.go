@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -13,6 +14,8 @@ type Format struct {
 	// Files are the names that a folder's weights have in this format, the most usual first. The index of shards has the
 	// name with ".index.json".
 	Files []string
+	// Endings are those of names of files in this format.
+	Endings []string
 	// Sniff tells the format by the first bytes of a file.
 	Sniff func(head []byte) bool
 	// Parse checks a whole file and lists its tensors. It is nil for a format that is recognised but not read; then
@@ -24,8 +27,9 @@ type Format struct {
 // Formats is the table of file formats, the preferred first.
 var Formats = []Format{
 	{
-		Name:  "safetensors",
-		Files: []string{"model.safetensors", "adapter_model.safetensors"},
+		Name:    "safetensors",
+		Files:   []string{"model.safetensors", "adapter_model.safetensors"},
+		Endings: []string{".safetensors"},
 		Sniff: func(head []byte) bool {
 			return len(head) > 8 && head[8] == '{' && binary.LittleEndian.Uint64(head) <= maxHeader
 		},
@@ -34,12 +38,14 @@ var Formats = []Format{
 	{
 		Name:    "torch",
 		Files:   []string{"pytorch_model.bin", "adapter_model.bin"},
-		Sniff:   func(head []byte) bool { return hasPrefix(head, "PK\x03\x04") || hasPrefix(head, "\x80\x02") },
-		Refusal: "is a torch pickle file, want safetensors",
+		Endings: []string{".bin", ".pt", ".pth"},
+		Sniff:   func(head []byte) bool { return hasPrefix(head, zipMagic) || isPickle(head) },
+		Parse:   parseTorch,
 	},
 	{
 		Name:    "GGUF",
 		Files:   []string{"model.gguf"},
+		Endings: []string{".gguf"},
 		Sniff:   func(head []byte) bool { return hasPrefix(head, "GGUF") },
 		Refusal: "is a GGUF file, want safetensors",
 	},
@@ -70,10 +76,8 @@ func parseFile(name string, data []byte) (*Table, error) {
 
 func byName(name string) Format {
 	for _, f := range Formats {
-		for _, n := range f.Files {
-			if f.Parse != nil && strings.HasSuffix(name, n[strings.LastIndex(n, "."):]) {
-				return f
-			}
+		if f.Parse != nil && slices.ContainsFunc(f.Endings, func(end string) bool { return strings.HasSuffix(name, end) }) {
+			return f
 		}
 	}
 	return Formats[0]

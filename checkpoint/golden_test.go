@@ -87,3 +87,30 @@ func TestGoldenFiles(t *testing.T) {
 	}
 	t.Logf("golden: files: %d read as the library reads them", len(files))
 }
+
+// TestGoldenTorch reads every file that torch.save wrote, and holds that as safetensors it has the same tensors.
+func TestGoldenTorch(t *testing.T) {
+	read := 0
+	for _, root := range []string{golden.Dir(t), filepath.Join(golden.Assets(t), "adapters")} {
+		if err := filepath.WalkDir(root, func(p string, d os.DirEntry, err error) error {
+			if !strings.HasSuffix(p, ".bin") {
+				return err
+			}
+			c, err := OpenFile(p)
+			if err != nil {
+				t.Error(err)
+				return nil
+			}
+			defer c.Close()
+			if len(c.files[0].table.copies) > 0 || len(c.Names()) == 0 {
+				t.Errorf("%s: %d tensors, of which %d are copied, want all in place", p, len(c.Names()), len(c.files[0].table.copies))
+			}
+			rewrite(t, c.files[0].data)
+			read++
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("golden: torch: %d files read", read)
+}

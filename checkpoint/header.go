@@ -22,6 +22,15 @@ const maxHeader = 100_000_000
 type Table struct {
 	Metadata map[string]string
 	Tensors  []Info
+	copies   map[string][]byte // of tensors whose bytes do not lie in one piece, by name
+}
+
+// bytes are those of one of the table's tensors.
+func (t *Table) bytes(data []byte, info Info) []byte {
+	if b, ok := t.copies[info.Name]; ok {
+		return b
+	}
+	return data[info.Offset : info.Offset+info.Size : info.Offset+info.Size]
 }
 
 // parseSafetensors reads and checks the header of a whole file. It is stricter than the reference: no key twice, no

@@ -7,13 +7,14 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/edsrzf/mmap-go"
 )
 
-// Open opens a folder that holds model.safetensors, or model.safetensors.index.json and its shards; or one file of
-// whatever name. The files are mapped into memory, so opening costs the same whatever their size. A file that shrinks
+// Open opens a folder that holds model.safetensors, or model.safetensors.index.json and its shards, or else the same with
+// pytorch_model.bin; or one file of whatever name. The files are mapped into memory, so opening costs the same whatever their size. A file that shrinks
 // while it is open ends the process, as with any mapping.
 func Open(name string) (*Checkpoint, error) {
 	st, err := os.Stat(name)
@@ -112,18 +113,34 @@ func open(place string, folder fs.FS, read func(name string) (*file, error)) (*C
 	return c, nil
 }
 
+// HasWeights tells whether a folder holds weights, or the index of some, that Open reads.
+func HasWeights(folder fs.FS) bool {
+	return slices.ContainsFunc(Formats, func(f Format) bool {
+		return f.Parse != nil && (has(folder, f.Files[0]) || has(folder, f.Files[0]+".index.json"))
+	})
+}
+
+func has(folder fs.FS, name string) bool {
+	_, err := fs.Stat(folder, name)
+	return err == nil
+}
+
 // findWeights says which files of a folder hold its weights, and what the index says if there is one.
 func findWeights(place string, folder fs.FS) ([]string, *index, error) {
-	has := func(name string) bool { _, err := fs.Stat(folder, name); return err == nil }
+	var wanted []string
 	for _, f := range Formats {
 		if len(f.Files) == 0 {
 			continue
 		}
 		name := f.Files[0]
-		if has(name) {
+		if has(folder, name) {
 			return []string{name}, nil, nil
 		}
-		if f.Parse != nil && has(name+".index.json") {
+		if f.Parse == nil {
+			continue
+		}
+		wanted = append(wanted, name)
+		if has(folder, name+".index.json") {
 			ix, err := readIndex(place, folder, name+".index.json")
 			if err != nil {
 				return nil, nil, err
@@ -131,16 +148,18 @@ func findWeights(place string, folder fs.FS) ([]string, *index, error) {
 			return ix.files, ix, nil
 		}
 	}
-	return nil, nil, fmt.Errorf("checkpoint: %s: no model.safetensors and no model.safetensors.index.json%s", place, found(folder))
+	return nil, nil, fmt.Errorf("checkpoint: %s: no %s, whole or in shards with an index%s", place, strings.Join(wanted, " or "), found(folder))
 }
 
 // found lists what a folder holds that looks like weights.
 func found(folder fs.FS) string {
 	var names []string
-	for _, pattern := range []string{"*.safetensors", "*.bin", "*.gguf"} {
-		m, err := fs.Glob(folder, pattern)
-		if err == nil {
-			names = append(names, m...)
+	for _, f := range Formats {
+		for _, end := range f.Endings {
+			m, err := fs.Glob(folder, "*"+end)
+			if err == nil {
+				names = append(names, m...)
+			}
 		}
 	}
 	if len(names) == 0 {

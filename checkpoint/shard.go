@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/graft-ml/graft/internal/atomicfile"
 )
@@ -30,8 +31,8 @@ func WriteShards(dir string, entries []Entry, opts ShardOptions) ([]string, erro
 	if err != nil {
 		return nil, fmt.Errorf("checkpoint: %s: %w", dir, err)
 	}
-	if names, _ := filepath.Glob(filepath.Join(dir, "model*.safetensors*")); len(names) > 0 {
-		return nil, fmt.Errorf("checkpoint: %s: %w", names[0], fs.ErrExist)
+	if name := anyWeights(dir); name != "" {
+		return nil, fmt.Errorf("checkpoint: %s: %w", filepath.Join(dir, name), fs.ErrExist)
 	}
 	var files []string
 	where := map[string]string{}
@@ -56,6 +57,20 @@ func WriteShards(dir string, entries []Entry, opts ShardOptions) ([]string, erro
 		return nil, errors.Join(err, removeAll(dir, files))
 	}
 	return append(files, name), nil
+}
+
+// anyWeights is the first file in a folder that WriteShards could have written; empty if there is none, or no folder to read.
+func anyWeights(dir string) string {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return "" // writing will tell what is wrong, if anything
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), "model") && strings.Contains(e.Name(), ".safetensors") {
+			return e.Name()
+		}
+	}
+	return ""
 }
 
 func removeAll(dir string, files []string) error {

@@ -143,6 +143,21 @@ func TestWrite(t *testing.T) {
 	})
 }
 
+// TestShardsAnywhere refuses to mix weights whatever characters the folder's name has.
+func TestShardsAnywhere(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), `run [1-3]`)
+	if err := os.Mkdir(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	entries := []Entry{FromFloats("a", []int{2}, []float32{1, 2}), FromFloats("b", []int{2}, []float32{3, 4})}
+	if _, err := WriteShards(dir, entries, ShardOptions{MaxShardSize: 8}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := WriteShards(dir, entries, ShardOptions{}); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("WriteShards: %v, want that there are weights already", err)
+	}
+}
+
 func TestSplit(t *testing.T) {
 	size := func(n int) Entry { return Entry{Name: string(rune('a' + n)), DType: U8, Shape: []int{n}} }
 	for _, c := range []struct {

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/graft-ml/graft/checkpoint"
+	"github.com/graft-ml/graft/peft"
 	"github.com/graft-ml/graft/tokenizer"
 	"github.com/urfave/cli/v2"
 )
@@ -110,12 +111,12 @@ func (e *env) look(c *cli.Context) (*finding, error) {
 		return r, nil
 	case has("adapter_config.json"):
 		r.Kind = "adapter"
-	case has("model.safetensors") || has("model.safetensors.index.json"):
+	case checkpoint.HasWeights(os.DirFS(path)):
 		r.Kind = "checkpoint"
 	case has("tokenizer.json"):
 		r.Kind = "tokenizer"
 	default:
-		return nil, fmt.Errorf("inspect: %s: no environment.json, adapter_config.json, model.safetensors or tokenizer.json in it, want a run, adapter, checkpoint or tokenizer", path)
+		return nil, fmt.Errorf("inspect: %s: no environment.json, adapter_config.json, model.safetensors, pytorch_model.bin or tokenizer.json in it, want a run, adapter, checkpoint or tokenizer", path)
 	}
 	return r, r.folder(c, path)
 }
@@ -135,10 +136,12 @@ func (r *finding) folder(c *cli.Context, dir string) error {
 			return err
 		}
 	}
-	if adapter := filepath.Join(dir, "adapter_model.safetensors"); exists(adapter) {
-		return r.weights(c, adapter)
+	for _, adapter := range []string{peft.TensorsFile, peft.TorchFile} {
+		if path := filepath.Join(dir, adapter); exists(path) {
+			return r.weights(c, path)
+		}
 	}
-	if exists(filepath.Join(dir, "model.safetensors")) || exists(filepath.Join(dir, "model.safetensors.index.json")) {
+	if checkpoint.HasWeights(os.DirFS(dir)) {
 		return r.weights(c, dir)
 	}
 	return nil

@@ -113,7 +113,7 @@ func (p *plan) copyFiles(ctx context.Context, dir string, r *Report) error {
 			return err
 		}
 		to := filepath.Join(dir, filepath.FromSlash(name))
-		if err := os.MkdirAll(filepath.Dir(to), 0o777); err != nil {
+		if err := atomicfile.MkdirAll(filepath.Dir(to)); err != nil {
 			return err
 		}
 		if err := atomicfile.WriteBytes(to, files[name]); err != nil {

@@ -197,4 +197,3 @@ func ints(t *testing.T, c *checkpoint.Checkpoint, name string) []int {
 	}
 	return v
 }
-

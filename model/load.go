@@ -37,6 +37,10 @@ func Load(src Source) (*Model, error) {
 
 // LoadConfig is Load with a config from elsewhere.
 func LoadConfig(c *Config, src Source) (*Model, error) {
+	src, err := rename(src)
+	if err != nil {
+		return nil, err
+	}
 	return assemble(c, &builder{src: src, used: map[string]bool{}})
 }
 

@@ -1,7 +1,9 @@
 package peft
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -14,7 +16,19 @@ import (
 const (
 	ConfigFile  = "adapter_config.json"
 	TensorsFile = "adapter_model.safetensors"
+	TorchFile   = "adapter_model.bin" // of old PEFTs: read where there is no TensorsFile, never written
 )
+
+// OpenTensors opens the tensors of an adapter folder.
+func OpenTensors(dir string) (*checkpoint.Checkpoint, error) {
+	for _, name := range []string{TensorsFile, TorchFile} {
+		path := filepath.Join(dir, name)
+		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+			return checkpoint.OpenFile(path)
+		}
+	}
+	return nil, fmt.Errorf("peft: %s: no %s and no %s: %w", dir, TensorsFile, TorchFile, fs.ErrNotExist)
+}
 
 // Save writes the adapter into a folder, which it makes. Each file appears whole or not at all.
 func Save(dir string, c Config, a Adapter) error {
@@ -22,7 +36,7 @@ func Save(dir string, c Config, a Adapter) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o777); err != nil {
+	if err := atomicfile.MkdirAll(dir); err != nil {
 		return fmt.Errorf("peft: %w", err)
 	}
 	if err := checkpoint.Write(filepath.Join(dir, TensorsFile), Entries(a), nil); err != nil {

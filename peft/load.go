@@ -3,7 +3,6 @@ package peft
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -67,7 +66,7 @@ func Load(dir string, m layer.Model, table []Method, allow Allow) (Config, Adapt
 	if err := c.Validate(); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", filepath.Join(dir, ConfigFile), err)
 	}
-	file, err := openTensors(dir)
+	file, err := OpenTensors(dir)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -81,17 +80,6 @@ func Load(dir string, m layer.Model, table []Method, allow Allow) (Config, Adapt
 		return nil, nil, err
 	}
 	return c, a, nil
-}
-
-// openTensors opens the tensors of an adapter folder.
-func openTensors(dir string) (*checkpoint.Checkpoint, error) {
-	path := filepath.Join(dir, TensorsFile)
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		if _, err := os.Stat(filepath.Join(dir, "adapter_model.bin")); err == nil {
-			return nil, fmt.Errorf("peft: %s has adapter_model.bin, a torch pickle, want %s", dir, TensorsFile)
-		}
-	}
-	return checkpoint.OpenFile(path)
 }
 
 // Fill copies the tensors of an adapter file into the adapter's parameters. Keys may lack PEFT's prefix. Everything that does not

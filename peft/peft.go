@@ -14,6 +14,7 @@
 //
 //	adapter_config.json        json.dumps(config, indent=2, sort_keys=True), no line end
 //	adapter_model.safetensors  float32, {"format": "pt"}; a tensor is base_model.model.<slot>.<parameter>
+//	adapter_model.bin          the same of torch.save; read where there is no safetensors file, never written
 package peft
 
 import (

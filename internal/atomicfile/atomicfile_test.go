@@ -174,6 +174,37 @@ func TestWriteDir(t *testing.T) {
 	})
 }
 
+func TestMkdirAll(t *testing.T) {
+	root := t.TempDir()
+	file := filepath.Join(root, "file")
+	if err := WriteBytes(file, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ dir, want string }{
+		{filepath.Join(root, "a", "b", "c"), ""},
+		{filepath.Join(root, "a", "b"), ""},
+		{root, ""},
+		{filepath.Join(root, "d", "..", "e") + "/", ""},
+		{file, "not a directory"},
+		{filepath.Join(file, "x"), "not a directory"},
+	} {
+		err := MkdirAll(c.dir)
+		if c.want != "" {
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("MkdirAll(%s): %v, want …%s", c.dir, err, c.want)
+			}
+			continue
+		}
+		if st, serr := os.Stat(c.dir); err != nil || serr != nil || !st.IsDir() {
+			t.Errorf("MkdirAll(%s): %v, %v", c.dir, err, serr)
+		}
+	}
+	t.Chdir(root)
+	if err := MkdirAll(filepath.Join("rel", "ative")); err != nil || list(t, "rel") != "ative" {
+		t.Errorf("MkdirAll: %v", err)
+	}
+}
+
 func TestIsTemp(t *testing.T) {
 	for name, want := range map[string]bool{"dir/.a.tmp-01234567": true, ".a.tmp-0": false, "a.tmp-01234567": false, ".tmp-01234567": false, "a": false} {
 		if got := IsTemp(name); got != want {

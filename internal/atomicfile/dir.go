@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // WriteDir makes the folder path appear with all that fill wrote into the temporary folder it is given, or not at all.
@@ -18,7 +19,7 @@ func WriteDir(path string, replace bool, fill func(dir string) error) (err error
 		return err
 	}
 	removeStale(path)
-	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+	if err := MkdirAll(filepath.Dir(path)); err != nil {
 		return named(path, err)
 	}
 	d, err := createDir(path)
@@ -41,6 +42,28 @@ func WriteDir(path string, replace bool, fill func(dir string) error) (err error
 		return named(path, err)
 	}
 	return named(path, syncDir(filepath.Dir(path)))
+}
+
+// MkdirAll makes a folder and those above it, as os.MkdirAll does, and makes them lasting: what is written into a folder is lost
+// with it if the folder above was never synced.
+func MkdirAll(dir string) error {
+	dir = filepath.Clean(dir)
+	if st, err := os.Stat(dir); err == nil && st.IsDir() {
+		return nil
+	}
+	parent := filepath.Dir(dir)
+	if parent != dir {
+		if err := MkdirAll(parent); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(dir, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if st, err := os.Stat(dir); err != nil || !st.IsDir() {
+		return &fs.PathError{Op: "mkdir", Path: dir, Err: syscall.ENOTDIR}
+	}
+	return syncDir(parent)
 }
 
 // vacant tells whether path can be written: nothing there, an empty folder, or a folder to replace.
@@ -84,7 +107,8 @@ func createDir(path string) (*os.File, error) {
 	}
 }
 
-// place gives temp its final name. What had the name before ends up under temp, or under another temporary name.
+// place gives temp its final name. What had the name before ends up under temp, or under another temporary name. Where the system
+// cannot exchange two names there is a moment between two renames in which nothing has the name.
 func place(temp, path string) error {
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return os.Rename(temp, path)

@@ -20,7 +20,7 @@ var floors = []struct {
 	rooms []string
 }{
 	{"schema", []string{"recipes"}}, // imports nothing of ours; examples may use it
-	{"ground", []string{"internal/kernel", "internal/check", "internal/atomicfile", "internal/meminfo", "internal/golden", "internal/corpus", "internal/jinja", "metric"}},
+	{"ground", []string{"internal/kernel", "internal/check", "internal/atomicfile", "internal/meminfo", "internal/golden", "internal/corpus", "internal/jinja", "metric", "internal/pickle"}},
 	{"leaves", []string{"internal/op", "checkpoint", "tokenizer"}},
 	{"writers", []string{"internal/synth"}},
 	{"data", []string{"data", "data/source"}},

@@ -102,9 +102,6 @@ func facts(t *testing.T, path string, c peftCase) golden.Facts {
 	if _, err := os.Stat(filepath.Join(path, "residual.safetensors")); err == nil {
 		f["form"] = "initialiser"
 	}
-	if _, err := os.Stat(filepath.Join(path, "adapter", peft.TensorsFile)); err != nil {
-		f["form"] = "torch"
-	}
 	o, err := peft.ParseObject(b)
 	if err != nil {
 		t.Fatal(err)
@@ -157,6 +154,16 @@ func open(t *testing.T, path string) *checkpoint.Checkpoint {
 	return c
 }
 
+func openAdapter(t *testing.T, dir string) *checkpoint.Checkpoint {
+	t.Helper()
+	c, err := peft.OpenTensors(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
 func runPeft(t *testing.T, path string, c peftCase) {
 	x := &fixture{path: path, c: c, src: open(t, filepath.Join(path, c.Base)), ref: open(t, filepath.Join(path, "reference.safetensors"))}
 	var err error
@@ -166,7 +173,7 @@ func runPeft(t *testing.T, path string, c peftCase) {
 	x.task = task.Tasks[0]
 	x.batch = batchOf(t, x.ref)
 	dir := filepath.Join(path, "adapter")
-	file := open(t, filepath.Join(dir, peft.TensorsFile))
+	file := openAdapter(t, dir)
 	allow := peft.Allow{}
 	if unfit(x, dir) {
 		allow = peft.Allow{Missing: true, Unexpected: true}
