@@ -19,6 +19,22 @@ func SetConfigDType(config []byte, d DType) []byte {
 	return config
 }
 
+// SetConfig sets a key of a config.json to a JSON value and leaves the rest as it is.
+func SetConfig(config []byte, key, value string) []byte {
+	if at, ok := topLevel(config, key); ok {
+		return slices.Concat(config[:at[0]], []byte(value), config[at[1]:])
+	}
+	open := bytes.IndexByte(config, '{') + 1
+	if open == 0 {
+		return config
+	}
+	sep := ","
+	if bytes.HasPrefix(bytes.TrimSpace(config[open:]), []byte("}")) {
+		sep = ""
+	}
+	return slices.Concat(config[:open], []byte("\n  \""+key+"\": "+value+sep), config[open:])
+}
+
 // topLevel finds the place of a key's value in a JSON object.
 func topLevel(object []byte, key string) (at [2]int, ok bool) {
 	dec := json.NewDecoder(bytes.NewReader(object))

@@ -25,20 +25,12 @@ func (b *base) saveFull(dir string) error {
 	if err != nil {
 		return err
 	}
-	vectors := map[string]bool{}
-	for _, v := range b.model.Vectors() {
-		vectors[v.Name] = true
-	}
 	var entries []checkpoint.Entry
 	for name, p := range b.model.Params() {
-		shape := p.Shape()
-		if vectors[name] || shape[0] == 1 && filepath.Ext(name) == ".bias" {
-			shape = shape[1:]
-		}
 		values := op.Data(p)
 		data := make([]byte, len(values)*int(dtype.Size()))
 		checkpoint.Encode(data, values, dtype)
-		entries = append(entries, checkpoint.FromBytes(name, dtype, shape, data))
+		entries = append(entries, checkpoint.FromBytes(name, dtype, op.FileShape(p), data))
 	}
 	if _, err := checkpoint.WriteShards(dir, entries, checkpoint.ShardOptions{}); err != nil {
 		return err

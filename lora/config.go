@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 
 	"github.com/graft-ml/graft/peft"
 )
@@ -20,31 +19,46 @@ type Config struct {
 	Alpha             float64      // lora_alpha
 	Dropout           float64      // lora_dropout
 	UseRSLoRA         bool         // use_rslora
-	Init              string       // init_lora_weights: "true", "false" or "gaussian"
+	UseDoRA           bool         // use_dora
+	LoraBias          bool         // lora_bias
+	Init              string       // init_lora_weights: a name of the table of initialisers
 	TargetModules     peft.Names   // target_modules
 	ExcludeModules    peft.Names   // exclude_modules
 	LayersToTransform []int        // layers_to_transform
 	LayersPattern     []string     // layers_pattern
 	RankPattern       peft.Pattern // rank_pattern
 	AlphaPattern      peft.Pattern // alpha_pattern
+	Beside            peft.Beside  // modules_to_save, trainable_token_indices, bias, ensure_weight_tying
 
 	file peft.Object // what adapter_config.json said, every key of it
 	read *Config     // the settings as they were read, to tell which were changed since
 }
 
 // New returns PEFT's defaults: a file that leaves a key out means these.
-func New() *Config { return &Config{Rank: 8, Alpha: 8, Init: "true"} }
+func New() *Config {
+	return &Config{Rank: 8, Alpha: 8, Init: "true", Beside: peft.Beside{Bias: "none"}}
+}
 
 // Shared implements peft.Config.
 func (c *Config) Shared() *peft.Common { return &c.Common }
 
-// refused are keys whose other values graft cannot honour; a value that says no is fine.
-var refused = []string{"alora_invocation_tokens", "arrow_config", "corda_config", "ensure_weight_tying", "eva_config", "kasa_config",
-	"layer_replication", "loftq_config", "lora_bias", "lora_ga_config", "megatron_config", "modules_to_save", "monteclora_config",
-	"target_parameters", "trainable_token_indices", "use_bdlora", "use_dora", "use_qalora", "velora_config"}
-
-// initialisers are the values of init_lora_weights that graft knows.
-var initialisers = []string{"true", "false", "gaussian"}
+// refused are keys whose other values graft cannot honour, with the reason; a value that says no is fine.
+var refused = []struct{ key, why string }{
+	{"alora_invocation_tokens", "branches that begin in the middle of a text are not built yet"},
+	{"arrow_config", "routing between adapters is not built"},
+	{"corda_config", "it is computed from the activations of data"},
+	{"eva_config", "it is computed from the activations of data"},
+	{"kasa_config", "this variant is not built"},
+	{"layer_replication", "a model whose layers are repeated is another model; write it as a checkpoint of its own"},
+	{"loftq_config", "it is made for a quantised base, which graft has not"},
+	{"lora_ga_config", "it is computed from gradients of data"},
+	{"megatron_config", "there are no parallel layers"},
+	{"monteclora_config", "this variant is not built"},
+	{"target_parameters", "weights of three dimensions are not adapted yet"},
+	{"use_bdlora", "this variant is not built"},
+	{"use_qalora", "it is made for a quantised base, which graft has not"},
+	{"velora_config", "this variant is not built"},
+}
 
 // Validate implements peft.Config.
 func (c *Config) Validate() error {
@@ -62,18 +76,21 @@ func (c *Config) Validate() error {
 	if !(c.Dropout >= 0 && c.Dropout < 1) {
 		bad("lora_dropout is %g, want 0 or more and less than 1", c.Dropout)
 	}
-	if !slices.Contains(initialisers, c.Init) {
-		bad("init_lora_weights is %q, which is not supported yet, want true, false or \"gaussian\"", c.Init)
+	init, _, err := lookupInitialiser(c.Init)
+	if err != nil {
+		errs = append(errs, err)
 	}
-	for _, key := range refused {
-		if v := c.file[key]; !saysNo(v) {
+	if c.LoraBias && c.UseDoRA {
+		bad("lora_bias and use_dora are both true, want one of them")
+	}
+	if c.LoraBias && err == nil && !init.plain {
+		bad("lora_bias is true with init_lora_weights %q, want true or false", c.Init)
+	}
+	for _, r := range refused {
+		if v := c.file[r.key]; !saysNo(v) {
 			b, _ := json.Marshal(v) // it came out of JSON
-			bad("%s is %.60s, which is not supported yet", key, b)
+			bad("%s is %.60s, which is not supported: %s", r.key, b, r.why)
 		}
-	}
-	if v := c.file["bias"]; !saysNo(v) && v != "none" {
-		b, _ := json.Marshal(v)
-		bad("bias is %.60s, which is not supported yet, want \"none\"", b)
 	}
 	for _, e := range c.RankPattern {
 		if n, err := e.Value.Int64(); err != nil || n < 1 || n > maxRank {
@@ -85,8 +102,8 @@ func (c *Config) Validate() error {
 			bad("alpha_pattern %q is %s, want a finite number", e.Key, e.Value)
 		}
 	}
-	_, err := c.patterns()
-	return errors.Join(append(errs, c.selection().Validate(), err)...)
+	_, err = c.patterns()
+	return errors.Join(append(errs, c.selection().Validate(), c.Beside.Validate("lora_only"), err)...)
 }
 
 // saysNo tells whether a JSON value means no: null, false, or something empty.
@@ -108,5 +125,5 @@ func saysNo(v any) bool {
 
 func (c *Config) selection() peft.Selection {
 	return peft.Selection{TargetModules: c.TargetModules, ExcludeModules: c.ExcludeModules, LayersToTransform: c.LayersToTransform,
-		LayersPattern: c.LayersPattern, Lenient: c.FromFile}
+		LayersPattern: c.LayersPattern, ModulesToSave: c.Beside.ModulesToSave, Lenient: c.FromFile}
 }

@@ -44,7 +44,13 @@ func (c *Config) settings() []setting {
 		{"lora_alpha", &c.Alpha, "a number"},
 		{"lora_dropout", &c.Dropout, "a number"},
 		{"use_rslora", &c.UseRSLoRA, "true or false"},
-		{"init_lora_weights", (*initialiser)(&c.Init), "true, false or a string"},
+		{"use_dora", &c.UseDoRA, "true or false"},
+		{"lora_bias", &c.LoraBias, "true or false"},
+		{"bias", &c.Beside.Bias, "a string"},
+		{"modules_to_save", &c.Beside.ModulesToSave, "a list of names"},
+		{"trainable_token_indices", &c.Beside.TokenIndices, "a list of whole numbers or an object of such lists"},
+		{"ensure_weight_tying", &c.Beside.Tie, "true or false"},
+		{"init_lora_weights", (*initName)(&c.Init), "true, false or a string"},
 		{"target_modules", &c.TargetModules, "a list of names or a pattern"},
 		{"exclude_modules", &c.ExcludeModules, "a list of names or a pattern"},
 		{"layers_to_transform", (*oneOrMore[int])(&c.LayersToTransform), "a whole number or a list of them"},
@@ -97,18 +103,18 @@ func (c *Config) Parse(b []byte) error {
 // compact puts a JSON value on one line.
 func compact(v json.RawMessage) string { return strings.Join(strings.Fields(string(v)), " ") }
 
-// initialiser decodes init_lora_weights, a bool or a name in any case.
-type initialiser string
+// initName decodes init_lora_weights, a bool or a name in any case.
+type initName string
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (i *initialiser) UnmarshalJSON(b []byte) error {
+func (i *initName) UnmarshalJSON(b []byte) error {
 	if s := string(b); s == "true" || s == "false" {
-		*i = initialiser(s)
+		*i = initName(s)
 		return nil
 	}
 	var s string
 	err := json.Unmarshal(b, &s)
-	*i = initialiser(strings.ToLower(s))
+	*i = initName(strings.ToLower(s))
 	return err
 }
 
@@ -158,7 +164,7 @@ func (c *Config) value(s setting) any {
 			return int(*v)
 		}
 		return *v
-	case *initialiser:
+	case *initName:
 		if *v == "true" || *v == "false" {
 			return *v == "true"
 		}
@@ -167,6 +173,10 @@ func (c *Config) value(s setting) any {
 		return v.Value()
 	case *peft.Pattern:
 		return v.Value()
+	case *peft.TokenIndices:
+		return v.Value()
+	case *[]string:
+		return list(*v)
 	case *oneOrMore[int]:
 		return list(*v)
 	case *oneOrMore[string]:

@@ -8,17 +8,17 @@
 //
 // B starts at zero, so attaching changes nothing until training does.
 //
+// The other options of PEFT have a file each: embedding.go, dora.go, bias.go, residual.go (initialisers that take the branch
+// out of the base), tied.go. What is trained of the base itself is package peft's.
+//
 // References: [hu2021] LoRA, arXiv 2106.09685; [kalajdzievski2023] rsLoRA, arXiv 2312.03732.
 package lora
 
 import (
 	"iter"
-	"math"
 	"math/rand/v2"
 	"slices"
-	"strings"
 
-	"github.com/graft-ml/graft/internal/op"
 	"github.com/graft-ml/graft/merge"
 	"github.com/graft-ml/graft/model/layer"
 	"github.com/graft-ml/graft/peft"
@@ -30,7 +30,9 @@ var Method = peft.Method{Type: "LORA", Name: "lora", New: func() peft.Config { r
 
 // Adapter is LoRA attached to a model.
 type Adapter struct {
-	parts []*Projection
+	parts      []part
+	companions *peft.Companions
+	saves      bool // the file holds the weights of adapted embeddings and heads
 }
 
 // Attach implements peft.Config.
@@ -46,12 +48,25 @@ func (c *Config) Attach(m layer.Model, rng *rand.Rand) (peft.Adapter, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Adapter{}
-	for i, b := range plan {
-		a.parts = append(a.parts, c.part(b, uint64(i), rng))
+	targets := c.tied(slots, m)
+	if err := c.tiedDoRA(targets, slots); err != nil {
+		return nil, err
 	}
+	a := &Adapter{saves: c.savesEmbeddings(slots)}
+	if a.companions, err = c.Beside.Attach(m, targets, &c.Common); err != nil {
+		return nil, err
+	}
+	for i, b := range plan {
+		p, err := c.part(b, uint64(i), rng)
+		if err != nil {
+			a.companions.Detach()
+			return nil, err
+		}
+		a.parts = append(a.parts, p)
+	}
+	a.parts = c.tie(a.parts, m)
 	for _, p := range a.parts {
-		p.slot.Projection = p
+		p.attach()
 	}
 	for _, w := range warnings {
 		if !slices.Contains(c.Warnings, w) {
@@ -64,61 +79,35 @@ func (c *Config) Attach(m layer.Model, rng *rand.Rand) (peft.Adapter, error) {
 	return a, nil
 }
 
-// part makes the branch of one slot.
-func (c *Config) part(b branch, stream uint64, rng *rand.Rand) *Projection {
-	in, out := b.slot.Dims()
-	wa, wb := make([]float32, b.rank*in), make([]float32, out*b.rank)
-	c.initialise(wa, wb, in, b.rank, rng)
-	return &Projection{slot: b.slot, base: b.slot.Projection, stream: stream, rank: b.rank, scale: float32(c.scaling(b)), dropout: c.Dropout,
-		A: op.NewParam(wa, b.rank, in), B: op.NewParam(wb, out, b.rank)}
-}
-
-// initialise draws A and leaves B at zero, unless the initialiser says otherwise: true is kaiming_uniform(a=√5), which is
-// U(±1/√in); "gaussian" is N(0, 1/r); false draws B, too.
-func (c *Config) initialise(a, b []float32, in, r int, rng *rand.Rand) {
-	uniform := func(x []float32, bound float64) {
-		for i := range x {
-			x[i] = float32((2*rng.Float64() - 1) * bound)
-		}
-	}
-	switch c.Init {
-	case "gaussian":
-		for i := range a {
-			a[i] = float32(rng.NormFloat64() / float64(r))
-		}
-	case "false":
-		uniform(a, 1/math.Sqrt(float64(in)))
-		uniform(b, 1/math.Sqrt(float64(r)))
-	default:
-		uniform(a, 1/math.Sqrt(float64(in)))
-	}
-}
-
 // Params implements peft.Adapter.
 func (a *Adapter) Params() iter.Seq2[string, *nn.Param] {
 	return func(yield func(string, *nn.Param) bool) {
 		for _, p := range a.parts {
-			at := peft.Prefix + p.slot.Name + "."
-			if !yield(at+"lora_A.weight", p.A) || !yield(at+"lora_B.weight", p.B) {
-				return
+			if _, shared := p.(*tiedHead); shared {
+				continue // its parameters are the embedding's
+			}
+			for name, q := range p.Params() {
+				if !yield(peft.Prefix+p.place().Name+"."+name, q) {
+					return
+				}
 			}
 		}
+		a.companions.Params()(yield)
 	}
 }
 
 // Detach implements peft.Adapter.
 func (a *Adapter) Detach() {
 	for _, p := range a.parts {
-		p.slot.Projection = p.base
+		p.detach()
 	}
+	a.companions.Detach()
 }
 
 // Idle implements peft.Idler.
 func (a *Adapter) Idle() string {
-	for _, p := range a.parts {
-		if p.scale != 0 && !zero(op.Data(p.A)) && !zero(op.Data(p.B)) {
-			return ""
-		}
+	if !a.companions.Idle() || slices.ContainsFunc(a.parts, func(p part) bool { return !p.idle() }) {
+		return ""
 	}
 	return "every lora_A or lora_B is zero, or lora_alpha is"
 }
@@ -133,31 +122,26 @@ func zero(x []float32) bool {
 }
 
 // Deltas implements peft.Merger.
-func (a *Adapter) Deltas() []merge.Delta {
-	list := make([]merge.Delta, len(a.parts))
-	for i, p := range a.parts {
-		list[i] = &merge.LowRank{Tensor: p.slot.Name + ".weight", A: op.Of(p.A).View(), B: op.Of(p.B).View(), Scale: p.scale,
-			Transposed: p.slot.Kind == layer.Conv1D}
+func (a *Adapter) Deltas() (list []merge.Delta) {
+	for _, p := range a.parts {
+		list = append(list, p.deltas()...)
 	}
-	return list
+	return joinBiases(append(list, a.companions.Deltas()...))
 }
 
-// BaseOf implements peft.Based: PEFT writes "lm_head.base_layer.weight" beside the branch of a head.
-func (a *Adapter) BaseOf(name string) *layer.Slot {
-	name, ok := strings.CutSuffix(name, ".base_layer.weight")
+// Extras implements peft.Extended.
+func (a *Adapter) Extras() (list []peft.Extra) {
 	for _, p := range a.parts {
-		if ok && p.slot.Name == name {
-			return p.slot
-		}
+		list = append(list, p.extras(a.saves)...)
 	}
-	return nil
+	return append(list, a.companions.Extras()...)
 }
 
 // Modules lists the names of the slots that the adapter wraps.
 func (a *Adapter) Modules() []string {
 	names := make([]string, len(a.parts))
 	for i, p := range a.parts {
-		names[i] = p.slot.Name
+		names[i] = p.place().Name
 	}
 	return names
 }

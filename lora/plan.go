@@ -18,6 +18,14 @@ type branch struct {
 	alpha float64
 }
 
+// dims are inputs and outputs of the slot; an embedding's inputs are its rows.
+func (b branch) dims() (in, out int) {
+	if b.slot.Kind == layer.Embedding {
+		return b.slot.Lookup.Size()
+	}
+	return b.slot.Dims()
+}
+
 // patterns are rank_pattern and alpha_pattern, ready for use.
 type patterns struct{ rank, alpha *peft.CompiledPattern }
 
@@ -37,12 +45,8 @@ func (c *Config) plan(slots []*layer.Slot) ([]branch, error) {
 	var list []branch
 	var errs []error
 	for _, s := range slots {
-		if s.Kind == layer.Embedding {
-			errs = append(errs, fmt.Errorf("lora: target_modules match the embedding %q, which is not supported yet, want linear layers", s.Name))
-			continue
-		}
-		if s.Tied {
-			errs = append(errs, fmt.Errorf("lora: target_modules match %q, whose weight is also the embedding's, which is not supported yet", s.Name))
+		if err := c.adaptable(s); err != nil {
+			errs = append(errs, err)
 			continue
 		}
 		b := branch{slot: s, rank: c.Rank, alpha: c.Alpha}
@@ -69,7 +73,7 @@ const smallAdapter = 1 << 26
 func fits(list []branch) error {
 	own, base, most := 0.0, 0.0, 0
 	for _, b := range list {
-		in, out := b.slot.Dims()
+		in, out := b.dims()
 		own += float64(b.rank) * float64(in+out)
 		base += float64(in) * float64(out)
 		most = max(most, b.rank)
@@ -108,4 +112,43 @@ func (c *Config) scaling(b branch) float64 {
 		return b.alpha / math.Sqrt(float64(b.rank))
 	}
 	return b.alpha / float64(b.rank)
+}
+
+// tied are the slots and, with ensure_weight_tying, the heads that follow adapted embeddings.
+func (c *Config) tied(slots []*layer.Slot, m layer.Model) []*layer.Slot {
+	if !c.Beside.Tie {
+		return slots
+	}
+	all := slices.Clone(slots)
+	for s := range m.Slots() {
+		if s.Tied && !slices.Contains(slots, s) && slices.ContainsFunc(slots, func(t *layer.Slot) bool { return t.Kind == layer.Embedding && t.Base == s.Base }) {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// embeddingNames are the modules whose base weight PEFT stores where they are targets.
+var embeddingNames = []string{"embed_tokens", "lm_head"}
+
+// savesEmbeddings says that PEFT would write the weights of adapted embeddings and heads into the file: such a one is a target
+// under its very name, or by a pattern, and no single tokens are trained.
+func (c *Config) savesEmbeddings(slots []*layer.Slot) bool {
+	if !c.Beside.TokenIndices.IsNull() {
+		return false
+	}
+	return slices.ContainsFunc(embeddingNames, func(name string) bool {
+		if c.TargetModules.Pattern == "" {
+			return slices.Contains(c.TargetModules.List, name)
+		}
+		return slices.ContainsFunc(slots, func(s *layer.Slot) bool { return s.Name == name || strings.HasSuffix(s.Name, "."+name) })
+	})
+}
+
+// tiedDoRA refuses what cannot be tied: lengths of an embedding go by dimension, those of a head by token.
+func (c *Config) tiedDoRA(targets, slots []*layer.Slot) error {
+	if !c.UseDoRA || len(targets) == len(slots) {
+		return nil
+	}
+	return fmt.Errorf("lora: ensure_weight_tying and use_dora are both true, and %q shares the weight of a target, want one of them", targets[len(slots)].Name)
 }

@@ -2,10 +2,13 @@ package lora
 
 import (
 	"iter"
+	"slices"
 
 	"github.com/graft-ml/graft/internal/kernel"
 	"github.com/graft-ml/graft/internal/op"
+	"github.com/graft-ml/graft/merge"
 	"github.com/graft-ml/graft/model/layer"
+	"github.com/graft-ml/graft/peft"
 	"github.com/nlpodyssey/spago/nn"
 )
 
@@ -15,8 +18,10 @@ type Projection struct {
 	B *nn.Param // [out, r]
 
 	slot    *layer.Slot
-	base    op.Projection
-	stream  uint64 // of dropout's random numbers
+	was     op.Projection // what the slot held
+	base    op.Projection // that, or what the start leaves of it
+	start   *start        // nil for most initialisers
+	stream  uint64        // of dropout's random numbers
 	rank    int
 	scale   float32
 	dropout float64
@@ -123,4 +128,33 @@ func (l *Projection) Params() iter.Seq2[string, *nn.Param] {
 			yield("lora_B.weight", l.B)
 		}
 	}
+}
+
+func (l *Projection) place() *layer.Slot { return l.slot }
+func (l *Projection) attach()            { l.slot.Projection = l }
+func (l *Projection) detach()            { l.slot.Projection = l.was }
+
+// factors are A and B over the base as the checkpoint has it.
+func (l *Projection) factors() (a, b kernel.Mat) {
+	return l.start.factors(op.Of(l.A).View(), op.Of(l.B).View())
+}
+
+func (l *Projection) lowRank() *merge.LowRank {
+	a, b := l.factors()
+	return &merge.LowRank{Tensor: l.slot.Name + ".weight", A: a, B: b, Scale: l.scale, Transposed: l.slot.Kind == layer.Conv1D}
+}
+
+func (l *Projection) deltas() []merge.Delta { return []merge.Delta{l.lowRank()} }
+
+// idle says that the branch adds nothing to the base.
+func (l *Projection) idle() bool {
+	a, b := op.Data(l.A), op.Data(l.B)
+	if l.start != nil {
+		return l.scale == 0 || slices.Equal(a, l.start.a.Data) && slices.Equal(b, l.start.b.Data)
+	}
+	return l.scale == 0 || zero(a) || zero(b)
+}
+
+func (l *Projection) extras(saves bool) []peft.Extra {
+	return []peft.Extra{peft.BaseWeight(l.slot, saves && l.slot.Kind == layer.Head)}
 }

@@ -138,9 +138,17 @@ func (w *work) apply(s *scratch, lo, hi int) {
 		kernel.Add(s.sum, s.delta)
 	case Setter:
 		d.SetTo(lo, hi, s.sum)
-		copy(s.delta, s.sum)
-		kernel.Axpy(s.delta, -1, s.base)
+		s.difference()
+	case Changer:
+		d.Change(lo, hi, s.base, s.sum)
+		s.difference()
 	}
+}
+
+// difference computes the delta of a sum.
+func (s *scratch) difference() {
+	copy(s.delta, s.sum)
+	kernel.Axpy(s.delta, -1, s.base)
 }
 
 // round makes the output's bytes of the sum, and measures what survives: the sum as rounded against the base as the

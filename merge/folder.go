@@ -104,9 +104,14 @@ func (p *plan) copyFiles(ctx context.Context, dir string, r *Report) error {
 		}
 		files[name] = b
 	}
+	config := p.config
 	if p.convert {
-		files["config.json"] = checkpoint.SetConfigDType(p.config, p.dtype)
+		config = checkpoint.SetConfigDType(config, p.dtype)
 	}
+	if p.loosen {
+		config = checkpoint.SetConfig(config, "tie_word_embeddings", "false")
+	}
+	files["config.json"] = config
 	maps.Copy(files, p.Files)
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		if err := ctx.Err(); err != nil {
@@ -130,13 +135,10 @@ var (
 	heads      = []string{"lm_head.weight", "embed_out.weight", "output.weight"}
 )
 
-// ties names the tensors that serve as input embedding and as head, with the reason: those of the job, and those that
-// config.json ties. A config without the key ties if the checkpoint has an embedding and no head.
+// ties names the targets that serve as input embedding and as head by config.json, with the reason. A config without the key
+// ties if the checkpoint has an embedding and no head; a checkpoint that stores a head is not tied, whatever the config says.
 func (p *plan) ties() (map[string]string, error) {
 	tied := map[string]string{}
-	for _, name := range p.Tied {
-		tied[name] = "tied by the model"
-	}
 	var config struct {
 		Tie           *bool    `json:"tie_word_embeddings"`
 		Architectures []string `json:"architectures"`
@@ -144,14 +146,14 @@ func (p *plan) ties() (map[string]string, error) {
 	if err := json.Unmarshal(p.config, &config); err != nil {
 		return nil, fmt.Errorf("merge: %s: config.json: %w", p.Base.Path(), err)
 	}
+	stored := slices.ContainsFunc(p.Base.Names(), func(n string) bool { return ends(n, heads) })
+	if stored || config.Tie != nil && !*config.Tie {
+		p.loosen = stored && config.Tie != nil && *config.Tie
+		return tied, nil
+	}
 	why := "tie_word_embeddings in config.json"
 	if config.Tie == nil {
-		if slices.ContainsFunc(p.Base.Names(), func(n string) bool { return ends(n, heads) }) {
-			return tied, nil
-		}
 		why = "the checkpoint has no head of its own"
-	} else if !*config.Tie {
-		return tied, nil
 	}
 	if len(config.Architectures) > 0 && !slices.ContainsFunc(config.Architectures, hasHead) {
 		return tied, nil

@@ -19,6 +19,7 @@ type LowRank struct {
 	B          kernel.Mat
 	Scale      float32
 	Transposed bool // the target is stored [in, out]
+	BothEnds   bool // see AtBothEnds
 }
 
 // Target implements Delta.
@@ -31,6 +32,9 @@ func (l *LowRank) Dims() (rows, cols int) {
 	}
 	return l.B.Rows, l.A.Cols
 }
+
+// AtBothEnds says that embedding and head stay equal, if these are tied.
+func (l *LowRank) AtBothEnds() bool { return l.BothEnds }
 
 // AddTo implements Adder.
 func (l *LowRank) AddTo(lo, hi int, dst []float32) {

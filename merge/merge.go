@@ -36,7 +36,8 @@ var Algorithms = []Algorithm{
 	{Name: "fold", Does: "add one adapter's change to the base it was trained on", Run: Fold},
 }
 
-// Delta is what an adapter does to one tensor. It is an Adder or a Setter, whose methods must be safe for concurrent use.
+// Delta is what an adapter does to one tensor. It is an Adder, a Setter or a Changer, whose methods must be safe for
+// concurrent use.
 type Delta interface {
 	// Target is the tensor's name in the checkpoint.
 	Target() string
@@ -52,6 +53,12 @@ type Adder interface {
 // Setter is a delta that replaces: it writes rows lo to hi of the new tensor to dst [hi-lo, cols].
 type Setter interface {
 	SetTo(lo, hi int, dst []float32)
+}
+
+// Changer is a delta that depends on what was there: it writes rows lo to hi of the new tensor to dst [hi-lo, cols], given
+// those of the base.
+type Changer interface {
+	Change(lo, hi int, base, dst []float32)
 }
 
 // Checker is a delta that can tell beforehand what is wrong with its numbers.
@@ -71,9 +78,9 @@ type Job struct {
 	Force bool
 	// AllowNothing accepts deltas that are all zero.
 	AllowNothing bool
-	// Tied names the tensors that the model uses in two places, embedding and head; changing one of them would change
-	// both, so it is refused. Ties that config.json states are found without it.
-	Tied []string
+	// Ties are the weights that the model uses in two places, embedding and head. A delta for one of them unties: the output
+	// has both, and config.json says so. Deltas for a weight that config.json ties and that is not named here are refused.
+	Ties []Tie
 	// Files are written into the output beside, or instead of, those copied from the base's folder.
 	Files map[string][]byte
 	// Progress, if set, is told how much of the weights is written. It is called from several goroutines.
@@ -85,8 +92,9 @@ type Report struct {
 	Out     string   `json:"out"`
 	Bytes   int64    `json:"bytes"` // of all tensors
 	Tensors int      `json:"tensors"`
-	Changed []Change `json:"changed"` // by name
-	Files   []string `json:"files"`   // sorted
+	Changed []Change `json:"changed"`          // by name
+	Files   []string `json:"files"`            // sorted
+	Untied  []string `json:"untied,omitempty"` // weights that the base stores as those of another
 }
 
 // Change says what became of one tensor's delta.
@@ -116,11 +124,13 @@ type plan struct {
 	byTarget map[string]Delta
 	sources  []string // names of the files to copy
 	config   []byte
+	origin   map[string]string // of weights that the base does not store: the one that has their numbers
+	loosen   bool              // config.json must say that embedding and head differ
 }
 
 // newPlan checks all that can be checked before a byte is written, and reports it together.
 func newPlan(j Job) (*plan, error) {
-	p := &plan{Job: j, byTarget: map[string]Delta{}}
+	p := &plan{Job: j, byTarget: map[string]Delta{}, origin: map[string]string{}}
 	if err := p.checkFolders(); err != nil {
 		return nil, err
 	}
@@ -141,6 +151,7 @@ func newPlan(j Job) (*plan, error) {
 	if len(j.Deltas) == 0 && !j.AllowNothing {
 		return nil, errors.New("merge: there is nothing to add: no deltas")
 	}
+	p.untie()
 	var wrong []string
 	for _, d := range j.Deltas {
 		if err := p.checkDelta(d, tied); err != nil {
@@ -148,6 +159,7 @@ func newPlan(j Job) (*plan, error) {
 		}
 		p.byTarget[d.Target()] = d
 	}
+	p.spread()
 	if len(wrong) > 0 {
 		slices.Sort(wrong)
 		return nil, fmt.Errorf("merge: %s: %s", p.Base.Path(), strings.Join(wrong, "; "))
@@ -173,14 +185,17 @@ func (p *plan) parseDType() error {
 func (p *plan) checkDelta(d Delta, tied map[string]string) error {
 	name := d.Target()
 	rows, cols := d.Dims()
-	if why, ok := tied[name]; ok {
+	if why, ok := tied[name]; ok && !p.named(name) {
 		return fmt.Errorf("%q is input embedding and head at once (%s), so changing it would change both", name, why)
 	}
 	if _, ok := p.byTarget[name]; ok {
 		return fmt.Errorf("%q is changed twice", name)
 	}
-	info, ok := p.Base.Info(name)
+	info, ok := p.Base.Info(p.from(name))
+	absent, explains := d.(interface{ Absent() string })
 	switch {
+	case !ok && explains:
+		return fmt.Errorf("no tensor %q: %s", name, absent.Absent())
 	case !ok:
 		return fmt.Errorf("no tensor %q, want one of [%d, %d]", name, rows, cols)
 	case !fits(info.Shape, rows, cols):
@@ -188,9 +203,8 @@ func (p *plan) checkDelta(d Delta, tied map[string]string) error {
 	case info.DType != checkpoint.F32 && info.DType != checkpoint.F16 && info.DType != checkpoint.BF16:
 		return fmt.Errorf("tensor %q is %s, want F32, F16 or BF16", name, info.DType)
 	}
-	_, adds := d.(Adder)
-	if _, sets := d.(Setter); adds == sets {
-		panic(fmt.Sprintf("merge: %T is not either an Adder or a Setter", d))
+	if is[Adder](d)+is[Setter](d)+is[Changer](d) != 1 {
+		panic(fmt.Sprintf("merge: %T is not one of Adder, Setter, Changer", d))
 	}
 	if c, ok := d.(Checker); ok {
 		if err := c.Check(); err != nil {
@@ -198,6 +212,14 @@ func (p *plan) checkDelta(d Delta, tied map[string]string) error {
 		}
 	}
 	return nil
+}
+
+// is counts 1 if the delta has the methods of T.
+func is[T any](d Delta) int {
+	if _, ok := d.(T); ok {
+		return 1
+	}
+	return 0
 }
 
 // fits tells whether a tensor is the matrix [rows, cols], or the vector [rows] if cols is 1.

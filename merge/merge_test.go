@@ -287,14 +287,13 @@ func TestFoldRefuses(t *testing.T) {
 		{"factors of two ranks", nil, Job{Base: base, Deltas: []Delta{with(func(l *LowRank) { l.A = kernel.NewMat(l.A.Data, 4, 131) })}}, `A is [4, 131] and B is [257, 5], want one rank`},
 		{"NaN from a delta", nil, Job{Base: base, Deltas: []Delta{bare{"c.weight", 13, 7, nan}}}, `"c.weight": row 0 and on: the delta is NaN at element 0`},
 		{"a sum beyond f16", nil, Job{Base: f16, Deltas: []Delta{bare{"c.weight", 13, 7, 1e6}}}, `is beyond F16; a wider dtype may hold it`},
-		{"NaN in a whole tensor", nil, Job{Base: base, Deltas: []Delta{&Whole{"norm.weight", 13, 1, append(make([]float32, 12), nan)}}}, `"norm.weight": [12, 0] is NaN, want finite numbers`},
-		{"a whole tensor of another length", nil, Job{Base: base, Deltas: []Delta{&Whole{"norm.weight", 13, 1, make([]float32, 12)}}}, `"norm.weight": 12 numbers for [13, 1]`},
+		{"NaN in a whole tensor", nil, Job{Base: base, Deltas: []Delta{&Whole{Tensor: "norm.weight", Rows: 13, Cols: 1, Data: append(make([]float32, 12), nan)}}}, `"norm.weight": [12, 0] is NaN, want finite numbers`},
+		{"a whole tensor of another length", nil, Job{Base: base, Deltas: []Delta{&Whole{Tensor: "norm.weight", Rows: 13, Cols: 1, Data: make([]float32, 12)}}}, `"norm.weight": 12 numbers for [13, 1]`},
 		{"all zero", nil, Job{Base: base, Deltas: []Delta{with(func(l *LowRank) { l.Scale = 0 })}}, "the adapter changes nothing: every delta is zero"},
 		{"an unknown dtype", nil, Job{Base: base, Deltas: []Delta{a}, DType: "int8"}, `dtype is "int8", want one of bf16, f16, f32`},
 		{"a tied embedding by config", nil, Job{Base: tied, Deltas: []Delta{embed}}, `is input embedding and head at once (tie_word_embeddings in config.json)`},
 		{"a tied embedding by default", nil, Job{Base: headless, Deltas: []Delta{embed}}, `is input embedding and head at once (the checkpoint has no head of its own)`},
 		{"a tied head", nil, Job{Base: tied, Deltas: []Delta{bare{"lm_head.weight", 31, 11, 1}}}, `"lm_head.weight" is input embedding and head at once`},
-		{"a tie the caller knows", nil, Job{Base: base, Deltas: []Delta{a}, Tied: []string{"a.weight"}}, `"a.weight" is input embedding and head at once (tied by the model)`},
 		{"the base as output", nil, Job{Base: base, Deltas: []Delta{a}, Out: base.Path() + "/../base", Force: true}, "is or holds the base"},
 		{"the base's parent as output", nil, Job{Base: base, Deltas: []Delta{a}, Out: filepath.Dir(base.Path()), Force: true}, "is or holds the base"},
 		{"an existing folder", nil, Job{Base: base, Deltas: []Delta{a}, Out: full}, "file already exists"},
@@ -357,7 +356,7 @@ func TestFoldReplaces(t *testing.T) {
 func TestWhole(t *testing.T) {
 	base := model(t, checkpoint.F32, 0, config)
 	rng := rand.New(rand.NewPCG(17, 19))
-	deltas := []Delta{&Whole{"c.weight", 13, 7, normal(rng, 91, 1e-6)}, &Whole{"norm.weight", 13, 1, normal(rng, 13, 1e-6)}}
+	deltas := []Delta{&Whole{Tensor: "c.weight", Rows: 13, Cols: 7, Data: normal(rng, 91, 1e-6)}, &Whole{Tensor: "norm.weight", Rows: 13, Cols: 1, Data: normal(rng, 13, 1e-6)}}
 	out := filepath.Join(t.TempDir(), "out")
 	r, err := Fold(context.Background(), Job{Base: base, Deltas: deltas, Out: out})
 	if err != nil {

@@ -7,6 +7,7 @@ type Whole struct {
 	Tensor     string
 	Rows, Cols int       // a vector of n is [n, 1]
 	Data       []float32 // [Rows, Cols]
+	BothEnds   bool      // see AtBothEnds
 }
 
 // Target implements Delta.
@@ -14,6 +15,9 @@ func (w *Whole) Target() string { return w.Tensor }
 
 // Dims implements Delta.
 func (w *Whole) Dims() (rows, cols int) { return w.Rows, w.Cols }
+
+// AtBothEnds says that the new weight is that of embedding and head, if these are tied.
+func (w *Whole) AtBothEnds() bool { return w.BothEnds }
 
 // SetTo implements Setter.
 func (w *Whole) SetTo(lo, hi int, dst []float32) { copy(dst, w.Data[lo*w.Cols:hi*w.Cols]) }

@@ -3,6 +3,7 @@ package merge
 import (
 	"context"
 	"errors"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -42,8 +43,8 @@ func (p *plan) writeWeights(ctx context.Context, dir string, r *Report) error {
 		}
 	}
 	pool := &sync.Pool{New: func() any { return new(scratch) }}
-	for _, info := range p.Base.Stored() {
-		src, err := p.Base.Bytes(info.Name)
+	for _, info := range p.tensors() {
+		src, err := p.Base.Bytes(p.from(info.Name))
 		if err != nil {
 			return err
 		}
@@ -63,6 +64,7 @@ func (p *plan) writeWeights(ctx context.Context, dir string, r *Report) error {
 		r.Bytes += int64(info.Len()) * int64(w.out.Size())
 	}
 	files, err := checkpoint.WriteShards(dir, entries, checkpoint.ShardOptions{MaxShardSize: p.MaxShardSize})
+	r.Untied = slices.Sorted(maps.Keys(p.origin))
 	r.Files, r.Tensors = append(r.Files, files...), len(entries)
 	slices.SortFunc(r.Changed, func(a, b Change) int { return strings.Compare(a.Tensor, b.Tensor) })
 	return err

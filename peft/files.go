@@ -32,6 +32,9 @@ func OpenTensors(dir string) (*checkpoint.Checkpoint, error) {
 
 // Save writes the adapter into a folder, which it makes. Each file appears whole or not at all.
 func Save(dir string, c Config, a Adapter) error {
+	if x, ok := a.(Converter); ok {
+		c, a = x.Convert(c)
+	}
 	config, err := c.JSON()
 	if err != nil {
 		return err
@@ -45,10 +48,23 @@ func Save(dir string, c Config, a Adapter) error {
 	return atomicfile.WriteBytes(filepath.Join(dir, ConfigFile), config)
 }
 
+// Converter is an adapter that is stored as another: one whose start was taken out of the base, as one over the base itself.
+type Converter interface {
+	// Convert returns what is stored, which is only read.
+	Convert(c Config) (Config, Adapter)
+}
+
 // Entries are the adapter's tensors as its file holds them.
 func Entries(a Adapter) (list []checkpoint.Entry) {
 	for name, p := range a.Params() {
-		list = append(list, checkpoint.FromFloats(name, p.Shape(), op.Data(p)))
+		list = append(list, checkpoint.FromFloats(name, op.FileShape(p), op.Data(p)))
+	}
+	if x, ok := a.(Extended); ok {
+		for _, e := range x.Extras() {
+			if e.Written {
+				list = append(list, e.entry())
+			}
+		}
 	}
 	return list
 }

@@ -102,8 +102,8 @@ func Fill(a Adapter, file *checkpoint.Checkpoint, allow Allow) error {
 		}
 		found[key] = true
 		info, _ := file.Info(key)
-		if !slices.Equal(info.Shape, p.Shape()) {
-			bad("tensor %q is %v, want %v", key, info.Shape, p.Shape())
+		if want := op.FileShape(p); !slices.Equal(info.Shape, want) {
+			bad("tensor %q is %v, want %v", key, info.Shape, want)
 			continue
 		}
 		if !checkpoint.IsFloat(info.DType) {
@@ -125,7 +125,7 @@ func Fill(a Adapter, file *checkpoint.Checkpoint, allow Allow) error {
 		if found[key] || allow.Unexpected {
 			continue
 		}
-		if mine, err := ofBase(a, file, key); err != nil {
+		if mine, err := checkExtra(a, file, key); err != nil {
 			errs = append(errs, err)
 		} else if !mine {
 			bad("tensor %q is unexpected%s", key, similar(key, params))
@@ -145,35 +145,6 @@ func lookup(file *checkpoint.Checkpoint, name string) (string, bool) {
 		}
 	}
 	return "", false
-}
-
-// ofBase says whether the tensor is the weight of a base layer, which PEFT writes beside an adapted head; it must then be
-// the model's own.
-func ofBase(a Adapter, file *checkpoint.Checkpoint, key string) (bool, error) {
-	b, ok := a.(Based)
-	if !ok {
-		return false, nil
-	}
-	slot := b.BaseOf(strings.TrimPrefix(key, Prefix))
-	if slot == nil {
-		return false, nil
-	}
-	w := slot.Base.W
-	info, _ := file.Info(key)
-	if !slices.Equal(info.Shape, []int{w.Rows, w.Cols}) {
-		return true, fmt.Errorf("peft: %s: tensor %q is %v, want the base's %v", file.Path(), key, info.Shape, []int{w.Rows, w.Cols})
-	}
-	v, err := file.Floats(key)
-	if err != nil {
-		return true, err
-	}
-	row := make([]float32, w.Cols)
-	for i := range w.Rows {
-		if w.Row(row, i); !slices.Equal(row, v[i*w.Cols:(i+1)*w.Cols]) {
-			return true, fmt.Errorf("peft: %s: tensor %q differs from the base's %s.weight in row %d: the adapter was trained on another base", file.Path(), key, slot.Name, i)
-		}
-	}
-	return true, nil
 }
 
 // similar suggests the parameter whose last parts are the key's, as far as possible.

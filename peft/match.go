@@ -70,6 +70,7 @@ type Selection struct {
 	ExcludeModules    Names
 	LayersToTransform []int    // empty = all
 	LayersPattern     []string // names of the list of layers, which are patterns; empty = any
+	ModulesToSave     []string // modules that are trained in full, with what is in them, are no targets
 	// Lenient turns entries that match nothing from errors into warnings.
 	Lenient bool
 }
@@ -158,6 +159,7 @@ func (s Selection) restrictions() string {
 // selector is a Selection ready to look at slots.
 type selector struct {
 	target, exclude *matcher
+	saved           []*regex
 	layers          []int
 	number          []*regex // patterns whose first group is the number of a layer
 }
@@ -171,6 +173,14 @@ func (s Selection) compile() (*selector, error) {
 	}
 	if x.exclude, err = newMatcher("exclude_modules", s.ExcludeModules); err != nil {
 		errs = append(errs, err)
+	}
+	for _, name := range s.ModulesToSave {
+		re, err := compile("modules_to_save", `\A(?:^|.*\.)`, name, `(?:$|\..*)`)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		x.saved = append(x.saved, re)
 	}
 	patterns := s.LayersPattern
 	if len(patterns) == 0 {
@@ -191,6 +201,11 @@ func (s Selection) compile() (*selector, error) {
 func (x *selector) match(slot *layer.Slot) (bool, error) {
 	if out, _, err := x.exclude.match(slot); out || err != nil {
 		return false, err
+	}
+	for _, re := range x.saved {
+		if out, err := re.match(slot.Name); out || err != nil {
+			return false, err
+		}
 	}
 	in, exact, err := x.target.match(slot)
 	if !in || exact || err != nil {

@@ -78,12 +78,6 @@ type Idler interface {
 	Idle() string
 }
 
-// Based is an adapter over layers whose own weights may lie in its file, too.
-type Based interface {
-	// BaseOf returns the slot whose base weight a tensor of that name (without Prefix) is, or nil.
-	BaseOf(name string) *layer.Slot
-}
-
 // Prefix is what PEFT writes before a slot's name.
 const Prefix = "base_model.model."
 

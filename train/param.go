@@ -22,15 +22,14 @@ type Param struct {
 	Grad   []float32 // [Rows, Cols], aliases the lasting gradient buffer
 }
 
-// NewParams lists the parameters in the order of the iterator. A parameter of one row counts as a vector unless its name
-// says that it is a low-rank factor (lora_A of rank 1 is a matrix).
+// NewParams lists the parameters in the order of the iterator.
 func NewParams(seq iter.Seq2[string, *nn.Param]) []Param {
 	var params []Param
 	for name, p := range seq {
 		shape := p.Shape()
 		rows, cols := shape[0], shape[1]
 		params = append(params, Param{
-			Name: name, Rows: rows, Cols: cols, Vector: rows == 1 && !strings.Contains(name, "lora_"),
+			Name: name, Rows: rows, Cols: cols, Vector: op.IsVector(p),
 			Value: op.Data(p), Grad: op.GradOf(p),
 		})
 	}

@@ -15,6 +15,7 @@ type Tensor struct {
 	mat.Matrix // a Dense over the same numbers, for what graft does not override
 	data       []float32
 	rows, cols int
+	vector     bool   // of one row that files hold as [cols]
 	arena      *Arena // nil for parameters
 
 	mu   sync.Mutex
@@ -123,6 +124,25 @@ func NewParam(data []float32, rows, cols int) *nn.Param {
 	p := &nn.Param{Matrix: NewTensor(data, rows, cols)}
 	p.SetRequiresGrad(true)
 	return p
+}
+
+// NewVectorParam makes a trainable vector [1, n] that files hold as [n]: a bias, the weight of a norm.
+func NewVectorParam(data []float32) *nn.Param {
+	p := NewParam(data, 1, len(data))
+	Of(p).vector = true
+	return p
+}
+
+// IsVector says that the parameter is one of NewVectorParam.
+func IsVector(p *nn.Param) bool { return Of(p).vector }
+
+// FileShape is the parameter's shape in a file: [n] of a vector, else [rows, cols].
+func FileShape(p *nn.Param) []int {
+	t := Of(p)
+	if t.vector {
+		return []int{t.cols}
+	}
+	return []int{t.rows, t.cols}
 }
 
 // Data are the numbers of a parameter, row by row.

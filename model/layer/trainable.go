@@ -32,7 +32,7 @@ func NewTrainable(f *Frozen) *Trainable {
 // NewTrainableVector makes a trainable copy of a vector.
 func NewTrainableVector(v []float32) *op.Vector {
 	c := append([]float32(nil), v...)
-	return &op.Vector{Value: c, Param: op.NewParam(c, 1, len(c))}
+	return &op.Vector{Value: c, Param: op.NewVectorParam(c)}
 }
 
 // Dims implements op.Projection.
