@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -50,7 +51,7 @@ func (e *env) merge(c *cli.Context, s *subject, m peft.Merger, size int64) error
 	view := newProgress(e.stderr, 1)
 	var shown atomic.Int64
 	start := time.Now()
-	report, err := merge.Fold(c.Context, merge.Job{Base: s.src, Deltas: m.Deltas(), Out: c.String("out"), DType: c.String("dtype"), MaxShardSize: size,
+	report, err := merge.Fold(c.Context, merge.Job{Base: s.src, Deltas: m.Deltas(), Ties: peft.Ties(s.model), Out: c.String("out"), DType: c.String("dtype"), MaxShardSize: size,
 		Force: c.Bool("force"), Progress: func(done, total int64) {
 			now := time.Now().UnixMilli()
 			if last := shown.Load(); view.s.terminal && now-last > 100 && shown.CompareAndSwap(last, now) {
@@ -76,6 +77,9 @@ func (e *env) printMerge(r *merge.Report, took time.Duration) error {
 	t := newPairs(e.stdout)
 	t.add("written", fmt.Sprintf("%s, %s in %d tensors, %s", r.Out, bytesText(r.Bytes), r.Tensors, spanText(took)))
 	t.add("changed", fmt.Sprintf("%d tensors", len(r.Changed)))
+	if len(r.Untied) > 0 {
+		t.add("untied", strings.Join(r.Untied, ", ")+": stored of its own, and config.json says so")
+	}
 	t.add("survived", fmt.Sprintf("the rounding took at most %.3g of a change (relative); at least %.1f %% of the numbers of each tensor changed", worst, 100*least))
 	return t.flush()
 }

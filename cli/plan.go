@@ -234,6 +234,7 @@ func (p *plan) attach(context.Context, func(string)) error {
 		p.config, p.adapter, err = methods.Load(m.Adapter, p.base.model, peft.Allow{Idle: true})
 	} else {
 		p.config = p.loraConfig()
+		p.config.Shared().TaskType = p.task.Type // which may name heads to train
 		p.adapter, err = p.config.Attach(p.base.model, rand.New(rand.NewPCG(p.recipe.Train.Seed, 2)))
 	}
 	if err != nil {
@@ -254,6 +255,9 @@ func (p *plan) loraConfig() *lora.Config {
 	c.ExcludeModules = peft.Names{List: m.ExcludeModules.List, Pattern: m.ExcludeModules.Pattern}
 	c.LayersToTransform, c.LayersPattern = m.LayersToTransform, m.LayersPattern
 	c.RankPattern, c.AlphaPattern = patternOf(m.RankPattern), patternOf(m.AlphaPattern)
+	c.UseDoRA, c.LoraBias = m.UseDoRA, m.LoraBias
+	c.Beside = peft.Beside{ModulesToSave: m.ModulesToSave, Bias: m.Bias, Tie: m.EnsureWeightTying,
+		TokenIndices: peft.TokenIndices{List: m.TokenIndices.List, ByModule: m.TokenIndices.ByName}}
 	return c
 }
 

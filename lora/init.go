@@ -29,7 +29,7 @@ type initialiser struct {
 type draft struct {
 	a, b       kernel.Mat // [r, in], [out, r]
 	scale      float64
-	iterations int // of pissa_niter_<n>
+	iterations int // of pissa_niter_N
 	rng        *rand.Rand
 	weight     func() kernel.Mat // W [out, in], a copy
 }
@@ -50,7 +50,7 @@ var initialisers = []initialiser{
 	{name: "mica", refuses: "its B stays frozen, which is not supported"},
 }
 
-// lookupInitialiser finds the row of a value; n is the number of "pissa_niter_<n>".
+// lookupInitialiser finds the row of a value; n is the number of "pissa_niter_N".
 func lookupInitialiser(name string) (row initialiser, n int, err error) {
 	var names []string
 	for _, x := range initialisers {
@@ -65,7 +65,7 @@ func lookupInitialiser(name string) (row initialiser, n int, err error) {
 			if n, err := strconv.Atoi(rest); err == nil && n >= 0 && n <= 1000 {
 				return x, n, nil
 			}
-			return x, 0, fmt.Errorf("lora: init_lora_weights is %q, want %s<number of iterations up to 1000>", name, x.name)
+			return x, 0, fmt.Errorf("lora: init_lora_weights is %q, want %sN with N up to 1000", name, x.name)
 		}
 		if x.refuses == "" {
 			names = append(names, strings.Replace(x.name, "niter_", "niter_<n>", 1))

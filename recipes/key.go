@@ -108,7 +108,7 @@ func (k Key) defaultValue(t reflect.Type) any {
 
 // check reports a value that is out of the key's range, in words; "" if it is fine.
 func (k Key) check(v any) string {
-	if s, ok := v.(string); ok && len(k.Choices) > 0 && !slices.Contains(k.Choices, s) {
+	if s, ok := v.(string); ok && len(k.Choices) > 0 && !slices.ContainsFunc(k.Choices, func(c string) bool { return choice(c, s) }) {
 		return fmt.Sprintf("%s is %q, want one of %s%s", k.Path, clip(s), strings.Join(k.Choices, ", "), didYouMean(nearest(s, k.Choices)))
 	}
 	var f float64
@@ -127,6 +127,20 @@ func (k Key) check(v any) string {
 		return fmt.Sprintf("%s is %v, want %s", k.Path, v, k.Range())
 	}
 	return ""
+}
+
+// anyNumber ends a choice that goes on with any whole number.
+const anyNumber = "_N"
+
+// choice says whether a value is the choice.
+func choice(c, value string) bool {
+	before, numbered := strings.CutSuffix(c, anyNumber)
+	if !numbered {
+		return value == c
+	}
+	digits, ok := strings.CutPrefix(value, before+"_")
+	n, err := strconv.Atoi(digits)
+	return ok && err == nil && n >= 0
 }
 
 // Range is the allowed range in words, "" if any value is.

@@ -46,7 +46,13 @@ type Method struct {
 	LayersPattern     []string `toml:"layers_pattern" doc:"name of the list of layers, where the model has several" example:"[\"layers\"]" syn:"peft_layers_pattern"`
 	RankPattern       Pattern  `toml:"rank_pattern" doc:"other ranks for some modules; keys are patterns, the first that matches counts" example:"{ \"down_proj\" = 4 }" syn:"lora_rank_pattern"`
 	AlphaPattern      Pattern  `toml:"alpha_pattern" doc:"other alphas for some modules" example:"{ \"down_proj\" = 8 }" syn:"lora_alpha_pattern"`
-	InitWeights       string   `toml:"init_lora_weights" default:"true" choice:"true gaussian false" doc:"how A and B start: true = U(±1/√in) and 0; gaussian = N(0, 1/r) and 0; false = both random" syn:"peft_init_lora_weights"`
+	InitWeights       string   `toml:"init_lora_weights" default:"true" choice:"true gaussian false orthogonal pissa pissa_niter_N olora" doc:"how A and B start: true = U(±1/√in) and 0; gaussian = N(0, 1/r) and 0; false = both random; orthogonal = random with B·A = 0; pissa = the largest singular directions of the weight, which the base loses; pissa_niter_N = the same, fast, by N iterations; olora = its QR; the adapter is stored as plain LoRA of the base" syn:"peft_init_lora_weights init_weights pissa_init pissa_iter"`
+	UseDoRA           bool     `toml:"use_dora" default:"false" doc:"learn the length of every output's weights beside their direction (DoRA)" syn:"dora peft_use_dora lora_use_dora use_weight_decomposition"`
+	LoraBias          bool     `toml:"lora_bias" default:"false" doc:"B has a bias; it folds only into layers that have one" syn:"b_bias"`
+	Bias              string   `toml:"bias" default:"none" choice:"none all lora_only" doc:"biases of the base that are trained, too: all, or those of the adapted modules" syn:"train_bias lora_train_bias"`
+	ModulesToSave     []string `toml:"modules_to_save" doc:"ends of names of modules of which full copies are trained and stored" example:"[\"embed_tokens\", \"lm_head\"]" syn:"lora_modules_to_save additional_target trainable_modules"`
+	TokenIndices      Indices  `toml:"trainable_token_indices" doc:"ids of tokens whose embeddings are trained and stored; a table names modules" example:"[32000, 32001]" syn:"trainable_tokens fix_untrained_tokens new_tokens"`
+	EnsureWeightTying bool     `toml:"ensure_weight_tying" default:"false" doc:"what is done to the embedding is done to a head that shares its weight" syn:"tie_weights"`
 	Adapter           string   `toml:"adapter" doc:"folder of an adapter to start from; r, alpha and targets are its own" example:"runs/first/adapter" syn:"lora_model_dir adapter_name_or_path resume_adapter_file"`
 	InitValues        string   `toml:"init_values" doc:"safetensors file with the initial value of every trainable parameter, for comparisons" example:"init.safetensors"`
 }

@@ -42,6 +42,14 @@ var rulesTable = []rule{
 			p := r.Method.TargetModules.Pattern
 			return r.Method.LayersToTransform != nil && p != "" && p != "all-linear"
 		}},
+	{"method.lora_bias", "method.lora_bias and method.use_dora are both true, want one of them",
+		func(r *Recipe) bool { return r.Method.LoraBias && r.Method.UseDoRA }},
+	{"method.lora_bias", "method.lora_bias is true, want method.init_lora_weights true or false",
+		func(r *Recipe) bool {
+			return r.Method.LoraBias && r.Method.InitWeights != "true" && r.Method.InitWeights != "false"
+		}},
+	{"method.trainable_token_indices", "method.trainable_token_indices has a number below 0, want ids of tokens",
+		func(r *Recipe) bool { return r.Method.TokenIndices.below(0) }},
 	{"model.init", "model.init is \"random\" and method.type is \"lora\", want method.type = \"full\": a random base is worth no adapter",
 		func(r *Recipe) bool { return r.Model.Init == "random" && r.Method.Type == "lora" }},
 	{"data.concatenate", "data.concatenate is for data.shape \"text\"",
@@ -51,7 +59,7 @@ var rulesTable = []rule{
 }
 
 // loraKeys mean nothing for method "full".
-var loraKeys = strings.Fields("r lora_alpha lora_dropout use_rslora target_modules exclude_modules layers_to_transform layers_pattern rank_pattern alpha_pattern init_lora_weights adapter")
+var loraKeys = strings.Fields("r lora_alpha lora_dropout use_rslora target_modules exclude_modules layers_to_transform layers_pattern rank_pattern alpha_pattern init_lora_weights use_dora lora_bias bias modules_to_save trainable_token_indices ensure_weight_tying adapter")
 
 // rules checks the recipe as a whole.
 func (d *decoder) rules() {

@@ -29,6 +29,23 @@ type Pattern []Entry
 // Strings maps names to names.
 type Strings map[string]string
 
+// Indices is a list of whole numbers, or one for each name of a table.
+type Indices struct {
+	List   []int
+	ByName map[string][]int
+}
+
+// below says that a number is smaller than the bound.
+func (x Indices) below(bound int) bool {
+	small := func(l []int) bool { return len(l) > 0 && slices.Min(l) < bound }
+	for _, l := range x.ByName {
+		if small(l) {
+			return true
+		}
+	}
+	return small(x.List)
+}
+
 // Table is a table of arguments that something else checks.
 type Table map[string]any
 
@@ -53,6 +70,8 @@ func kindOf(v any) string {
 		return "a table of numbers"
 	case Strings:
 		return "a table of strings"
+	case Indices:
+		return "a list of whole numbers or a table of such lists"
 	case Table:
 		return "a table"
 	case []Source:
@@ -81,15 +100,9 @@ func assign(old, v any, order []string) (value any, ok bool) {
 	case []string:
 		return listOf[string](v)
 	case []int:
-		if n, ok := v.(int64); ok {
-			return []int{int(n)}, true
-		}
-		l, ok := listOf[int64](v)
-		out := make([]int, len(l))
-		for i := range l {
-			out[i] = int(l[i])
-		}
-		return out, ok
+		return wholeNumbers(v)
+	case Indices:
+		return indicesOf(v)
 	case Names:
 		if s, ok := v.(string); ok {
 			return Names{Pattern: s}, true
@@ -111,6 +124,34 @@ func assign(old, v any, order []string) (value any, ok bool) {
 		return Table(m), ok
 	}
 	return nil, false
+}
+
+// wholeNumbers is a list of them, or one.
+func wholeNumbers(v any) ([]int, bool) {
+	if n, ok := v.(int64); ok {
+		return []int{int(n)}, true
+	}
+	l, ok := listOf[int64](v)
+	out := make([]int, len(l))
+	for i := range l {
+		out[i] = int(l[i])
+	}
+	return out, ok
+}
+
+func indicesOf(v any) (Indices, bool) {
+	m, ok := v.(map[string]any)
+	if !ok {
+		l, ok := wholeNumbers(v)
+		return Indices{List: l}, ok
+	}
+	x := Indices{ByName: map[string][]int{}}
+	for name, e := range m {
+		if x.ByName[name], ok = wholeNumbers(e); !ok {
+			return Indices{}, false
+		}
+	}
+	return x, true
 }
 
 func number(v any) (float64, bool) {
@@ -211,6 +252,11 @@ func literal(v any) string {
 		return list(v.List, quote)
 	case Pattern:
 		return "{ " + strings.Join(each(v, func(e Entry) string { return quote(e.Key) + " = " + literal(e.Value) }), ", ") + " }"
+	case Indices:
+		if v.ByName != nil {
+			return inline(v.ByName, func(l []int) string { return list(l, strconv.Itoa) })
+		}
+		return list(v.List, strconv.Itoa)
 	case Strings:
 		return inline(v, quote)
 	case Table:

@@ -185,12 +185,15 @@ func Schema() []byte {
 		p := map[string]any{"description": k.Doc}
 		for kind, t := range map[string]any{"a string": "string", "true or false": "boolean", "a whole number": "integer", "a number": "number",
 			"a list of strings": "array", "a list of whole numbers": "array", "a table of numbers": "object", "a table of strings": "object", "a table": "object",
-			"a string or a list of strings": []string{"string", "array"}, "an array of tables": "array"} {
+			"a string or a list of strings": []string{"string", "array"}, "an array of tables": "array",
+			"a list of whole numbers or a table of such lists": []string{"array", "object"}} {
 			if kind == k.Kind {
 				p["type"] = t
 			}
 		}
-		if len(k.Choices) > 0 {
+		if all := strings.Join(k.Choices, "|"); strings.Contains(all, anyNumber) {
+			p["pattern"] = "^(" + strings.ReplaceAll(all, anyNumber, "_[0-9]+") + ")$"
+		} else if len(k.Choices) > 0 {
 			p["enum"] = k.Choices
 		}
 		for name, tag := range map[string]string{"minimum": k.Min, "maximum": k.Max, "exclusiveMinimum": k.Above, "exclusiveMaximum": k.Below} {

@@ -28,19 +28,21 @@ import (
 
 // peftCase is case.json of golden/peft.
 type peftCase struct {
-	Base      string  `json:"base"`
-	Task      string  `json:"task"`
-	Type      string  `json:"peft_type"`
-	Loss      float64 `json:"loss"`
-	Mergeable bool    `json:"mergeable"`
-	Params    int64   `json:"trainable_params"`
-	Noise     struct {
+	Base       string  `json:"base"`
+	Task       string  `json:"task"`
+	Type       string  `json:"peft_type"`
+	Loss       float64 `json:"loss"`
+	Mergeable  bool    `json:"mergeable"`
+	Params     int64   `json:"trainable_params"`
+	MergeError string  `json:"merge_error"`
+	Noise      struct {
 		Logits float64 `json:"logits_f32_vs_f64"`
 		Grad   float64 `json:"grad_f32_vs_f64"`
 	} `json:"noise"`
 	Merge struct {
-		Changed []string `json:"changed"`
-		Loss    float64  `json:"loss"`
+		Changed   []string `json:"changed"`
+		Loss      float64  `json:"loss"`
+		VsAdapter float64  `json:"logits_vs_adapter"`
 	} `json:"merge"`
 	Train *struct {
 		Losses      []float64 `json:"losses"`
@@ -79,7 +81,12 @@ func TestGoldenPeft(t *testing.T) {
 		if err := json.Unmarshal(b, &c); err != nil {
 			t.Fatalf("%s: %v", path, err)
 		}
-		suite.Case(f.Name(), facts(t, path, c), func(t *testing.T) { runPeft(t, path, c) })
+		f := facts(t, path, c)
+		run := runPeft
+		if f["form"] == "initialiser" {
+			run = runInitialiser
+		}
+		suite.Case(filepath.Base(path), f, func(t *testing.T) { run(t, path, c) })
 	}
 }
 
@@ -165,25 +172,20 @@ func openAdapter(t *testing.T, dir string) *checkpoint.Checkpoint {
 }
 
 func runPeft(t *testing.T, path string, c peftCase) {
-	x := &fixture{path: path, c: c, src: open(t, filepath.Join(path, c.Base)), ref: open(t, filepath.Join(path, "reference.safetensors"))}
-	var err error
-	if x.m, err = model.Load(x.src); err != nil {
-		t.Fatal(err)
-	}
-	x.task = task.Tasks[0]
-	x.batch = batchOf(t, x.ref)
+	x := newFixture(t, path, c)
 	dir := filepath.Join(path, "adapter")
 	file := openAdapter(t, dir)
 	allow := peft.Allow{}
 	if unfit(x, dir) {
 		allow = peft.Allow{Missing: true, Unexpected: true}
 	}
+	var err error
 	if x.config, x.adapter, err = methods.Load(dir, x.m, allow); err != nil {
 		t.Fatal(err)
 	}
 	abs := max(2e-5, 5*c.Noise.Logits) // a few times the reference's own distance from float64
 	x.outputs(t, kernel.ModeF32, abs)
-	if n := peft.NumParams(x.adapter); c.Params > 0 && n != c.Params {
+	if n := peft.NumParams(x.adapter) + twice(x.adapter); c.Params > 0 && n != c.Params {
 		t.Errorf("%d trainable parameters, want %d", n, c.Params)
 	}
 	if !allow.Missing {
@@ -193,6 +195,32 @@ func runPeft(t *testing.T, path string, c peftCase) {
 	if c.Train != nil {
 		x.train(t)
 	}
+}
+
+// newFixture opens a case without its adapter.
+func newFixture(t *testing.T, path string, c peftCase) *fixture {
+	x := &fixture{path: path, c: c, src: open(t, filepath.Join(path, c.Base)), ref: open(t, filepath.Join(path, "reference.safetensors"))}
+	var err error
+	if x.m, err = model.Load(x.src); err != nil {
+		t.Fatal(err)
+	}
+	x.task = task.Tasks[0]
+	x.batch = batchOf(t, x.ref)
+	return x
+}
+
+// twice counts the numbers that PEFT counts under two names: factors that a tied head shares with its embedding.
+func twice(a peft.Adapter) (n int64) {
+	x, ok := a.(peft.Extended)
+	if !ok {
+		return 0
+	}
+	for _, e := range x.Extras() {
+		if strings.Contains(e.Name, ".lora_") {
+			n += int64(e.Shape[0] * e.Shape[1])
+		}
+	}
+	return n
 }
 
 // unfit says that strict loading refuses the adapter, listing what is missing and unexpected: the case is about that.
@@ -307,11 +335,37 @@ func reload(x *fixture, dir string) (peft.Config, peft.Adapter, error) {
 // merged folds the adapter into the base on disk, loads the result and compares.
 func (x *fixture) merged(t *testing.T, abs float64) {
 	if !x.c.Mergeable {
+		x.unmergeable(t)
 		return
 	}
 	ref := open(t, filepath.Join(x.path, "merged.safetensors"))
+	src, changed := x.fold(t)
+	want := x.c.Merge.Changed
+	if _, untied := src.Info("lm_head.weight"); !untied { // PEFT names the one tensor twice
+		want = slices.DeleteFunc(slices.Clone(want), func(n string) bool { return n == "lm_head.weight" })
+	}
+	slices.Sort(want)
+	if !slices.Equal(changed, want) {
+		t.Errorf("merged tensors %v, want %v", changed, want)
+	}
+	right := x.c.Merge.VsAdapter < 1e-3 // PEFT adds the changes of both ends to a tied weight
+	for _, name := range changed {
+		if right || name != "model.embed_tokens.weight" && name != "lm_head.weight" {
+			check.Close(t, name, values(t, src, name), values(t, ref, name), 1e-6, 1e-6) // one float32 rounding of sums of r terms
+		}
+	}
+	logits := values(t, x.ref, "logits")
+	if right {
+		logits = values(t, ref, "reference.logits")
+	}
+	x.loadedLogits(t, src, logits, 2*abs)
+}
+
+// fold writes the merged model and returns it with the names of what changed.
+func (x *fixture) fold(t *testing.T) (*checkpoint.Checkpoint, []string) {
+	t.Helper()
 	out := filepath.Join(t.TempDir(), "merged")
-	report, err := merge.Fold(t.Context(), merge.Job{Base: x.src, Deltas: x.adapter.(peft.Merger).Deltas(), Out: out})
+	report, err := merge.Fold(t.Context(), merge.Job{Base: x.src, Deltas: x.adapter.(peft.Merger).Deltas(), Ties: peft.Ties(x.m), Out: out})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -319,14 +373,12 @@ func (x *fixture) merged(t *testing.T, abs float64) {
 	for _, c := range report.Changed {
 		changed = append(changed, c.Tensor)
 	}
-	slices.Sort(x.c.Merge.Changed)
-	if !slices.Equal(changed, x.c.Merge.Changed) {
-		t.Errorf("merged tensors %v, want %v", changed, x.c.Merge.Changed)
-	}
-	src := open(t, out)
-	for _, name := range changed {
-		check.Close(t, name, values(t, src, name), values(t, ref, name), 1e-6, 1e-6) // one float32 rounding of sums of r terms
-	}
+	return open(t, out), changed
+}
+
+// loadedLogits compares the outputs of a model folder.
+func (x *fixture) loadedLogits(t *testing.T, src *checkpoint.Checkpoint, want []float32, abs float64) {
+	t.Helper()
 	m, err := model.Load(src)
 	if err != nil {
 		t.Fatal(err)
@@ -334,12 +386,38 @@ func (x *fixture) merged(t *testing.T, abs float64) {
 	y := *x
 	y.m = m
 	logits, _ := y.pass(t, kernel.ModeF32, false)
-	check.Close(t, "merged logits", logits, values(t, ref, "reference.logits"), 2*abs, 1e-5)
+	check.Close(t, "merged logits", logits, want, abs, 1e-5)
 }
 
-// train compares the gradients and ten steps of AdamW.
+// unmergeable wants a reason where PEFT fails to merge.
+func (x *fixture) unmergeable(t *testing.T) {
+	if x.c.MergeError == "" {
+		return
+	}
+	_, err := merge.Fold(t.Context(), merge.Job{Base: x.src, Deltas: x.adapter.(peft.Merger).Deltas(), Ties: peft.Ties(x.m), Out: filepath.Join(t.TempDir(), "merged")})
+	if err == nil || !strings.Contains(err.Error(), "lora_bias cannot be folded") {
+		t.Errorf("merge: %v, want a reason as in PEFT's %q", err, x.c.MergeError)
+	}
+}
+
+// train compares the gradients, ten steps of AdamW and their result.
 func (x *fixture) train(t *testing.T) {
+	params := x.steps(t)
+	file := open(t, filepath.Join(x.path, "adapter_trained", peft.TensorsFile))
+	for _, p := range params {
+		if _, ill := x.c.Train.F64.Over[p.Name]; ill {
+			continue // the reference itself is not within 1e-5 of its float64 run there
+		}
+		check.Close(t, "trained "+p.Name, p.Value, values(t, file, p.Name), 1e-4, 1e-3) // Adam turns 1e-7 of a small gradient into 1e-5 of a step
+	}
+}
+
+// steps runs ten steps of AdamW and compares losses and norms on the way.
+func (x *fixture) steps(t *testing.T) []train.Param {
 	c := x.c.Train
+	if c.LRs == nil {
+		c.LRs = slices.Repeat([]float64{c.Optimizer.LR}, c.Steps)
+	}
 	params := train.NewParams(x.adapter.Params())
 	// One group with decay, as torch's AdamW was given.
 	o, err := train.NewOptimizer("adamw", []train.Group{{Params: params, LearningRate: 1, WeightDecay: c.Optimizer.WeightDecay}},
@@ -369,18 +447,13 @@ func (x *fixture) train(t *testing.T) {
 	if math.Abs(last-c.Losses[c.Steps]) > 1e-4*c.Losses[c.Steps] {
 		t.Errorf("after training: loss %.7f, want %.7f", last, c.Losses[c.Steps])
 	}
-	file := open(t, filepath.Join(x.path, "adapter_trained", peft.TensorsFile))
-	for _, p := range params {
-		if _, ill := c.F64.Over[p.Name]; ill {
-			continue // the reference itself is not within 1e-5 of its float64 run there
-		}
-		if _, ok := file.Info(p.Name); ok {
-			check.Close(t, "trained "+p.Name, p.Value, values(t, file, p.Name), 1e-4, 1e-3) // Adam turns 1e-7 of a small gradient into 1e-5 of a step
-		}
-	}
+	return params
 }
 
 func (x *fixture) gradients(t *testing.T, params []train.Param) {
+	if !slices.ContainsFunc(x.ref.Names(), func(n string) bool { return strings.HasPrefix(n, "grad.") }) {
+		return // the cases of initialisers hold none
+	}
 	abs := max(2e-6, 10*x.c.Noise.Grad)
 	n := 0
 	for _, p := range params {
