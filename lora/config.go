@@ -46,12 +46,8 @@ func (c *Config) Shared() *peft.Common { return &c.Common }
 var refused = []struct{ key, why string }{
 	{"alora_invocation_tokens", "branches that begin in the middle of a text are not built yet"},
 	{"arrow_config", "routing between adapters is not built"},
-	{"corda_config", "it is computed from the activations of data"},
-	{"eva_config", "it is computed from the activations of data"},
 	{"kasa_config", "this variant is not built"},
 	{"layer_replication", "a model whose layers are repeated is another model; write it as a checkpoint of its own"},
-	{"loftq_config", "it is made for a quantised base, which graft has not"},
-	{"lora_ga_config", "it is computed from gradients of data"},
 	{"megatron_config", "there are no parallel layers"},
 	{"monteclora_config", "this variant is not built"},
 	{"target_parameters", "weights of three dimensions are not adapted yet"},
@@ -59,6 +55,9 @@ var refused = []struct{ key, why string }{
 	{"use_qalora", "it is made for a quantised base, which graft has not"},
 	{"velora_config", "this variant is not built"},
 }
+
+// initSettings are keys that count for one value of init_lora_weights only.
+var initSettings = map[string]string{"corda_config": "corda", "eva_config": "eva", "loftq_config": "loftq", "lora_ga_config": "lora_ga"}
 
 // Validate implements peft.Config.
 func (c *Config) Validate() error {
@@ -76,7 +75,7 @@ func (c *Config) Validate() error {
 	if !(c.Dropout >= 0 && c.Dropout < 1) {
 		bad("lora_dropout is %g, want 0 or more and less than 1", c.Dropout)
 	}
-	init, _, err := lookupInitialiser(c.Init)
+	init, _, err := c.initialiser()
 	if err != nil {
 		errs = append(errs, err)
 	}

@@ -93,6 +93,9 @@ func (c *Config) Parse(b []byte) error {
 		if _, ok := known[key]; !ok && !saysNo(o[key]) {
 			c.Warnings = append(c.Warnings, fmt.Sprintf("adapter_config.json: key %q is unknown and has no effect", key))
 		}
+		if init, ok := initSettings[key]; ok && c.Init != init && !saysNo(o[key]) {
+			c.Warnings = append(c.Warnings, fmt.Sprintf("adapter_config.json: key %q has no effect with init_lora_weights %q", key, c.Init))
+		}
 	}
 	c.file = o
 	copied := *c

@@ -21,8 +21,9 @@ type initialiser struct {
 	takes bool
 	// plain says that bias of B and the like may begin at zero beside it.
 	plain bool
-	// refuses says why graft cannot honour it.
+	// refuses says why graft cannot begin so; loads that a trained adapter which did is plain LoRA in its file.
 	refuses string
+	loads   bool
 }
 
 // draft is a branch of a linear layer before its first step. A and B are zero.
@@ -43,24 +44,30 @@ var initialisers = []initialiser{
 	{name: "pissa", does: "the largest singular directions of W, taken out of the base", draw: pissa, takes: true},
 	{name: "pissa_niter_", does: "as pissa, by so many iterations of a randomised decomposition", draw: pissaFast, takes: true},
 	{name: "olora", does: "the first columns and rows of W's QR, taken out of the base", draw: olora, takes: true},
-	{name: "eva", refuses: "it is computed from the activations of data"},
+	{name: "eva", draw: kaiming, refuses: "it is computed from the activations of data", loads: true},
 	{name: "corda", refuses: "it is computed from the activations of data"},
 	{name: "lora_ga", refuses: "it is computed from gradients of data"},
 	{name: "loftq", refuses: "it is made for a quantised base, which graft has not"},
 	{name: "mica", refuses: "its B stays frozen, which is not supported"},
 }
 
-// lookupInitialiser finds the row of a value; n is the number of "pissa_niter_N".
+// initialiser is the row of init_lora_weights; n is the number of "pissa_niter_N".
+func (c *Config) initialiser() (row initialiser, n int, err error) {
+	row, n, err = lookupInitialiser(c.Init)
+	if err == nil && row.refuses != "" && !(row.loads && c.FromFile) {
+		err = fmt.Errorf("lora: init_lora_weights is %q, which is not supported: %s", c.Init, row.refuses)
+	}
+	return row, n, err
+}
+
+// lookupInitialiser finds a row.
 func lookupInitialiser(name string) (row initialiser, n int, err error) {
 	var names []string
 	for _, x := range initialisers {
 		rest, prefixed := strings.CutPrefix(name, x.name)
 		switch {
 		case x.name == name && !strings.HasSuffix(x.name, "_"):
-			if x.refuses != "" {
-				err = fmt.Errorf("lora: init_lora_weights is %q, which is not supported: %s", name, x.refuses)
-			}
-			return x, 0, err
+			return x, 0, nil
 		case strings.HasSuffix(x.name, "_") && prefixed:
 			if n, err := strconv.Atoi(rest); err == nil && n >= 0 && n <= 1000 {
 				return x, n, nil
@@ -68,7 +75,7 @@ func lookupInitialiser(name string) (row initialiser, n int, err error) {
 			return x, 0, fmt.Errorf("lora: init_lora_weights is %q, want %sN with N up to 1000", name, x.name)
 		}
 		if x.refuses == "" {
-			names = append(names, strings.Replace(x.name, "niter_", "niter_<n>", 1))
+			names = append(names, strings.Replace(x.name, "niter_", "niter_N", 1))
 		}
 	}
 	return row, 0, fmt.Errorf("lora: init_lora_weights is %q, want one of %s", name, strings.Join(names, ", "))

@@ -53,7 +53,7 @@ func (c *Config) projection(b branch, stream uint64, rng *rand.Rand) (*Projectio
 	in, out := b.dims()
 	d := &draft{a: kernel.NewMat(make([]float32, b.rank*in), b.rank, in), b: kernel.NewMat(make([]float32, out*b.rank), out, b.rank),
 		scale: c.scaling(b), rng: rng, weight: func() kernel.Mat { return weightOf(b.slot.Base) }}
-	init, n, err := lookupInitialiser(c.Init)
+	init, n, err := c.initialiser()
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +103,7 @@ func (c *Config) embedding(b branch, rng *rand.Rand) *embedding {
 
 // adaptable reports what the settings cannot do to a slot.
 func (c *Config) adaptable(s *layer.Slot) error {
-	init, _, err := lookupInitialiser(c.Init)
+	init, _, err := c.initialiser()
 	switch s.Projection.(type) {
 	case nil, *layer.Frozen, *layer.Biased:
 	default:
