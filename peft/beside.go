@@ -69,7 +69,7 @@ type Companions struct {
 // came from a file.
 func (b Beside) Attach(m layer.Model, targets []*layer.Slot, common *Common) (*Companions, error) {
 	c := &Companions{saved: map[*layer.Slot]bool{}}
-	err := errors.Join(b.saveModules(c, m, targets, common), b.trainTokens(c, m, targets), b.trainBiases(c, m, targets))
+	err := errors.Join(b.saveModules(c, m, targets, common), b.trainTokens(c, m, targets), b.trainBiases(c, m, targets, common), b.checkTie(c, m, targets, common))
 	if err != nil {
 		return nil, err
 	}
@@ -77,6 +77,22 @@ func (b Beside) Attach(m layer.Model, targets []*layer.Slot, common *Common) (*C
 		x.attach()
 	}
 	return c, nil
+}
+
+// checkTie reports a wish to keep a tie that nothing touches.
+func (b Beside) checkTie(c *Companions, m layer.Model, targets []*layer.Slot, common *Common) error {
+	touched := func(s *layer.Slot) bool {
+		return slices.Contains(targets, s) || c.saved[s] || slices.ContainsFunc(c.list, func(x companion) bool { r, ok := x.(*tokenRows); return ok && r.slot == s })
+	}
+	for s := range m.Slots() {
+		if b.Tie && touched(s) && twin(m, s) != nil {
+			return nil
+		}
+	}
+	if !b.Tie {
+		return nil
+	}
+	return common.complain("ensure_weight_tying is true, but no weight that embedding and head share is trained")
 }
 
 // Detach puts the base back.

@@ -127,6 +127,22 @@ func TestBeside(t *testing.T) {
 	}
 }
 
+func TestBesideComplains(t *testing.T) {
+	for _, c := range []struct {
+		b    Beside
+		want string
+	}{{Beside{Bias: "lora_only"}, `bias is "lora_only", but there is no bias to train`}, {Beside{Tie: true}, "ensure_weight_tying is true, but no weight"},
+		{Beside{ModulesToSave: []string{"lmhead"}}, `modules_to_save ["lmhead"] match no module; close names: lm_head`}} {
+		if _, err := c.b.Attach(newWeighed(true), nil, &Common{}); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%+v: %v, want …%s…", c.b, err, c.want)
+		}
+		file := &Common{FromFile: true}
+		if _, err := c.b.Attach(newWeighed(true), nil, file); err != nil || len(file.Warnings) != 1 || !strings.Contains(file.Warnings[0], c.want) {
+			t.Errorf("%+v from a file: %v, warnings %q, want …%s…", c.b, err, file.Warnings, c.want)
+		}
+	}
+}
+
 func TestBesideIdle(t *testing.T) {
 	for _, b := range []Beside{{ModulesToSave: []string{"lm_head"}}, {ModulesToSave: []string{"model.norm"}}, {Bias: "all"}, {TokenIndices: TokenIndices{List: []int{2}}}} {
 		x, err := b.Attach(newWeighed(false), nil, &Common{})

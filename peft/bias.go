@@ -1,6 +1,7 @@
 package peft
 
 import (
+	"fmt"
 	"iter"
 	"slices"
 	"strings"
@@ -12,10 +13,11 @@ import (
 
 // trainBiases plans the biases of the base: all that have the word in their name, or those of the adapted modules. Modules
 // that are saved in full have their own.
-func (b Beside) trainBiases(c *Companions, m layer.Model, targets []*layer.Slot) error {
+func (b Beside) trainBiases(c *Companions, m layer.Model, targets []*layer.Slot, common *Common) error {
 	if b.Bias == "" || b.Bias == "none" {
 		return nil
 	}
+	before := len(c.list)
 	for slot := range m.Slots() {
 		adapted := slices.Contains(targets, slot)
 		if slot.Base == nil || slot.Base.Bias == nil || c.saved[slot] || b.Bias != "all" && !adapted {
@@ -23,14 +25,14 @@ func (b Beside) trainBiases(c *Companions, m layer.Model, targets []*layer.Slot)
 		}
 		c.list = append(c.list, &trainedBias{slot: slot, adapted: adapted})
 	}
-	if b.Bias != "all" {
-		return nil
-	}
 	for _, v := range vectorsOf(m) {
-		if !strings.Contains(v.Name, "bias") || slices.ContainsFunc(c.list, func(x companion) bool { s, ok := x.(*savedVector); return ok && s.at == v.Vector }) {
+		if b.Bias != "all" || !strings.Contains(v.Name, "bias") || slices.ContainsFunc(c.list, func(x companion) bool { s, ok := x.(*savedVector); return ok && s.at == v.Vector }) {
 			continue
 		}
 		c.list = append(c.list, &savedVector{name: v.Name, at: v.Vector})
+	}
+	if len(c.list) == before {
+		return common.complain(fmt.Sprintf("bias is %q, but there is no bias to train", b.Bias))
 	}
 	return nil
 }

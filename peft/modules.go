@@ -87,19 +87,18 @@ func (b Beside) unmatched(hits map[string]bool, m layer.Model, common *Common) e
 	if len(unused) == 0 {
 		return nil
 	}
-	text := fmt.Sprintf("modules_to_save %q match no module%s", unused, hint(unused, m))
-	if common.FromFile {
-		common.warn(text)
-		return nil
-	}
-	return errors.New("peft: " + text)
+	return common.complain(fmt.Sprintf("modules_to_save %q match no module%s", unused, hint(unused, m)))
 }
 
-// warn adds a warning once.
-func (c *Common) warn(text string) {
+// complain is an error, or a warning about settings that came from a file.
+func (c *Common) complain(text string) error {
+	if !c.FromFile {
+		return errors.New("peft: " + text)
+	}
 	if !slices.Contains(c.Warnings, text) {
 		c.Warnings = append(c.Warnings, text)
 	}
+	return nil
 }
 
 // savedSlot is a projection or an embedding of which a full copy is trained.

@@ -118,22 +118,13 @@ func facts(t *testing.T, path string, c peftCase) golden.Facts {
 		m, isMap := v.(map[string]any)
 		return v == nil || v == false || v == "" || v == "none" || isList && len(l) == 0 || isMap && len(m) == 0
 	}
-	for _, key := range []string{"alora_invocation_tokens", "bias", "layer_replication", "lora_bias", "modules_to_save", "target_parameters",
-		"trainable_token_indices", "use_dora", "use_qalora", "use_bdlora", "ensure_weight_tying"} {
+	for _, key := range []string{"alora_invocation_tokens", "layer_replication", "target_parameters", "use_qalora", "use_bdlora"} {
 		if !no(o[key]) {
 			f["needs"] = key
 		}
 	}
 	if v, ok := o["init_lora_weights"].(string); ok && v != "gaussian" {
 		f["form"] = "initialiser"
-	}
-	if names, ok := o["target_modules"].([]any); ok {
-		for _, n := range names {
-			s, _ := n.(string)
-			if end := s[strings.LastIndexByte(s, '.')+1:]; end == "embed_tokens" || end == "lm_head" || end == "wte" {
-				f["needs"] = "embeddings"
-			}
-		}
 	}
 	return f
 }
