@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/graft-ml/graft/data"
 	"github.com/graft-ml/graft/generate"
@@ -32,28 +33,32 @@ func (e *env) chatCommand() *cli.Command {
 			if err := s.needTokenizer(); err != nil {
 				return err
 			}
-			prompter, err := openPrompter(s.tok, c.String("chat-template"))
+			d, err := openDialogue(s.tok, c.String("chat-template"))
 			if err != nil {
 				return err
 			}
-			if prompter == nil {
+			if d == nil {
 				return usagef("chat: %s has no chat template; give one with --chat-template, or use graft generate", s.path)
 			}
-			return e.talk(c, s, prompter)
+			d.Now = time.Now()
+			return e.talk(c, s, d)
 		},
 	}
 }
 
 // talk reads a line, answers it, and so on. /reset forgets the conversation, /exit ends it, as the end of input does.
-func (e *env) talk(c *cli.Context, s *subject, p prompter) error {
+func (e *env) talk(c *cli.Context, s *subject, d *data.Dialogue) error {
 	view := screenOf(e.stdout)
-	var history []data.Message
+	var history data.Conversation
 	if sys := c.String("system"); sys != "" {
-		history = append(history, data.Message{Role: "system", Content: sys})
+		history.Messages = append(history.Messages, data.Message{Role: "system", Content: sys})
 	}
-	start := len(history)
+	start := len(history.Messages)
 	g := generateSettings(c)
 	o := options(g, s.base)
+	if id, ok := d.EndOfTurn(); ok {
+		o.EOS = append(o.EOS, id)
+	}
 	in := bufio.NewScanner(e.stdin)
 	in.Buffer(nil, 1<<20)
 	if view.terminal {
@@ -73,11 +78,11 @@ func (e *env) talk(c *cli.Context, s *subject, p prompter) error {
 		case "/exit", "/quit":
 			return nil
 		case "/reset":
-			history = history[:start]
+			history.Messages = history.Messages[:start]
 			continue
 		}
-		history = append(history, data.Message{Role: "user", Content: line})
-		ids, err := p.Prompt(history)
+		history.Messages = append(history.Messages, data.Message{Role: "user", Content: line})
+		ids, err := d.Prompt(&history)
 		if err != nil {
 			return err
 		}
@@ -92,6 +97,6 @@ func (e *env) talk(c *cli.Context, s *subject, p prompter) error {
 		if err != nil {
 			return err
 		}
-		history = append(history, data.Message{Role: "assistant", Content: answer.String()})
+		history.Messages = append(history.Messages, data.Message{Role: "assistant", Content: answer.String()})
 	}
 }

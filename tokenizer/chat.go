@@ -70,6 +70,9 @@ func (tk *Tokenizer) NewChatTemplate(source string) (*ChatTemplate, error) {
 	return &ChatTemplate{tk, map[string]*jinja.Template{defaultTemplate: t}}, nil
 }
 
+// Tokenizer is the tokenizer that the template's special tokens come from.
+func (c *ChatTemplate) Tokenizer() *Tokenizer { return c.tk }
+
 const (
 	defaultTemplate = "default"
 	toolTemplate    = "tool_use"
