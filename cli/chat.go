@@ -2,12 +2,17 @@ package cli
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/graft-ml/graft/data"
 	"github.com/graft-ml/graft/generate"
+	"github.com/graft-ml/graft/recipes"
 	"github.com/urfave/cli/v2"
 )
 
@@ -33,7 +38,13 @@ func (e *env) chatCommand() *cli.Command {
 			if err := s.needTokenizer(); err != nil {
 				return err
 			}
-			d, err := openDialogue(s.tok, c.String("chat-template"))
+			template := c.String("chat-template")
+			if template == "" {
+				if template, err = trainedTemplate(path); err != nil {
+					return err
+				}
+			}
+			d, err := openDialogue(s.tok, template)
 			if err != nil {
 				return err
 			}
@@ -44,6 +55,24 @@ func (e *env) chatCommand() *cli.Command {
 			return e.talk(c, s, d)
 		},
 	}
+}
+
+// trainedTemplate is the file with the chat template that a run was trained with; "" if the path is no run or the run
+// took the tokenizer's own.
+func trainedTemplate(path string) (string, error) {
+	name := filepath.Join(path, "recipe.toml")
+	src, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("chat: %w", err)
+	}
+	r, err := recipes.Load(name, src, nil)
+	if err != nil {
+		return "", err
+	}
+	return r.Model.ChatTemplate, nil
 }
 
 // talk reads a line, answers it, and so on. /reset forgets the conversation, /exit ends it, as the end of input does.
