@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -115,17 +116,23 @@ func (e *env) talk(c *cli.Context, s *subject, d *data.Dialogue) error {
 		if err != nil {
 			return err
 		}
-		var answer strings.Builder
-		st := &streamer{d: s.tok.NewDecoder(true), stop: g.Stop, print: func(t string) {
-			answer.WriteString(t)
-			fmt.Fprint(e.stdout, t)
-		}}
-		_, err = generate.Tokens(c.Context, generate.NewSession(s.model, s.mode), [][]int32{ids}, o, func(_ int, id int32) bool { return st.next(id) })
-		st.flush(true)
-		fmt.Fprintln(e.stdout)
+		text, err := e.answer(c.Context, s, ids, g.Stop, o)
 		if err != nil {
 			return err
 		}
-		history.Messages = append(history.Messages, data.Message{Role: "assistant", Content: answer.String()})
+		history.Messages = append(history.Messages, data.Message{Role: "assistant", Content: text})
 	}
+}
+
+// answer continues a prompt and prints what comes as it comes.
+func (e *env) answer(ctx context.Context, s *subject, ids []int32, stop []string, o generate.Options) (string, error) {
+	var said strings.Builder
+	st := &streamer{d: s.tok.NewDecoder(true), stop: stop, print: func(t string) {
+		said.WriteString(t)
+		fmt.Fprint(e.stdout, t)
+	}}
+	_, err := generate.Tokens(ctx, generate.NewSession(s.model, s.mode), [][]int32{ids}, o, func(_ int, id int32) bool { return st.next(id) })
+	st.flush(true)
+	fmt.Fprintln(e.stdout)
+	return said.String(), err
 }

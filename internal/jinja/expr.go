@@ -200,32 +200,9 @@ func (p *parser) primary() (expr, error) {
 	case operator:
 		switch t.s {
 		case "(":
-			if p.takeOp(")") {
-				return &listExpr{tuple: true}, nil
-			}
-			e, err := p.tuple(true, false)
-			if err != nil {
-				return nil, err
-			}
-			return e, p.wantOp(")")
+			return p.parentheses()
 		case "[":
-			l := &listExpr{}
-			for !p.takeOp("]") {
-				if len(l.items) > 0 {
-					if err := p.wantOp(","); err != nil {
-						return nil, err
-					}
-					if p.takeOp("]") {
-						break
-					}
-				}
-				e, err := p.expression()
-				if err != nil {
-					return nil, err
-				}
-				l.items = append(l.items, e)
-			}
-			return l, nil
+			return p.list()
 		case "{":
 			return p.dict()
 		}
@@ -233,16 +210,50 @@ func (p *parser) primary() (expr, error) {
 	return nil, &Error{t.line, fmt.Errorf("unexpected %s", t)}
 }
 
+func (p *parser) parentheses() (expr, error) {
+	if p.takeOp(")") {
+		return &listExpr{tuple: true}, nil
+	}
+	e, err := p.tuple(true, false)
+	if err != nil {
+		return nil, err
+	}
+	return e, p.wantOp(")")
+}
+
+// comma steps over the comma before all elements but the first; last means that the closing bracket follows it.
+func (p *parser) comma(first bool, closing string) (last bool, err error) {
+	if first {
+		return false, nil
+	}
+	if err := p.wantOp(","); err != nil {
+		return false, err
+	}
+	return p.takeOp(closing), nil
+}
+
+func (p *parser) list() (expr, error) {
+	l := &listExpr{}
+	for !p.takeOp("]") {
+		last, err := p.comma(len(l.items) == 0, "]")
+		if last || err != nil {
+			return l, err
+		}
+		e, err := p.expression()
+		if err != nil {
+			return nil, err
+		}
+		l.items = append(l.items, e)
+	}
+	return l, nil
+}
+
 func (p *parser) dict() (expr, error) {
 	d := &dictExpr{}
 	for !p.takeOp("}") {
-		if len(d.keys) > 0 {
-			if err := p.wantOp(","); err != nil {
-				return nil, err
-			}
-			if p.takeOp("}") {
-				break
-			}
+		last, err := p.comma(len(d.keys) == 0, "}")
+		if last || err != nil {
+			return d, err
 		}
 		k, err := p.expression()
 		if err == nil {
@@ -320,15 +331,10 @@ func (p *parser) call(f expr) (expr, error) {
 		return nil, err
 	}
 	for n := 0; !p.takeOp(")"); n++ {
-		if n > 0 {
-			if err := p.wantOp(","); err != nil {
-				return nil, err
-			}
-			if p.takeOp(")") {
-				break
-			}
+		last, err := p.comma(n == 0, ")")
+		if last || err != nil {
+			return c, err
 		}
-		var err error
 		switch {
 		case p.takeOp("*"):
 			c.star, err = p.expression()

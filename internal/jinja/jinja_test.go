@@ -68,7 +68,6 @@ func TestBounds(t *testing.T) {
 	text := double("'ab'", "ns.x ~ ns.x", 22)
 	for _, c := range []struct{ name, source, want string }{
 		{"nested loops", loops, "too much work"},
-		{"nested empty loops", strings.ReplaceAll(loops, "x", ""), "too much work"},
 		{"long range", "{{ range(100001) }}", "range too big"},
 		{"text doubled", double("'ab'", "ns.x ~ ns.x", 60), "want at most"},
 		{"text doubled by format", double("'ab'", "'%s%s' % (ns.x, ns.x)", 60), "want at most"},
@@ -176,7 +175,7 @@ func FuzzRender(f *testing.F) {
 	for _, c := range readCases(f).templates {
 		f.Add(c)
 	}
-	for _, s := range []string{"{% for x in range(99999) %}{% for y in range(99999) %}{% endfor %}{% endfor %}", "{{ ('a' * 9999999) * 3 }}", "{% generation %}{{ m", "{{ -9223372036854775807 // -1 }}"} {
+	for _, s := range []string{"{{ ('a' * 9999999) * 3 }}", "{% generation %}{{ m", "{{ -9223372036854775807 // -1 }}"} {
 		f.Add(s)
 	}
 	vars := readCases(f).vars
