@@ -2,11 +2,18 @@ package cli
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/graft-ml/graft/data"
 	"github.com/graft-ml/graft/generate"
+	"github.com/graft-ml/graft/recipes"
 	"github.com/urfave/cli/v2"
 )
 
@@ -32,28 +39,56 @@ func (e *env) chatCommand() *cli.Command {
 			if err := s.needTokenizer(); err != nil {
 				return err
 			}
-			prompter, err := openPrompter(s.tok, c.String("chat-template"))
+			template := c.String("chat-template")
+			if template == "" {
+				if template, err = trainedTemplate(path); err != nil {
+					return err
+				}
+			}
+			d, err := openDialogue(s.tok, template)
 			if err != nil {
 				return err
 			}
-			if prompter == nil {
+			if d == nil {
 				return usagef("chat: %s has no chat template; give one with --chat-template, or use graft generate", s.path)
 			}
-			return e.talk(c, s, prompter)
+			d.Now = time.Now()
+			return e.talk(c, s, d)
 		},
 	}
 }
 
-// talk reads a line, answers it, and so on. /reset forgets the conversation, /exit ends it, as the end of input does.
-func (e *env) talk(c *cli.Context, s *subject, p prompter) error {
-	view := screenOf(e.stdout)
-	var history []data.Message
-	if sys := c.String("system"); sys != "" {
-		history = append(history, data.Message{Role: "system", Content: sys})
+// trainedTemplate is the file with the chat template that a run was trained with; "" if the path is no run or the run
+// took the tokenizer's own.
+func trainedTemplate(path string) (string, error) {
+	name := filepath.Join(path, "recipe.toml")
+	src, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
 	}
-	start := len(history)
+	if err != nil {
+		return "", fmt.Errorf("chat: %w", err)
+	}
+	r, err := recipes.Load(name, src, nil)
+	if err != nil {
+		return "", err
+	}
+	return r.Model.ChatTemplate, nil
+}
+
+// talk reads a line, answers it, and so on. /reset forgets the conversation, /exit ends it, as the end of input does.
+func (e *env) talk(c *cli.Context, s *subject, d *data.Dialogue) error {
+	view := screenOf(e.stdout)
+	var history data.Conversation
+	if sys := c.String("system"); sys != "" {
+		history.Messages = append(history.Messages, data.Message{Role: "system", Content: sys})
+	}
+	start := len(history.Messages)
 	g := generateSettings(c)
 	o := options(g, s.base)
+	if id, ok := d.EndOfTurn(); ok {
+		o.EOS = append(o.EOS, id)
+	}
 	in := bufio.NewScanner(e.stdin)
 	in.Buffer(nil, 1<<20)
 	if view.terminal {
@@ -73,25 +108,31 @@ func (e *env) talk(c *cli.Context, s *subject, p prompter) error {
 		case "/exit", "/quit":
 			return nil
 		case "/reset":
-			history = history[:start]
+			history.Messages = history.Messages[:start]
 			continue
 		}
-		history = append(history, data.Message{Role: "user", Content: line})
-		ids, err := p.Prompt(history)
+		history.Messages = append(history.Messages, data.Message{Role: "user", Content: line})
+		ids, err := d.Prompt(&history)
 		if err != nil {
 			return err
 		}
-		var answer strings.Builder
-		st := &streamer{d: s.tok.NewDecoder(true), stop: g.Stop, print: func(t string) {
-			answer.WriteString(t)
-			fmt.Fprint(e.stdout, t)
-		}}
-		_, err = generate.Tokens(c.Context, generate.NewSession(s.model, s.mode), [][]int32{ids}, o, func(_ int, id int32) bool { return st.next(id) })
-		st.flush(true)
-		fmt.Fprintln(e.stdout)
+		text, err := e.answer(c.Context, s, ids, g.Stop, o)
 		if err != nil {
 			return err
 		}
-		history = append(history, data.Message{Role: "assistant", Content: answer.String()})
+		history.Messages = append(history.Messages, data.Message{Role: "assistant", Content: text})
 	}
+}
+
+// answer continues a prompt and prints what comes as it comes.
+func (e *env) answer(ctx context.Context, s *subject, ids []int32, stop []string, o generate.Options) (string, error) {
+	var said strings.Builder
+	st := &streamer{d: s.tok.NewDecoder(true), stop: stop, print: func(t string) {
+		said.WriteString(t)
+		fmt.Fprint(e.stdout, t)
+	}}
+	_, err := generate.Tokens(ctx, generate.NewSession(s.model, s.mode), [][]int32{ids}, o, func(_ int, id int32) bool { return st.next(id) })
+	st.flush(true)
+	fmt.Fprintln(e.stdout)
+	return said.String(), err
 }

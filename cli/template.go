@@ -1,21 +1,42 @@
 package cli
 
 import (
+	"errors"
+	"fmt"
+	"os"
+
 	"github.com/graft-ml/graft/data"
 	"github.com/graft-ml/graft/tokenizer"
 )
 
-// prompter renders a conversation up to where the assistant's next turn begins.
-type prompter interface {
-	Prompt(messages []data.Message) ([]int32, error)
+// openDialogue finds the chat template of a tokenizer, or reads the file that the user names. nil if there is none.
+func openDialogue(tok *tokenizer.Tokenizer, path string) (*data.Dialogue, error) {
+	if path == "" {
+		t, err := tok.ChatTemplate()
+		if errors.Is(err, tokenizer.ErrNoChatTemplate) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		return data.NewDialogue(t), nil
+	}
+	source, err := os.ReadFile(path)
+	if err != nil {
+		return nil, usagef("chat template: %w", err)
+	}
+	t, err := tok.NewChatTemplate(string(source))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return data.NewDialogue(t), nil
 }
 
-// openChat finds the chat template of a tokenizer, or reads the file that the recipe names. nil if there is none.
+// openChat is openDialogue for encoding data.
 func openChat(tok *tokenizer.Tokenizer, path string) (data.Chat, error) {
-	return nil, nil
-}
-
-// openPrompter is openChat for talking.
-func openPrompter(tok *tokenizer.Tokenizer, path string) (prompter, error) {
-	return nil, nil
+	d, err := openDialogue(tok, path)
+	if d == nil {
+		return nil, err // not an interface that holds nil
+	}
+	return d, err
 }

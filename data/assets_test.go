@@ -108,3 +108,32 @@ func BenchmarkBuild(b *testing.B) {
 	b.ReportMetric(float64(rows)/b.Elapsed().Seconds(), "rows/s")
 	b.ReportMetric(float64(tokens)/b.Elapsed().Seconds(), "tokens/s")
 }
+
+// TestToolsInQwensTemplate renders real conversations with tools in Qwen2's own template, which has no generation blocks.
+func TestToolsInQwensTemplate(t *testing.T) {
+	tok := openTokenizer(t, "tokenizers/qwen2")
+	template, err := tok.ChatTemplate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, report, err := data.Build(context.Background(), source.Files{
+		FS: os.DirFS(golden.Assets(t)), Path: "datasets/llama-factory-demo/glaive_toolcall_en_demo.json",
+	}.Rows(), tok, data.NewDialogue(template), data.Settings{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.Rows != len(set) || len(set) != 300 {
+		t.Errorf("Build = %d examples of %d rows, want all 300", len(set), report.Rows)
+	}
+	end, _ := tok.TokenID("<|im_end|>")
+	for i := range set {
+		ids := set[i].IDs
+		for _, s := range set[i].Loss {
+			before := tok.Decode(ids[:s.Start], false)
+			if !strings.HasSuffix(before, "<|im_start|>assistant\n") || ids[s.End-1] != end {
+				t.Fatalf("%s: target %q after %q, want a turn of the assistant with its end",
+					set[i].Place, tok.Decode(ids[s.Start:s.End], false), before[max(0, len(before)-40):])
+			}
+		}
+	}
+}

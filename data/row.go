@@ -2,6 +2,7 @@ package data
 
 import (
 	"fmt"
+	"iter"
 	"strconv"
 	"strings"
 )
@@ -52,6 +53,17 @@ func (o Object) Get(name string) (any, bool) {
 		}
 	}
 	return nil, false
+}
+
+// All goes through the fields in order.
+func (o Object) All() iter.Seq2[string, any] {
+	return func(yield func(string, any) bool) {
+		for i := range o {
+			if !yield(o[i].Name, o[i].Value) {
+				return
+			}
+		}
+	}
 }
 
 // names lists the fields for messages.

@@ -123,37 +123,6 @@ func readOptional(fsys fs.FS, name string, to any) error {
 	return nil
 }
 
-// readTemplates takes chat_template.jinja before the key chat_template, which is a string or a list of named ones.
-func (c *config) readTemplates(fsys fs.FS, raw json.RawMessage) error {
-	b, err := fs.ReadFile(fsys, "chat_template.jinja")
-	if err == nil {
-		c.templates = []NamedTemplate{{"default", string(b)}}
-		return nil
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("tokenizer: chat_template.jinja: %w", err)
-	}
-	if isNull(raw) {
-		return nil
-	}
-	var source string
-	if json.Unmarshal(raw, &source) == nil {
-		c.templates = []NamedTemplate{{"default", source}}
-		return nil
-	}
-	var list []struct {
-		Name     string `json:"name"`
-		Template string `json:"template"`
-	}
-	if err := json.Unmarshal(raw, &list); err != nil {
-		return fmt.Errorf("tokenizer: tokenizer_config.json: chat_template: %w", err)
-	}
-	for _, t := range list {
-		c.templates = append(c.templates, NamedTemplate{t.Name, t.Template})
-	}
-	return nil
-}
-
 // overrideProcessor obeys add_bos_token and add_eos_token where they are given and the post-processor puts in those
 // very tokens or none: the template is then written anew.
 func (tk *Tokenizer) overrideProcessor() {

@@ -3,8 +3,7 @@ package jinja
 import (
 	"errors"
 	"fmt"
-	"math"
-	"strings"
+	"slices"
 )
 
 // expr is an expression.
@@ -81,11 +80,11 @@ func (x *listExpr) eval(ev *evaluator) (any, error) {
 		}
 		l.Items = append(l.Items, v)
 	}
-	return l, nil
+	return ev.admit(l)
 }
 
 func (x *dictExpr) eval(ev *evaluator) (any, error) {
-	d := NewDict()
+	d := newDict()
 	for i := range x.keys {
 		k, err := x.keys[i].eval(ev)
 		if err != nil {
@@ -95,17 +94,20 @@ func (x *dictExpr) eval(ev *evaluator) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !hashable(k) {
-			return nil, fmt.Errorf("unhashable type: '%s'", typeName(k))
+		if err := d.set(k, v); err != nil {
+			return nil, err
 		}
-		d.Set(k, v)
 	}
-	return d, nil
+	return ev.admit(d)
 }
 
 func (x *attrExpr) eval(ev *evaluator) (any, error) {
 	of, err := x.of.eval(ev)
 	if err != nil {
+		return nil, err
+	}
+	// A method may read all of the value.
+	if err := ev.spend(width(of)); err != nil {
 		return nil, err
 	}
 	return attribute(of, x.name)
@@ -119,17 +121,21 @@ func attribute(v any, name string) (any, error) {
 	case *loop:
 		return v.attribute(name), nil
 	case *namespace:
-		if x, ok := v.Get(name); ok {
+		if x, ok := v.get(name); ok {
 			return x, nil
 		}
 	case *cycler:
 		return v.attribute(name), nil
+	case *List:
+		if i := slices.Index(v.names, name); i >= 0 {
+			return v.Items[i], nil
+		}
 	}
 	if m := method(v, name); m != nil {
 		return m, nil
 	}
 	if d, ok := v.(*Dict); ok {
-		if x, ok := d.Get(name); ok {
+		if x, ok := d.get(name); ok {
 			return x, nil
 		}
 	}
@@ -149,6 +155,11 @@ func (x *itemExpr) eval(ev *evaluator) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s, ok := of.(string); ok {
+		if err := ev.spend(len(s) / 4); err != nil {
+			return nil, err
+		}
+	}
 	return item(of, key)
 }
 
@@ -158,7 +169,7 @@ func item(v, key any) (any, error) {
 		return nil, u.err()
 	}
 	if d, ok := v.(*Dict); ok {
-		if x, ok := d.Get(key); ok {
+		if x, ok := d.get(key); ok {
 			return x, nil
 		}
 	}
@@ -213,6 +224,9 @@ func (x *sliceExpr) eval(ev *evaluator) (any, error) {
 			return nil, fmt.Errorf("slice indices must be integers or None, not %s", typeName(v))
 		}
 		at[k] = &i
+	}
+	if err := ev.spend(width(of)); err != nil {
+		return nil, err
 	}
 	switch v := of.(type) {
 	case *List:
@@ -323,36 +337,13 @@ func (x *compareExpr) eval(ev *evaluator) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		ok, err := holds(op, left, right)
+		ok, err := ev.holds(op, left, right)
 		if err != nil || !ok {
 			return false, err
 		}
 		left = right
 	}
 	return true, nil
-}
-
-// holds evaluates one comparison.
-func holds(op string, a, b any) (bool, error) {
-	switch op {
-	case "==":
-		return equal(a, b), nil
-	case "!=":
-		return !equal(a, b), nil
-	case "in", "not in":
-		ok, err := contains(b, a)
-		return ok == (op == "in"), err
-	}
-	c, err := compare(a, b, op)
-	switch op {
-	case "<":
-		return c < 0, err
-	case "<=":
-		return c <= 0, err
-	case ">":
-		return c > 0, err
-	}
-	return c >= 0, err
 }
 
 func (x *binaryExpr) eval(ev *evaluator) (any, error) {
@@ -364,243 +355,7 @@ func (x *binaryExpr) eval(ev *evaluator) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if x.op == "~" {
-		return toText(a) + toText(b), nil
-	}
-	return arithmetic(x.op, a, b)
-}
-
-// maxText bounds what repetition may build.
-const maxText = 1 << 26
-
-func arithmetic(op string, a, b any) (any, error) {
-	for _, v := range []any{a, b} {
-		if u, ok := v.(Undefined); ok {
-			return nil, u.err()
-		}
-	}
-	x, i, xi, xok := number(a)
-	y, j, yi, yok := number(b)
-	if xok && yok {
-		if xi && yi {
-			return whole(op, i, j)
-		}
-		return fractional(op, x, y)
-	}
-	switch l := a.(type) {
-	case string:
-		switch {
-		case op == "%":
-			return format(l, b)
-		case op == "*" && yok && yi:
-			return repeat(l, j)
-		case op == "+":
-			if s, ok := b.(string); ok {
-				return l + s, nil
-			}
-			return nil, fmt.Errorf("can only concatenate str (not \"%s\") to str", typeName(b))
-		}
-	case *List:
-		if op == "+" {
-			if r, ok := b.(*List); ok && l.tuple == r.tuple {
-				return &List{Items: append(append([]any{}, l.Items...), r.Items...), tuple: l.tuple}, nil
-			}
-			return nil, fmt.Errorf("can only concatenate %s (not \"%s\") to %[1]s", typeName(a), typeName(b))
-		}
-		if op == "*" && yok && yi && j*int64(len(l.Items)) < 1<<20 {
-			out := &List{tuple: l.tuple}
-			for range j {
-				out.Items = append(out.Items, l.Items...)
-			}
-			return out, nil
-		}
-	}
-	if s, ok := b.(string); ok && op == "*" && xok && xi {
-		return repeat(s, i)
-	}
-	return nil, fmt.Errorf("unsupported operand type(s) for %s: '%s' and '%s'", op, typeName(a), typeName(b))
-}
-
-func repeat(s string, n int64) (any, error) {
-	if n > 0 && n > maxText/int64(max(len(s), 1)) {
-		return nil, fmt.Errorf("a text of %d bytes repeated %d times is too long", len(s), n)
-	}
-	return strings.Repeat(s, int(max(n, 0))), nil
-}
-
-func whole(op string, i, j int64) (any, error) {
-	switch op {
-	case "+":
-		return i + j, nil
-	case "-":
-		return i - j, nil
-	case "*":
-		return i * j, nil
-	case "**":
-		if j < 0 {
-			return math.Pow(float64(i), float64(j)), nil
-		}
-		out := int64(1)
-		for ; j > 0; j >>= 1 {
-			if j&1 == 1 {
-				out *= i
-			}
-			i *= i
-		}
-		return out, nil
-	}
-	if j == 0 {
-		return nil, errors.New("division by zero")
-	}
-	switch op {
-	case "/":
-		return float64(i) / float64(j), nil
-	case "//":
-		q := i / j
-		if i%j != 0 && (i < 0) != (j < 0) {
-			q--
-		}
-		return q, nil
-	}
-	m := i % j
-	if m != 0 && (m < 0) != (j < 0) {
-		m += j
-	}
-	return m, nil
-}
-
-func fractional(op string, x, y float64) (any, error) {
-	switch op {
-	case "+":
-		return x + y, nil
-	case "-":
-		return x - y, nil
-	case "*":
-		return x * y, nil
-	case "**":
-		return math.Pow(x, y), nil
-	}
-	if y == 0 {
-		return nil, errors.New("float division by zero")
-	}
-	switch op {
-	case "/":
-		return x / y, nil
-	case "//":
-		return math.Floor(x / y), nil
-	}
-	return x - y*math.Floor(x/y), nil
-}
-
-// args are the arguments of a call.
-type args struct {
-	pos   []any
-	names []string // of keyword arguments, in order
-	kw    map[string]any
-}
-
-// get is an argument by its place or its name.
-func (a *args) get(i int, name string, otherwise any) any {
-	if i >= 0 && i < len(a.pos) {
-		return a.pos[i]
-	}
-	if v, ok := a.kw[name]; ok {
-		return v
-	}
-	return otherwise
-}
-
-// set adds a keyword argument.
-func (a *args) set(name string, v any) {
-	if a.kw == nil {
-		a.kw = map[string]any{}
-	}
-	if _, ok := a.kw[name]; !ok {
-		a.names = append(a.names, name)
-	}
-	a.kw[name] = v
-}
-
-// arguments evaluates the arguments of a call behind those of first.
-func (x *callExpr) arguments(ev *evaluator, first ...any) (*args, error) {
-	a := &args{pos: first}
-	if x == nil {
-		return a, nil
-	}
-	for _, e := range x.args {
-		v, err := e.eval(ev)
-		if err != nil {
-			return nil, err
-		}
-		a.pos = append(a.pos, v)
-	}
-	if x.star != nil {
-		v, err := x.star.eval(ev)
-		if err != nil {
-			return nil, err
-		}
-		more, err := items(v)
-		if err != nil {
-			return nil, err
-		}
-		a.pos = append(a.pos, more...)
-	}
-	for i, e := range x.values {
-		v, err := e.eval(ev)
-		if err != nil {
-			return nil, err
-		}
-		a.set(x.names[i], v)
-	}
-	if x.starStar != nil {
-		v, err := x.starStar.eval(ev)
-		if err != nil {
-			return nil, err
-		}
-		d, ok := v.(*Dict)
-		if !ok {
-			return nil, typeError("argument after ** must be a mapping, not %s", v)
-		}
-		for _, k := range d.keys {
-			a.set(toText(k), d.values[k])
-		}
-	}
-	return a, nil
-}
-
-func (x *callExpr) eval(ev *evaluator) (any, error) {
-	f, err := x.f.eval(ev)
-	if err != nil {
-		return nil, err
-	}
-	a, err := x.arguments(ev)
-	if err != nil {
-		return nil, err
-	}
-	v, err := ev.call(f, a)
-	return v, at(x.line, err)
-}
-
-// maxCalls bounds recursion: a template that calls itself for ever ends in an error, not in a full stack.
-const maxCalls = 200
-
-func (ev *evaluator) call(f any, a *args) (any, error) {
-	if ev.calls++; ev.calls > maxCalls {
-		return nil, fmt.Errorf("calls nested deeper than %d", maxCalls)
-	}
-	defer func() { ev.calls-- }()
-	switch f := f.(type) {
-	case *Func:
-		return f.call(ev, a)
-	case *loop:
-		if f.node.recursive && len(a.pos) == 1 {
-			return ev.capture(func() error { return f.node.run(ev, f.outer, a.pos[0], f.depth+1) })
-		}
-		return nil, errors.New("the loop is not recursive")
-	case Undefined:
-		return nil, f.err()
-	}
-	return nil, fmt.Errorf("'%s' object is not callable", typeName(f))
+	return ev.arithmetic(x.op, a, b)
 }
 
 func (x *filterExpr) eval(ev *evaluator) (any, error) {
@@ -619,8 +374,20 @@ func (x *filterExpr) eval(ev *evaluator) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := f(ev, a)
+	out, err := ev.filter(f, a)
 	return out, at(x.line, err)
+}
+
+// filter applies a filter. Filters may read all of the value in front of the bar.
+func (ev *evaluator) filter(f filterFunc, a *args) (any, error) {
+	if err := ev.spend(width(a.pos[0])); err != nil {
+		return nil, err
+	}
+	v, err := f(ev, a)
+	if err != nil {
+		return nil, err
+	}
+	return ev.admit(v)
 }
 
 func (x *testExpr) eval(ev *evaluator) (any, error) {
@@ -636,6 +403,6 @@ func (x *testExpr) eval(ev *evaluator) (any, error) {
 		}
 		a = append(a, y)
 	}
-	ok, err := runTest(x.name, v, a)
+	ok, err := ev.test(x.name, v, a)
 	return ok != x.not, at(x.line, err)
 }

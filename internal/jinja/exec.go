@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // statement is a part of a template that writes or assigns.
@@ -53,20 +54,24 @@ type evaluator struct {
 	out      *strings.Builder
 	captured int    // captures around the output at hand; 0 writes to the result
 	block    string // the text that the filters of a block work on
-	calls    int
-	steps    int
+	calls    int    // around the statement at hand
+	work     int    // done so far
 	spans    []Span
+	lost     bool // a generation block wrote to a text whose place in the result is not known
 	filters  map[string]filterFunc
-	clock    func(format string) (string, error)
+	now      time.Time
 }
 
-// maxSteps bounds the work of one rendering.
-const maxSteps = 20_000_000
+// step is a statement with the work that it is: its tokens.
+type step struct {
+	statement
+	cost int
+}
 
-func (ev *evaluator) run(body []statement) error {
+func (ev *evaluator) run(body []step) error {
 	for _, s := range body {
-		if ev.steps++; ev.steps > maxSteps {
-			return fmt.Errorf("more than %d steps", maxSteps)
+		if err := ev.spend(s.cost); err != nil {
+			return err
 		}
 		if err := s.exec(ev); err != nil {
 			return err
@@ -102,6 +107,9 @@ func (ev *evaluator) lookup(name string) any {
 	if f, ok := globals[name]; ok {
 		return f
 	}
+	if name == "strftime_now" && !ev.now.IsZero() {
+		return &Func{name, strftimeNow}
+	}
 	return Undefined{fmt.Sprintf("'%s' is undefined", name)}
 }
 
@@ -113,15 +121,16 @@ type (
 	}
 	ifNode struct {
 		conds     []expr
-		bodies    [][]statement
-		otherwise []statement
+		bodies    [][]step
+		otherwise []step
 		line      int
 	}
 	forNode struct {
 		target          *target
 		over, filter    expr
 		recursive       bool
-		body, otherwise []statement
+		cost            int // of the header
+		body, otherwise []step
 		line            int
 	}
 	target struct {
@@ -137,7 +146,7 @@ type (
 	setBlockNode struct {
 		target *target
 		filter expr
-		body   []statement
+		body   []step
 		line   int
 	}
 	param struct {
@@ -147,8 +156,11 @@ type (
 	macroNode struct {
 		name   string
 		params []param
-		body   []statement
+		body   []step
 		line   int
+		cost   int // of the header
+
+		varargs, kwargs, caller bool // the body reads these names
 	}
 	callBlockNode struct {
 		macro *macroNode
@@ -157,25 +169,21 @@ type (
 	}
 	filterNode struct {
 		filter expr
-		body   []statement
+		body   []step
 		line   int
 	}
 	withNode struct {
 		names  []string
 		values []expr
-		body   []statement
+		body   []step
 		line   int
 	}
-	generationNode struct {
-		body []statement
-		line int
-	}
-	loopControl struct{ err error }
+	generationNode struct{ body []step }
+	loopControl    struct{ err error }
 )
 
 func (n *textNode) exec(ev *evaluator) error {
-	ev.out.WriteString(n.s)
-	return nil
+	return ev.write(n.s)
 }
 
 func (n *printNode) exec(ev *evaluator) error {
@@ -183,8 +191,7 @@ func (n *printNode) exec(ev *evaluator) error {
 	if err != nil {
 		return at(n.line, err)
 	}
-	ev.out.WriteString(toText(v))
-	return nil
+	return at(n.line, ev.write(toText(v)))
 }
 
 func (n loopControl) exec(*evaluator) error { return n.err }
@@ -209,7 +216,7 @@ func (t *target) assign(ev *evaluator, v any) error {
 		if !ok {
 			return errors.New("cannot assign attribute on non-namespace object")
 		}
-		ns.Set(t.attr, v)
+		ns.name(t.attr, v)
 		return nil
 	}
 	if !t.tuple {
@@ -268,8 +275,7 @@ func (n *filterNode) exec(ev *evaluator) error {
 	if err != nil {
 		return at(n.line, err)
 	}
-	ev.out.WriteString(toText(v))
-	return nil
+	return at(n.line, ev.write(toText(v)))
 }
 
 func (n *withNode) exec(ev *evaluator) error {
@@ -291,9 +297,7 @@ func (n *withNode) exec(ev *evaluator) error {
 
 // exec marks what the assistant writes.
 func (n *generationNode) exec(ev *evaluator) error {
-	if ev.captured > 0 {
-		return at(n.line, errors.New("generation block inside a macro or a captured block: its place in the text is not known"))
-	}
+	ev.lost = ev.lost || ev.captured > 0
 	start := ev.out.Len()
 	if err := ev.inside(ev.scope, func() error { return ev.run(n.body) }); err != nil {
 		return err
@@ -326,6 +330,9 @@ func (n *forNode) run(ev *evaluator, outer *scope, v any, depth int) error {
 	}
 	l := &loop{node: n, outer: outer, items: all, depth: depth}
 	for l.i = range all {
+		if err := ev.spend(iteration); err != nil {
+			return at(n.line, err)
+		}
 		err := ev.inside(outer, func() error {
 			ev.scope.set("loop", l)
 			if err := n.target.assign(ev, all[l.i]); err != nil {
@@ -347,6 +354,9 @@ func (n *forNode) run(ev *evaluator, outer *scope, v any, depth int) error {
 func (n *forNode) choose(ev *evaluator, outer *scope, all []any) ([]any, error) {
 	var kept []any
 	for _, x := range all {
+		if err := ev.spend(iteration + n.cost); err != nil {
+			return nil, err
+		}
 		err := ev.inside(outer, func() error {
 			if err := n.target.assign(ev, x); err != nil {
 				return err
@@ -407,14 +417,14 @@ func (l *loop) attribute(name string) any {
 		}
 		return Undefined{"there is no next item"}
 	case "cycle":
-		return NewFunc("cycle", func(a []any) (any, error) {
+		return newFunc("cycle", func(a []any) (any, error) {
 			if len(a) == 0 {
 				return nil, errors.New("no items for cycling given")
 			}
 			return a[l.i%len(a)], nil
 		})
 	case "changed":
-		return NewFunc("changed", func(a []any) (any, error) {
+		return newFunc("changed", func(a []any) (any, error) {
 			same := l.asked && equal(&List{Items: l.changed}, &List{Items: a})
 			l.changed, l.asked = a, true
 			return !same, nil
@@ -444,7 +454,10 @@ func (n *macroNode) function(outer *scope) *Func {
 
 // bind sets the parameters; what is left over goes to varargs and kwargs.
 func (n *macroNode) bind(ev *evaluator, a *args) error {
-	used := map[string]bool{"caller": true}
+	if err := ev.spend(calling + n.cost + len(a.pos) + len(a.names)); err != nil {
+		return err
+	}
+	used := map[string]bool{"caller": n.caller}
 	for i, p := range n.params {
 		var v any = Undefined{fmt.Sprintf("parameter '%s' was not provided", p.name)}
 		kw, named := a.kw[p.name]
@@ -464,16 +477,27 @@ func (n *macroNode) bind(ev *evaluator, a *args) error {
 	}
 	rest := &List{tuple: true}
 	if len(a.pos) > len(n.params) {
+		if !n.varargs {
+			return fmt.Errorf("macro '%s' takes not more than %d argument(s)", n.name, len(n.params))
+		}
 		rest.Items = a.pos[len(n.params):]
 	}
-	extra := NewDict()
+	extra := newDict()
 	for _, s := range a.names {
-		if !used[s] {
-			extra.Set(s, a.kw[s])
+		if used[s] {
+			continue
 		}
+		if !n.kwargs {
+			return fmt.Errorf("macro '%s' takes no keyword argument '%s'", n.name, s)
+		}
+		extra.name(s, a.kw[s])
 	}
-	ev.scope.set("varargs", rest)
-	ev.scope.set("kwargs", extra)
+	for name, v := range map[string]any{"varargs": rest, "kwargs": extra} {
+		if _, err := ev.admit(v); err != nil {
+			return err
+		}
+		ev.scope.set(name, v)
+	}
 	if c, ok := a.kw["caller"]; ok {
 		ev.scope.set("caller", c)
 	}
@@ -494,6 +518,5 @@ func (n *callBlockNode) exec(ev *evaluator) error {
 	if err != nil {
 		return at(n.line, err)
 	}
-	ev.out.WriteString(toText(v))
-	return nil
+	return at(n.line, ev.write(toText(v)))
 }

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 type filterFunc func(ev *evaluator, a *args) (any, error)
@@ -23,7 +24,7 @@ var filterTable = map[string]filterFunc{
 	"reject": selectFilter(false, false), "rejectattr": selectFilter(false, true), "replace": stringFilter("replace"),
 	"reverse": reverseFilter, "round": roundFilter, "safe": stringFilter(""), "select": selectFilter(true, false),
 	"selectattr": selectFilter(true, true), "slice": sliceFilter, "sort": sortFilter, "string": stringFilter(""),
-	"sum": sumFilter, "title": stringFilter("title"), "tojson": toJSON, "trim": stringFilter("strip"),
+	"sum": sumFilter, "title": titleFilter, "tojson": toJSON, "trim": stringFilter("strip"),
 	"truncate": truncateFilter, "unique": uniqueFilter, "upper": stringFilter("upper"), "urlencode": urlencodeFilter,
 	"wordcount": wordcountFilter,
 }
@@ -49,6 +50,14 @@ func stringFilter(method string) filterFunc {
 
 // iterate lists the value in front of the bar.
 func iterate(a *args) ([]any, error) { return items(a.pos[0]) }
+
+// iterateAll is iterate for filters that compare the items.
+func iterateAll(ev *evaluator, a *args) ([]any, error) {
+	if err := ev.spendAll(a.pos[0]); err != nil {
+		return nil, err
+	}
+	return items(a.pos[0])
+}
 
 func absFilter(_ *evaluator, a *args) (any, error) {
 	f, i, isInt, ok := number(a.pos[0])
@@ -153,12 +162,15 @@ func itemsFilter(_ *evaluator, a *args) (any, error) {
 func (d *Dict) pairs() *List {
 	l := &List{Items: make([]any, len(d.keys))}
 	for i, k := range d.keys {
-		l.Items[i] = &List{Items: []any{k, d.values[k]}, tuple: true}
+		l.Items[i] = &List{Items: []any{k, d.values[i]}, tuple: true}
 	}
 	return l
 }
 
-func dictsortFilter(_ *evaluator, a *args) (any, error) {
+func dictsortFilter(ev *evaluator, a *args) (any, error) {
+	if err := ev.spendAll(a.pos[0]); err != nil {
+		return nil, err
+	}
 	d, ok := a.pos[0].(*Dict)
 	if !ok {
 		return nil, typeError("'%s' object has no attribute 'items'", a.pos[0])
@@ -211,6 +223,9 @@ func intFilter(_ *evaluator, a *args) (any, error) {
 	if s, isText := a.pos[0].(string); isText {
 		_, base, _, _ := number(a.get(2, "base", int64(10)))
 		s = strings.TrimSpace(s)
+		if prefix := map[int64]string{16: "0x", 8: "0o", 2: "0b"}[base]; prefix != "" {
+			s = strings.TrimPrefix(strings.ToLower(s), prefix)
+		}
 		if n, err := strconv.ParseInt(s, int(base), 64); err == nil {
 			return n, nil
 		}
@@ -226,17 +241,17 @@ func intFilter(_ *evaluator, a *args) (any, error) {
 
 func formatFilter(_ *evaluator, a *args) (any, error) {
 	if len(a.names) > 0 {
-		d := NewDict()
+		d := newDict()
 		for _, s := range a.names {
-			d.Set(s, a.kw[s])
+			d.name(s, a.kw[s])
 		}
 		return format(toText(a.pos[0]), d)
 	}
 	return format(toText(a.pos[0]), &List{Items: a.pos[1:], tuple: true})
 }
 
-func groupbyFilter(_ *evaluator, a *args) (any, error) {
-	list, err := iterate(a)
+func groupbyFilter(ev *evaluator, a *args) (any, error) {
+	list, err := iterateAll(ev, a)
 	if err != nil {
 		return nil, err
 	}
@@ -259,7 +274,7 @@ func groupbyFilter(_ *evaluator, a *args) (any, error) {
 				return nil, err
 			}
 			group = &List{}
-			out.Items = append(out.Items, &List{Items: []any{shown, group}, tuple: true})
+			out.Items = append(out.Items, &List{Items: []any{shown, group}, tuple: true, names: []string{"grouper", "list"}})
 		}
 		group.Items = append(group.Items, v)
 		last = k
@@ -277,12 +292,15 @@ func indentFilter(_ *evaluator, a *args) (any, error) {
 		pad = w
 	}
 	first, blank := truth(a.get(2, "first", false)), truth(a.get(3, "blank", false))
-	lines := strings.Split(s, "\n")
+	lines, total := strings.Split(s, "\n"), 0
 	for i := range lines {
 		if i == 0 && !first || i > 0 && lines[i] == "" && !blank {
 			continue
 		}
 		lines[i] = pad + lines[i]
+		if total += len(lines[i]); total > 4*maxSize {
+			return nil, errors.New("indent: text is too long")
+		}
 	}
 	return strings.Join(lines, "\n"), nil
 }
@@ -301,7 +319,7 @@ func joinFilter(_ *evaluator, a *args) (any, error) {
 		}
 		parts[i] = toText(x)
 	}
-	return strings.Join(parts, toText(a.get(1, "d", ""))), nil
+	return joined(parts, toText(a.get(1, "d", "")))
 }
 
 func listFilter(_ *evaluator, a *args) (any, error) {
@@ -324,7 +342,7 @@ func mapFilter(ev *evaluator, a *args) (any, error) {
 			return nil, fmt.Errorf("no filter named %q", toText(a.pos[1]))
 		}
 		f = func(v any) (any, error) {
-			return filter(ev, &args{pos: append([]any{v}, a.pos[2:]...), names: a.names, kw: a.kw})
+			return ev.filter(filter, &args{pos: append([]any{v}, a.pos[2:]...), names: a.names, kw: a.kw})
 		}
 	} else {
 		return nil, errors.New("map requires a filter argument")
@@ -339,8 +357,8 @@ func mapFilter(ev *evaluator, a *args) (any, error) {
 
 // extremeFilter is max (sign 1) or min (sign -1).
 func extremeFilter(sign int) filterFunc {
-	return func(_ *evaluator, a *args) (any, error) {
-		list, err := iterate(a)
+	return func(ev *evaluator, a *args) (any, error) {
+		list, err := iterateAll(ev, a)
 		if err != nil || len(list) == 0 {
 			return Undefined{"No aggregated item, sequence was empty."}, err
 		}
@@ -366,7 +384,7 @@ func extremeFilter(sign int) filterFunc {
 
 // selectFilter is select, reject, selectattr or rejectattr.
 func selectFilter(keep, attr bool) filterFunc {
-	return func(_ *evaluator, a *args) (any, error) {
+	return func(ev *evaluator, a *args) (any, error) {
 		list, err := iterate(a)
 		if err != nil {
 			return nil, err
@@ -387,7 +405,7 @@ func selectFilter(keep, attr bool) filterFunc {
 			}
 			ok := truth(x)
 			if len(rest) > 0 {
-				if ok, err = runTest(toText(rest[0]), x, rest[1:]); err != nil {
+				if ok, err = ev.test(toText(rest[0]), x, rest[1:]); err != nil {
 					return nil, err
 				}
 			}
@@ -419,10 +437,13 @@ func reverseFilter(_ *evaluator, a *args) (any, error) {
 }
 
 func roundFilter(_ *evaluator, a *args) (any, error) {
-	f, _, _, ok := number(a.pos[0])
+	f, whole, isInt, ok := number(a.pos[0])
 	_, n, _, nok := number(a.get(1, "precision", int64(0)))
 	if !ok || !nok || n < -300 || n > 300 {
 		return nil, typeError("type %s doesn't define round", a.pos[0])
+	}
+	if isInt && n >= 0 && a.get(2, "method", "common") == "common" {
+		return whole, nil
 	}
 	scale := math.Pow(10, float64(n))
 	switch toText(a.get(2, "method", "common")) {
@@ -437,33 +458,49 @@ func roundFilter(_ *evaluator, a *args) (any, error) {
 	return math.RoundToEven(f*scale) / scale, nil
 }
 
-func sortFilter(_ *evaluator, a *args) (any, error) {
-	list, err := iterate(a)
+func sortFilter(ev *evaluator, a *args) (any, error) {
+	list, err := iterateAll(ev, a)
 	if err != nil {
 		return nil, err
 	}
-	get := getter(a.get(3, "attribute", nil), nil)
+	get := getters(a.get(3, "attribute", nil))
 	list, err = sortedBy(list, folding(get, truth(a.get(2, "case_sensitive", false))), truth(a.get(1, "reverse", false)))
 	return &List{Items: list}, err
 }
 
-func sumFilter(_ *evaluator, a *args) (any, error) {
+func sumFilter(ev *evaluator, a *args) (any, error) {
 	list, err := iterate(a)
 	if err != nil {
 		return nil, err
 	}
 	get := getter(a.get(1, "attribute", nil), nil)
 	total := a.get(2, "start", int64(0))
+	if _, isText := total.(string); isText {
+		return nil, errors.New("sum() can't sum strings [use ''.join(seq) instead]")
+	}
 	for _, v := range list {
 		x, err := get(v)
 		if err == nil {
-			total, err = arithmetic("+", total, x)
+			total, err = ev.arithmetic("+", total, x)
 		}
 		if err != nil {
 			return nil, err
 		}
 	}
 	return total, nil
+}
+
+// titleFilter differs from the method title: words end at spaces, hyphens and opening brackets only.
+func titleFilter(_ *evaluator, a *args) (any, error) {
+	start := true
+	return strings.Map(func(r rune) rune {
+		first := start
+		start = IsSpace(r) || strings.ContainsRune("-({[<", r)
+		if first {
+			return unicode.ToUpper(r)
+		}
+		return unicode.ToLower(r)
+	}, toText(a.pos[0])), nil
 }
 
 func truncateFilter(_ *evaluator, a *args) (any, error) {
@@ -487,26 +524,27 @@ func truncateFilter(_ *evaluator, a *args) (any, error) {
 	return s + end, nil
 }
 
-func uniqueFilter(_ *evaluator, a *args) (any, error) {
-	list, err := iterate(a)
+func uniqueFilter(ev *evaluator, a *args) (any, error) {
+	list, err := iterateAll(ev, a)
 	if err != nil {
 		return nil, err
 	}
 	key := folding(getter(a.get(2, "attribute", nil), nil), truth(a.get(1, "case_sensitive", false)))
 	out := &List{Items: []any{}}
-	var seen []any
-next:
+	seen := map[any]bool{}
 	for _, v := range list {
 		k, err := key(v)
 		if err != nil {
 			return nil, err
 		}
-		for _, s := range seen {
-			if equal(s, k) {
-				continue next
-			}
+		h, err := hashed(k)
+		if err != nil {
+			return nil, err
 		}
-		seen, out.Items = append(seen, k), append(out.Items, v)
+		if !seen[h] {
+			seen[h] = true
+			out.Items = append(out.Items, v)
+		}
 	}
 	return out, nil
 }

@@ -1,80 +1,19 @@
 package jinja
 
 import (
-	"bytes"
-	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
 	"math"
 	"strconv"
 	"strings"
 )
 
-// FromJSON reads a JSON value; objects keep the order of their keys, whole numbers stay whole.
-func FromJSON(b []byte) (any, error) {
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.UseNumber()
-	v, err := readValue(dec)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return nil, fmt.Errorf("more than one JSON value")
-	}
-	return v, nil
-}
-
-func readValue(dec *json.Decoder) (any, error) {
-	t, err := dec.Token()
-	if err != nil {
-		return nil, err
-	}
-	switch t := t.(type) {
-	case json.Number:
-		if i, err := t.Int64(); err == nil {
-			return i, nil
-		}
-		return t.Float64()
-	case json.Delim:
-		if t == '{' {
-			return readDict(dec)
-		}
-		l := &List{}
-		for dec.More() {
-			v, err := readValue(dec)
-			if err != nil {
-				return nil, err
-			}
-			l.Items = append(l.Items, v)
-		}
-		_, err := dec.Token()
-		return l, err
-	}
-	return t, nil // nil, bool or string
-}
-
-func readDict(dec *json.Decoder) (any, error) {
-	d := NewDict()
-	for dec.More() {
-		key, err := dec.Token()
-		if err != nil {
-			return nil, err
-		}
-		v, err := readValue(dec)
-		if err != nil {
-			return nil, err
-		}
-		d.Set(key, v)
-	}
-	_, err := dec.Token()
-	return d, err
-}
-
 // jsonWriter writes as Python's json.dumps does.
 type jsonWriter struct {
 	b           strings.Builder
 	ascii, sort bool
-	indent      string // "" for one line
+	lines       bool   // one for each item
+	indent      string // of a line
 	item, key   string // separators
 }
 
@@ -93,32 +32,36 @@ func (w *jsonWriter) value(v any, depth int) error {
 	case *List:
 		return w.sequence('[', ']', len(v.Items), depth, func(i int) error { return w.value(v.Items[i], depth+1) })
 	case *Dict:
-		keys := v.keys
-		if w.sort {
-			sorted, err := sortedBy(keys, func(k any) (any, error) { return k, nil }, false)
-			if err != nil {
-				return err
-			}
-			keys = sorted
-		}
-		return w.sequence('{', '}', len(keys), depth, func(i int) error {
-			switch k := keys[i].(type) {
-			case string:
-				w.text(k)
-			case nil, bool:
-				w.b.WriteByte('"')
-				_ = w.value(k, 0) // these cannot fail
-				w.b.WriteByte('"')
-			default:
-				w.text(toText(k))
-			}
-			w.b.WriteString(w.key)
-			return w.value(v.values[keys[i]], depth+1)
-		})
+		return w.dict(v, depth)
 	default:
 		return fmt.Errorf("object of type %s is not JSON serializable", typeName(v))
 	}
 	return nil
+}
+
+func (w *jsonWriter) dict(d *Dict, depth int) error {
+	items := d.pairs().Items
+	if w.sort {
+		var err error
+		if items, err = sortedBy(items, getter(int64(0), nil), false); err != nil {
+			return err
+		}
+	}
+	return w.sequence('{', '}', len(items), depth, func(i int) error {
+		pair := items[i].(*List).Items
+		switch k := pair[0].(type) {
+		case string:
+			w.text(k)
+		case nil, bool, int64, float64:
+			w.b.WriteByte('"')
+			_ = w.value(k, 0) // these cannot fail
+			w.b.WriteByte('"')
+		default:
+			return fmt.Errorf("keys must be str, int, float, bool or None, not %s", typeName(k))
+		}
+		w.b.WriteString(w.key)
+		return w.value(pair[1], depth+1)
+	})
 }
 
 func (w *jsonWriter) sequence(open, end byte, n, depth int, element func(int) error) error {
@@ -131,6 +74,9 @@ func (w *jsonWriter) sequence(open, end byte, n, depth int, element func(int) er
 		if err := element(i); err != nil {
 			return err
 		}
+		if w.b.Len() > 4*maxSize {
+			return errors.New("tojson: text is too long")
+		}
 	}
 	if n > 0 {
 		w.line(depth)
@@ -140,7 +86,7 @@ func (w *jsonWriter) sequence(open, end byte, n, depth int, element func(int) er
 }
 
 func (w *jsonWriter) line(depth int) {
-	if w.indent != "" {
+	if w.lines {
 		w.b.WriteByte('\n')
 		w.b.WriteString(strings.Repeat(w.indent, depth))
 	}
@@ -187,15 +133,18 @@ func toJSON(_ *evaluator, a *args) (any, error) {
 	w.sort = truth(a.get(4, "sort_keys", false))
 	switch n := a.get(2, "indent", nil).(type) {
 	case int64:
-		w.indent, w.item = strings.Repeat(" ", int(min(max(n, 0), 64))), ","
+		w.lines, w.indent, w.item = true, strings.Repeat(" ", int(min(max(n, 0), 64))), ","
 	case string:
-		w.indent, w.item = n, ","
+		w.lines, w.indent, w.item = true, n, ","
 	}
 	if l, ok := a.get(3, "separators", nil).(*List); ok {
 		if len(l.Items) != 2 {
 			return nil, fmt.Errorf("tojson: separators has %d values, want two", len(l.Items))
 		}
 		w.item, w.key = toText(l.Items[0]), toText(l.Items[1])
+	}
+	if max(len(w.indent), len(w.item), len(w.key)) > 64 {
+		return nil, errors.New("tojson: indent and separators are too long, want at most 64 bytes")
 	}
 	if u, ok := a.pos[0].(Undefined); ok {
 		return nil, u.err()

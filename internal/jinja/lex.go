@@ -207,8 +207,12 @@ func (l *lexer) rawText() error {
 // operators, longest first.
 var operators = []string{"//", "**", "==", "!=", "<=", ">=", "+", "-", "*", "/", "%", "~", "[", "]", "(", ")", "{", "}", "<", ">", "=", ".", ":", "|", ",", ";"}
 
+// maxTag bounds the tokens of a tag, and thereby how deep its expressions nest.
+const maxTag = 4096
+
 // tag reads the tokens of a tag up to its end.
 func (l *lexer) tag(end string, k kind) error {
+	from := len(l.tokens)
 	var open []byte // brackets
 	for {
 		l.skip(len(l.src[l.i:]) - len(strings.TrimLeftFunc(l.src[l.i:], unicode.IsSpace)))
@@ -233,6 +237,9 @@ func (l *lexer) tag(end string, k kind) error {
 				l.end(0, k == blockEnd)
 				return nil
 			}
+		}
+		if len(l.tokens)-from > maxTag {
+			return l.errorf("tag of more than %d tokens", maxTag)
 		}
 		n, err := l.one(rest, &open)
 		if err != nil {

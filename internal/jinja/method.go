@@ -7,6 +7,9 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/cases"
+	"golang.org/x/text/language"
 )
 
 // method is a bound method of a value, or nil.
@@ -22,7 +25,12 @@ func method(v any, name string) any {
 		}
 	case *List:
 		if m, ok := listMethods[name]; ok {
-			return &Func{name, func(_ *evaluator, a *args) (any, error) { return m(v, a) }}
+			return &Func{name, func(ev *evaluator, a *args) (any, error) {
+				if err := ev.spendAll(v); err != nil {
+					return nil, err
+				}
+				return m(v, a)
+			}}
 		}
 	default:
 		return nil
@@ -42,14 +50,10 @@ var dictMethods = map[string]func(d *Dict, a *args) (any, error){
 	"items": func(d *Dict, _ *args) (any, error) { return d.pairs(), nil },
 	"keys":  func(d *Dict, _ *args) (any, error) { return &List{Items: slices.Clone(d.keys)}, nil },
 	"values": func(d *Dict, _ *args) (any, error) {
-		l := &List{}
-		for _, k := range d.keys {
-			l.Items = append(l.Items, d.values[k])
-		}
-		return l, nil
+		return &List{Items: slices.Clone(d.values)}, nil
 	},
 	"get": func(d *Dict, a *args) (any, error) {
-		if v, ok := d.Get(a.get(0, "key", nil)); ok {
+		if v, ok := d.get(a.get(0, "key", nil)); ok {
 			return v, nil
 		}
 		return a.get(1, "default", nil), nil
@@ -113,10 +117,10 @@ func classMethod(f func(rune) bool) stringMethod {
 }
 
 var stringMethods = map[string]stringMethod{
-	"upper": plainMethod(strings.ToUpper), "lower": plainMethod(strings.ToLower), "casefold": plainMethod(strings.ToLower),
+	"upper": plainMethod(upper), "lower": plainMethod(lower), "casefold": plainMethod(func(s string) string { return cases.Fold().String(s) }),
 	"title": plainMethod(title), "capitalize": plainMethod(capitalize), "swapcase": plainMethod(swapcase),
-	"isdigit": classMethod(unicode.IsDigit), "isnumeric": classMethod(unicode.IsNumber), "isdecimal": classMethod(unicode.IsDigit),
-	"isalpha": classMethod(unicode.IsLetter), "isspace": classMethod(isSpace),
+	"isdigit": classMethod(func(r rune) bool { return unicode.IsDigit(r) || strings.ContainsRune(raised, r) }), "isnumeric": classMethod(unicode.IsNumber), "isdecimal": classMethod(unicode.IsDigit),
+	"isalpha": classMethod(unicode.IsLetter), "isspace": classMethod(IsSpace),
 	"isalnum": classMethod(func(r rune) bool { return unicode.IsLetter(r) || unicode.IsNumber(r) }),
 	"isupper": func(s string, _ *args) (any, error) { return hasCase(s, unicode.IsLower, unicode.IsUpper), nil },
 	"islower": func(s string, _ *args) (any, error) { return hasCase(s, unicode.IsUpper, unicode.IsLower), nil },
@@ -131,10 +135,17 @@ var stringMethods = map[string]stringMethod{
 	"replace": replaceMethod, "join": joinMethod, "count": countMethod, "format": formatMethod,
 }
 
-// isSpace is Python's notion of white space.
-func isSpace(r rune) bool { return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f }
+// IsSpace is Python's notion of white space.
+func IsSpace(r rune) bool { return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f }
 
 func isWord(r rune) bool { return r == '_' || unicode.IsLetter(r) || unicode.IsNumber(r) }
+
+// raised are digits to Python that are no decimal digits.
+const raised = "²³¹⁰⁴⁵⁶⁷⁸⁹₀₁₂₃₄₅₆₇₈₉"
+
+// upper and lower know letters that become two, and those that look at their neighbours.
+func upper(s string) string { return cases.Upper(language.Und).String(s) }
+func lower(s string) string { return cases.Lower(language.Und).String(s) }
 
 func title(s string) string {
 	inside := false
@@ -156,7 +167,7 @@ func capitalize(s string) string {
 	if n == 0 {
 		return s
 	}
-	return string(unicode.ToTitle(r)) + strings.ToLower(s[n:])
+	return string(unicode.ToTitle(r)) + lower(s[n:])
 }
 
 func swapcase(s string) string {
@@ -170,7 +181,7 @@ func swapcase(s string) string {
 
 func stripMethod(left, right bool) stringMethod {
 	return func(s string, a *args) (any, error) {
-		drop := isSpace
+		drop := IsSpace
 		if chars := a.get(0, "chars", nil); chars != nil {
 			set, ok := chars.(string)
 			if !ok {
@@ -188,8 +199,33 @@ func stripMethod(left, right bool) stringMethod {
 	}
 }
 
+// within cuts s to the characters from argument i to the next one, as s[start:stop] does; before is how many went.
+func within(s string, a *args, i int) (rest string, before int, err error) {
+	if len(a.pos) <= i {
+		return s, 0, nil
+	}
+	r := []rune(s)
+	start, err := intArg(a, i, "start", 0)
+	if err != nil {
+		return "", 0, err
+	}
+	stop, err := intArg(a, i+1, "end", int64(len(r)))
+	if err != nil {
+		return "", 0, err
+	}
+	picked, err := slice(r, [3]*int64{&start, &stop})
+	if start < 0 {
+		start = max(start+int64(len(r)), 0)
+	}
+	return string(picked), int(min(start, int64(len(r)))), err
+}
+
 func affixMethod(has func(s, x string) bool) stringMethod {
 	return func(s string, a *args) (any, error) {
+		s, _, err := within(s, a, 1)
+		if err != nil {
+			return nil, err
+		}
 		if l, ok := a.get(0, "prefix", nil).(*List); ok && l.tuple {
 			for _, v := range l.Items {
 				if has(s, toText(v)) {
@@ -216,6 +252,10 @@ func findMethod(index func(s, x string) int, must bool) stringMethod {
 		if err != nil {
 			return nil, err
 		}
+		s, before, err := within(s, a, 1)
+		if err != nil {
+			return nil, err
+		}
 		i := index(s, x)
 		if i < 0 {
 			if must {
@@ -223,7 +263,7 @@ func findMethod(index func(s, x string) int, must bool) stringMethod {
 			}
 			return int64(-1), nil
 		}
-		return int64(utf8.RuneCountInString(s[:i])), nil
+		return int64(before + utf8.RuneCountInString(s[:i])), nil
 	}
 }
 
@@ -261,22 +301,19 @@ func splitMethod(s string, a *args) (any, error) {
 	}
 	if a.get(0, "sep", nil) == nil {
 		var parts []string
-		s = strings.TrimLeftFunc(s, isSpace)
+		s = strings.TrimLeftFunc(s, IsSpace)
 		for s != "" {
-			i := strings.IndexFunc(s, isSpace)
-			if i < 0 || limit == int64(len(parts)) {
+			i := strings.IndexFunc(s, IsSpace)
+			if i < 0 || len(parts) == maxItems || limit == int64(len(parts)) {
 				parts = append(parts, s)
 				break
 			}
 			parts = append(parts, s[:i])
-			s = strings.TrimLeftFunc(s[i:], isSpace)
+			s = strings.TrimLeftFunc(s[i:], IsSpace)
 		}
 		return texts(parts), nil
 	}
-	sep, err := textArg(a, 0, "sep")
-	if err == nil && sep == "" {
-		err = errors.New("empty separator")
-	}
+	sep, err := separator(s, a)
 	if err != nil {
 		return nil, err
 	}
@@ -284,6 +321,38 @@ func splitMethod(s string, a *args) (any, error) {
 		return texts(strings.SplitN(s, sep, int(limit)+1)), nil
 	}
 	return texts(strings.Split(s, sep)), nil
+}
+
+// separator is what splits s, which must not come too often.
+func separator(s string, a *args) (string, error) {
+	sep, err := textArg(a, 0, "sep")
+	switch {
+	case err != nil:
+		return "", err
+	case sep == "":
+		return "", errors.New("empty separator")
+	case strings.Count(s, sep) >= maxItems:
+		return "", fmt.Errorf("split: more than %d parts", maxItems)
+	}
+	return sep, nil
+}
+
+// rsplitSpace splits at white space, from the end, limit times.
+func rsplitSpace(s string, limit int64) *List {
+	var parts []string
+	s = strings.TrimRightFunc(s, IsSpace)
+	for s != "" {
+		i := strings.LastIndexFunc(s, IsSpace)
+		if i < 0 || len(parts) == maxItems || limit == int64(len(parts)) {
+			parts = append(parts, s)
+			break
+		}
+		_, n := utf8.DecodeRuneInString(s[i:])
+		parts = append(parts, s[i+n:])
+		s = strings.TrimRightFunc(s[:i], IsSpace)
+	}
+	slices.Reverse(parts)
+	return texts(parts)
 }
 
 func rsplitMethod(s string, a *args) (any, error) {
@@ -294,10 +363,10 @@ func rsplitMethod(s string, a *args) (any, error) {
 	if limit < 0 {
 		return splitMethod(s, a)
 	}
-	sep, err := textArg(a, 0, "sep")
-	if err == nil && sep == "" {
-		err = errors.New("empty separator")
+	if a.get(0, "sep", nil) == nil {
+		return rsplitSpace(s, limit), nil
 	}
+	sep, err := separator(s, a)
 	if err != nil {
 		return nil, err
 	}
@@ -320,7 +389,7 @@ func splitlinesMethod(s string, a *args) (any, error) {
 	var parts []string
 	for s != "" {
 		i := strings.IndexAny(s, "\n\r\v\f\x1c\x1d\x1e\u0085\u2028\u2029")
-		if i < 0 {
+		if i < 0 || len(parts) == maxItems {
 			parts = append(parts, s)
 			break
 		}
@@ -346,6 +415,9 @@ func padMethod(side int) stringMethod {
 			return nil, err
 		}
 		fill := toText(a.get(1, "fillchar", " "))
+		if utf8.RuneCountInString(fill) != 1 {
+			return nil, errors.New("the fill character must be exactly one character long")
+		}
 		n := min(width, maxRange) - int64(utf8.RuneCountInString(s))
 		if n <= 0 {
 			return s, nil
@@ -384,10 +456,10 @@ func replaceMethod(s string, a *args) (any, error) {
 		return nil, err
 	}
 	n, err := intArg(a, 2, "count", -1)
-	if len(to) > 0 && len(s) > maxText/len(to) {
+	if len(to) > 0 && len(s) >= 4*maxSize/len(to) {
 		return nil, errors.New("replace: text is too long")
 	}
-	return strings.Replace(s, from, to, int(max(min(n, maxText), -1))), err
+	return strings.Replace(s, from, to, int(max(min(n, 1<<30), -1))), err
 }
 
 func joinMethod(s string, a *args) (any, error) {
@@ -403,11 +475,27 @@ func joinMethod(s string, a *args) (any, error) {
 		}
 		parts[i] = x
 	}
-	return strings.Join(parts, s), nil
+	return joined(parts, s)
+}
+
+// joined puts sep between the parts.
+func joined(parts []string, sep string) (any, error) {
+	n := len(sep) * max(len(parts)-1, 0)
+	for _, s := range parts {
+		n += len(s)
+	}
+	if n > 4*maxSize {
+		return nil, fmt.Errorf("join: text of %d bytes is too long", n)
+	}
+	return strings.Join(parts, sep), nil
 }
 
 func countMethod(s string, a *args) (any, error) {
 	x, err := textArg(a, 0, "sub")
+	if err != nil {
+		return nil, err
+	}
+	s, _, err = within(s, a, 1)
 	return int64(strings.Count(s, x)), err
 }
 
@@ -450,7 +538,9 @@ func formatMethod(s string, a *args) (any, error) {
 		if u, ok := v.(Undefined); ok {
 			return nil, u.err()
 		}
-		b.WriteString(toText(v))
+		if b.WriteString(toText(v)); b.Len() > 4*maxSize {
+			return nil, errors.New("format: text is too long")
+		}
 	}
 	return b.String(), nil
 }

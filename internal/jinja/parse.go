@@ -3,7 +3,6 @@ package jinja
 import (
 	"fmt"
 	"slices"
-	"strconv"
 )
 
 // maxNesting bounds how deep expressions and blocks may nest, so that no template uses up the stack of the parser.
@@ -13,7 +12,9 @@ type parser struct {
 	tokens []token
 	i      int
 	depth  int
-	marks  bool // a {% generation %} block was seen
+	marks  bool            // a {% generation %} block was seen
+	loops  int             // around the statement at hand
+	names  map[string]bool // that the macro at hand reads
 }
 
 func (p *parser) cur() token { return p.tokens[p.i] }
@@ -83,14 +84,14 @@ func (p *parser) enter() error {
 func (p *parser) leave() { p.depth-- }
 
 // body reads statements up to a block that starts with one of ends; that name is stepped over and returned.
-func (p *parser) body(ends ...string) ([]statement, string, error) {
+func (p *parser) body(ends ...string) ([]step, string, error) {
 	if err := p.enter(); err != nil {
 		return nil, "", err
 	}
 	defer p.leave()
-	var out []statement
+	var out []step
 	for {
-		t := p.advance()
+		from, t := p.i, p.advance()
 		switch t.kind {
 		case eof:
 			if len(ends) > 0 {
@@ -98,7 +99,7 @@ func (p *parser) body(ends ...string) ([]statement, string, error) {
 			}
 			return out, "", nil
 		case data:
-			out = append(out, &textNode{t.s})
+			out = append(out, step{&textNode{t.s}, 1})
 		case printBegin:
 			e, err := p.tuple(true, false)
 			if err == nil {
@@ -107,7 +108,7 @@ func (p *parser) body(ends ...string) ([]statement, string, error) {
 			if err != nil {
 				return nil, "", err
 			}
-			out = append(out, &printNode{e, t.line})
+			out = append(out, step{&printNode{e, t.line}, p.i - from})
 		case blockBegin:
 			tag, err := p.wantName()
 			if err != nil {
@@ -120,15 +121,13 @@ func (p *parser) body(ends ...string) ([]statement, string, error) {
 			if err != nil {
 				return nil, "", err
 			}
-			if s != nil {
-				out = append(out, s)
-			}
+			out = append(out, step{s, p.i - from})
 		}
 	}
 }
 
 // block reads the end of a tag, the statements after it, and the end of the closing tag.
-func (p *parser) block(end string) ([]statement, error) {
+func (p *parser) block(end string) ([]step, error) {
 	if err := p.want(blockEnd); err != nil {
 		return nil, err
 	}
@@ -165,11 +164,12 @@ func (p *parser) statement(tag string, line int) (statement, error) {
 	case "generation":
 		p.marks = true
 		body, err := p.block("endgeneration")
-		return &generationNode{body, line}, err
-	case "break":
-		return loopControl{errBreak}, p.want(blockEnd)
-	case "continue":
-		return loopControl{errContinue}, p.want(blockEnd)
+		return &generationNode{body}, err
+	case "break", "continue":
+		if p.loops == 0 {
+			return nil, &Error{line, fmt.Errorf("%s outside a loop", tag)}
+		}
+		return loopControl{map[string]error{"break": errBreak, "continue": errContinue}[tag]}, p.want(blockEnd)
 	}
 	return nil, &Error{line, fmt.Errorf("unknown tag %q", tag)}
 }
@@ -202,6 +202,7 @@ func (p *parser) ifStatement(line int) (statement, error) {
 
 func (p *parser) forStatement(line int) (statement, error) {
 	n := &forNode{line: line}
+	from := p.i
 	var err error
 	if n.target, err = p.target(); err != nil {
 		return nil, err
@@ -218,10 +219,13 @@ func (p *parser) forStatement(line int) (statement, error) {
 		}
 	}
 	n.recursive = p.takeName("recursive")
+	n.cost = p.i - from
 	if err := p.want(blockEnd); err != nil {
 		return nil, err
 	}
+	p.loops++
 	body, end, err := p.body("else", "endfor")
+	p.loops--
 	if err != nil {
 		return nil, err
 	}
@@ -310,6 +314,7 @@ func (p *parser) signature() (params []param, err error) {
 
 func (p *parser) macro(line int) (*macroNode, error) {
 	n := &macroNode{line: line}
+	from := p.i
 	var err error
 	if n.name, err = p.wantName(); err != nil {
 		return nil, err
@@ -317,8 +322,18 @@ func (p *parser) macro(line int) (*macroNode, error) {
 	if n.params, err = p.signature(); err != nil {
 		return nil, err
 	}
-	n.body, err = p.block("endmacro")
-	return n, err
+	n.cost = p.i - from
+	return n, p.macroBody(n, "endmacro")
+}
+
+// macroBody reads the body of a macro, and which of the special names it uses.
+func (p *parser) macroBody(n *macroNode, end string) (err error) {
+	loops, names := p.loops, p.names
+	p.loops, p.names = 0, map[string]bool{}
+	n.body, err = p.block(end)
+	n.varargs, n.kwargs, n.caller = p.names["varargs"], p.names["kwargs"], p.names["caller"]
+	p.loops, p.names = loops, names
+	return err
 }
 
 func (p *parser) callStatement(line int) (statement, error) {
@@ -338,8 +353,7 @@ func (p *parser) callStatement(line int) (statement, error) {
 		return nil, &Error{line, fmt.Errorf("want a call after {%% call")}
 	}
 	n.call = call
-	n.macro.body, err = p.block("endcall")
-	return n, err
+	return n, p.macroBody(n.macro, "endcall")
 }
 
 func (p *parser) with(line int) (statement, error) {
@@ -366,423 +380,4 @@ func (p *parser) with(line int) (statement, error) {
 	body, err := p.block("endwith")
 	n.body = body
 	return n, err
-}
-
-// tuple reads one expression, or several with commas between, which make a tuple. plain leaves out "a if b", for loops.
-func (p *parser) tuple(multiple, plain bool) (expr, error) {
-	one := p.expression
-	if plain {
-		one = p.or
-	}
-	e, err := one()
-	if err != nil || !p.isOp(",") || !multiple && !plain {
-		return e, err
-	}
-	l := &listExpr{items: []expr{e}, tuple: true}
-	for p.takeOp(",") {
-		if k := p.cur().kind; k == blockEnd || k == printEnd || p.isOp(")") {
-			break
-		}
-		if e, err = one(); err != nil {
-			return nil, err
-		}
-		l.items = append(l.items, e)
-	}
-	return l, nil
-}
-
-// expression is: or [if or [else expression]].
-func (p *parser) expression() (expr, error) {
-	if err := p.enter(); err != nil {
-		return nil, err
-	}
-	defer p.leave()
-	e, err := p.or()
-	for err == nil && p.takeName("if") {
-		c := &condExpr{yes: e}
-		if c.cond, err = p.or(); err != nil {
-			return nil, err
-		}
-		if p.takeName("else") {
-			if c.no, err = p.expression(); err != nil {
-				return nil, err
-			}
-		}
-		e = c
-	}
-	return e, err
-}
-
-func (p *parser) or() (expr, error) {
-	e, err := p.and()
-	for err == nil && p.takeName("or") {
-		var right expr
-		right, err = p.and()
-		e = &logicExpr{e, right, true}
-	}
-	return e, err
-}
-
-func (p *parser) and() (expr, error) {
-	e, err := p.not()
-	for err == nil && p.takeName("and") {
-		var right expr
-		right, err = p.not()
-		e = &logicExpr{e, right, false}
-	}
-	return e, err
-}
-
-func (p *parser) not() (expr, error) {
-	n := 0
-	for p.takeName("not") {
-		n++
-	}
-	e, err := p.comparison()
-	if n > 0 && err == nil {
-		if n%2 == 0 {
-			e = &notExpr{e}
-		}
-		e = &notExpr{e}
-	}
-	return e, err
-}
-
-func (p *parser) comparison() (expr, error) {
-	first, err := p.sum()
-	if err != nil {
-		return nil, err
-	}
-	c := &compareExpr{first: first}
-	for {
-		op := ""
-		switch t := p.cur(); {
-		case t.kind == operator && slices.Contains([]string{"==", "!=", "<", "<=", ">", ">="}, t.s):
-			op = t.s
-			p.i++
-		case p.takeName("in"):
-			op = "in"
-		case p.isName("not") && p.tokens[p.i+1].kind == name && p.tokens[p.i+1].s == "in":
-			op = "not in"
-			p.i += 2
-		}
-		if op == "" {
-			break
-		}
-		e, err := p.sum()
-		if err != nil {
-			return nil, err
-		}
-		c.ops, c.rest = append(c.ops, op), append(c.rest, e)
-	}
-	if len(c.ops) == 0 {
-		return first, nil
-	}
-	return c, nil
-}
-
-// chain reads operands of next with one of ops between, from the left.
-func (p *parser) chain(next func() (expr, error), ops ...string) (expr, error) {
-	e, err := next()
-	for err == nil && p.cur().kind == operator && slices.Contains(ops, p.cur().s) {
-		op := p.advance().s
-		var right expr
-		right, err = next()
-		e = &binaryExpr{op, e, right}
-	}
-	return e, err
-}
-
-func (p *parser) sum() (expr, error)     { return p.chain(p.concat, "+", "-") }
-func (p *parser) concat() (expr, error)  { return p.chain(p.product, "~") }
-func (p *parser) product() (expr, error) { return p.chain(p.power, "*", "/", "//", "%") }
-func (p *parser) power() (expr, error) {
-	return p.chain(func() (expr, error) { return p.unary(true) }, "**")
-}
-
-func (p *parser) unary(filters bool) (expr, error) {
-	if err := p.enter(); err != nil {
-		return nil, err
-	}
-	defer p.leave()
-	var e expr
-	var err error
-	switch {
-	case p.takeOp("-"):
-		e, err = p.unary(false)
-		e = &negExpr{e}
-	case p.takeOp("+"):
-		e, err = p.unary(false)
-	default:
-		e, err = p.primary()
-	}
-	if err == nil {
-		e, err = p.postfix(e)
-	}
-	if err == nil && filters {
-		e, err = p.filters(e, false)
-	}
-	return e, err
-}
-
-func (p *parser) primary() (expr, error) {
-	t := p.advance()
-	switch t.kind {
-	case name:
-		switch t.s {
-		case "true", "True":
-			return &constExpr{true}, nil
-		case "false", "False":
-			return &constExpr{false}, nil
-		case "none", "None":
-			return &constExpr{nil}, nil
-		}
-		return &nameExpr{t.s}, nil
-	case text:
-		s := t.s
-		for p.cur().kind == text {
-			s += p.advance().s
-		}
-		return &constExpr{s}, nil
-	case integer:
-		i, err := strconv.ParseInt(t.s, 10, 64)
-		if err != nil {
-			return nil, &Error{t.line, fmt.Errorf("integer %s is too large", t.s)}
-		}
-		return &constExpr{i}, nil
-	case float:
-		f, err := strconv.ParseFloat(t.s, 64)
-		if err != nil {
-			return nil, &Error{t.line, fmt.Errorf("number %s is too large", t.s)}
-		}
-		return &constExpr{f}, nil
-	case operator:
-		switch t.s {
-		case "(":
-			if p.takeOp(")") {
-				return &listExpr{tuple: true}, nil
-			}
-			e, err := p.tuple(true, false)
-			if err != nil {
-				return nil, err
-			}
-			return e, p.wantOp(")")
-		case "[":
-			l := &listExpr{}
-			for !p.takeOp("]") {
-				if len(l.items) > 0 {
-					if err := p.wantOp(","); err != nil {
-						return nil, err
-					}
-					if p.takeOp("]") {
-						break
-					}
-				}
-				e, err := p.expression()
-				if err != nil {
-					return nil, err
-				}
-				l.items = append(l.items, e)
-			}
-			return l, nil
-		case "{":
-			return p.dict()
-		}
-	}
-	return nil, &Error{t.line, fmt.Errorf("unexpected %s", t)}
-}
-
-func (p *parser) dict() (expr, error) {
-	d := &dictExpr{}
-	for !p.takeOp("}") {
-		if len(d.keys) > 0 {
-			if err := p.wantOp(","); err != nil {
-				return nil, err
-			}
-			if p.takeOp("}") {
-				break
-			}
-		}
-		k, err := p.expression()
-		if err == nil {
-			err = p.wantOp(":")
-		}
-		if err != nil {
-			return nil, err
-		}
-		v, err := p.expression()
-		if err != nil {
-			return nil, err
-		}
-		d.keys, d.values = append(d.keys, k), append(d.values, v)
-	}
-	return d, nil
-}
-
-// postfix reads attributes, subscripts and calls.
-func (p *parser) postfix(e expr) (expr, error) {
-	for {
-		var err error
-		switch {
-		case p.takeOp("."):
-			switch t := p.advance(); t.kind {
-			case name:
-				e = &attrExpr{e, t.s}
-			case integer:
-				i, _ := strconv.ParseInt(t.s, 10, 64) // too large a number finds nothing, as it should
-				e = &itemExpr{e, &constExpr{i}}
-			default:
-				return nil, &Error{t.line, fmt.Errorf("unexpected %s, want a name", t)}
-			}
-		case p.takeOp("["):
-			e, err = p.subscript(e)
-		case p.isOp("("):
-			e, err = p.call(e)
-		default:
-			return e, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-}
-
-func (p *parser) subscript(of expr) (expr, error) {
-	var parts [3]expr
-	n := 0
-	for n < 3 && !p.isOp("]") {
-		if p.takeOp(":") {
-			n++
-			continue
-		}
-		e, err := p.expression()
-		if err != nil {
-			return nil, err
-		}
-		parts[n] = e
-		if n == 0 && p.takeOp("]") {
-			return &itemExpr{of, e}, nil
-		}
-		if !p.isOp(":") {
-			break
-		}
-	}
-	if n == 0 {
-		return nil, p.errorf("unexpected %s, want a subscript", p.cur())
-	}
-	return &sliceExpr{of, parts}, p.wantOp("]")
-}
-
-func (p *parser) call(f expr) (expr, error) {
-	c := &callExpr{f: f, line: p.cur().line}
-	if err := p.wantOp("("); err != nil {
-		return nil, err
-	}
-	for n := 0; !p.takeOp(")"); n++ {
-		if n > 0 {
-			if err := p.wantOp(","); err != nil {
-				return nil, err
-			}
-			if p.takeOp(")") {
-				break
-			}
-		}
-		var err error
-		switch {
-		case p.takeOp("*"):
-			c.star, err = p.expression()
-		case p.takeOp("**"):
-			c.starStar, err = p.expression()
-		case p.cur().kind == name && p.tokens[p.i+1].kind == operator && p.tokens[p.i+1].s == "=":
-			key := p.advance().s
-			p.i++
-			var v expr
-			v, err = p.expression()
-			c.names, c.values = append(c.names, key), append(c.values, v)
-		default:
-			var v expr
-			v, err = p.expression()
-			c.args = append(c.args, v)
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	return c, nil
-}
-
-// filters reads "| filter" and "is test" behind e. A filter block starts with the name itself.
-func (p *parser) filters(e expr, bare bool) (expr, error) {
-	for {
-		switch {
-		case bare, p.takeOp("|"):
-			bare = false
-			f := &filterExpr{e: e, line: p.cur().line}
-			var err error
-			if f.name, err = p.dotted(); err != nil {
-				return nil, err
-			}
-			if p.isOp("(") {
-				c, err := p.call(nil)
-				if err != nil {
-					return nil, err
-				}
-				f.call = c.(*callExpr)
-			}
-			e = f
-		case e != nil && p.takeName("is"):
-			t, err := p.test(e)
-			if err != nil {
-				return nil, err
-			}
-			e = t
-		case e != nil && p.isOp("("):
-			c, err := p.call(e)
-			if err != nil {
-				return nil, err
-			}
-			e = c
-		default:
-			return e, nil
-		}
-	}
-}
-
-func (p *parser) dotted() (string, error) {
-	s, err := p.wantName()
-	for err == nil && p.takeOp(".") {
-		var more string
-		more, err = p.wantName()
-		s += "." + more
-	}
-	return s, err
-}
-
-// test reads what follows "is"; one argument may stand without parentheses.
-func (p *parser) test(e expr) (expr, error) {
-	t := &testExpr{e: e, not: p.takeName("not"), line: p.cur().line}
-	var err error
-	if t.name, err = p.dotted(); err != nil {
-		return nil, err
-	}
-	if p.isOp("(") {
-		c, err := p.call(nil)
-		if err != nil {
-			return nil, err
-		}
-		t.args = c.(*callExpr).args
-		return t, nil
-	}
-	cur := p.cur()
-	starts := cur.kind == text || cur.kind == integer || cur.kind == float || p.isOp("[") || p.isOp("{") ||
-		cur.kind == name && !slices.Contains([]string{"else", "or", "and", "if", "is", "in", "not", "recursive"}, cur.s)
-	if !starts {
-		return t, nil
-	}
-	a, err := p.primary()
-	if err == nil {
-		a, err = p.postfix(a)
-	}
-	t.args = []expr{a}
-	return t, err
 }

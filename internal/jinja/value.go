@@ -1,6 +1,7 @@
 package jinja
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -14,43 +15,86 @@ import (
 type List struct {
 	Items []any
 	tuple bool
+	names []string // of the items, for tuples whose items are attributes, too
+	extent
 }
 
 // Dict keeps its keys in the order in which they came.
 type Dict struct {
 	keys   []any
-	values map[any]any
+	values []any
+	index  map[any]int // by hashed key
+	extent
 }
 
-// NewDict returns an empty dict.
-func NewDict() *Dict { return &Dict{values: map[any]any{}} }
+func newDict() *Dict { return &Dict{index: map[any]int{}} }
 
-// Set adds or replaces a key.
-func (d *Dict) Set(key, value any) {
-	if _, ok := d.values[key]; !ok {
-		d.keys = append(d.keys, key)
+// set adds or replaces a key.
+func (d *Dict) set(key, value any) error {
+	h, err := hashed(key)
+	if err != nil {
+		return err
 	}
-	d.values[key] = value
+	d.put(h, key, value)
+	return nil
 }
 
-// Get looks a key up.
-func (d *Dict) Get(key any) (any, bool) {
-	if !hashable(key) {
+// name adds or replaces a key that is a text.
+func (d *Dict) name(key string, value any) { d.put(key, key, value) }
+
+func (d *Dict) put(hashed, key, value any) {
+	if i, ok := d.index[hashed]; ok {
+		d.values[i] = value
+		return
+	}
+	d.index[hashed] = len(d.keys)
+	d.keys, d.values = append(d.keys, key), append(d.values, value)
+}
+
+// get looks a key up.
+func (d *Dict) get(key any) (any, bool) {
+	h, err := hashed(key)
+	if err != nil {
 		return nil, false
 	}
-	v, ok := d.values[key]
-	return v, ok
+	i, ok := d.index[h]
+	if !ok {
+		return nil, false
+	}
+	return d.values[i], true
 }
 
-// Keys lists the keys in order; callers must not modify the slice.
-func (d *Dict) Keys() []any { return d.keys }
+// tupleKey is a tuple as a key.
+type tupleKey string
 
-func hashable(v any) bool {
-	switch v.(type) {
-	case *List, *Dict:
-		return false
+// hashed is v as a key of Go's maps, where equal keys are one: 1, 1.0 and true are.
+func hashed(v any) (any, error) {
+	switch v := v.(type) {
+	case bool:
+		return int64(map[bool]int{true: 1}[v]), nil
+	case float64:
+		if i := int64(v); v == math.Trunc(v) && math.Abs(v) < 1<<53 {
+			return i, nil
+		}
+	case *List:
+		if !v.tuple {
+			return nil, errors.New("unhashable type: 'list'")
+		}
+		key := tupleKey("")
+		for _, x := range v.Items {
+			h, err := hashed(x)
+			if err != nil {
+				return nil, err
+			}
+			key += tupleKey(fmt.Sprintf("%T %s,", h, toText(h)))
+		}
+		return key, nil
+	case *Dict:
+		return nil, errors.New("unhashable type: 'dict'")
+	case Undefined:
+		return Undefined{}, nil
 	}
-	return true
+	return v, nil
 }
 
 // Func is a function that templates can call.
@@ -59,8 +103,8 @@ type Func struct {
 	call func(ev *evaluator, a *args) (any, error)
 }
 
-// NewFunc makes a function of its positional arguments.
-func NewFunc(name string, f func(args []any) (any, error)) *Func {
+// newFunc makes a function of its positional arguments.
+func newFunc(name string, f func(args []any) (any, error)) *Func {
 	return &Func{name, func(_ *evaluator, a *args) (any, error) { return f(a.pos) }}
 }
 
@@ -163,11 +207,11 @@ func repr(v any) string {
 	case *Dict:
 		parts := make([]string, len(v.keys))
 		for i, k := range v.keys {
-			parts[i] = repr(k) + ": " + repr(v.values[k])
+			parts[i] = repr(k) + ": " + repr(v.values[i])
 		}
 		return "{" + strings.Join(parts, ", ") + "}"
 	case *namespace:
-		return "<Namespace " + repr(&v.Dict) + ">"
+		return "<Namespace>" // which may hold itself
 	case *Func:
 		return "<function " + v.name + ">"
 	case Undefined:
@@ -273,9 +317,9 @@ func equal(a, b any) bool {
 		if !ok || len(a.keys) != len(d.keys) {
 			return false
 		}
-		for _, k := range a.keys {
-			v, ok := d.values[k]
-			if !ok || !equal(a.values[k], v) {
+		for i, k := range a.keys {
+			v, ok := d.get(k)
+			if !ok || !equal(a.values[i], v) {
 				return false
 			}
 		}
@@ -328,6 +372,9 @@ func items(v any) ([]any, error) {
 	case *Dict:
 		return v.keys, nil
 	case string:
+		if len(v) > 4*maxItems {
+			return nil, fmt.Errorf("text of %d bytes is too long to go through", len(v))
+		}
 		out := make([]any, 0, len(v))
 		for _, r := range v {
 			out = append(out, string(r))
@@ -349,7 +396,7 @@ func contains(container, x any) (bool, error) {
 		}
 		return strings.Contains(c, s), nil
 	case *Dict:
-		_, ok := c.Get(x)
+		_, ok := c.get(x)
 		return ok, nil
 	}
 	all, err := items(container)
