@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -35,7 +36,7 @@ func (e *env) checkCommand() *cli.Command {
 				return err
 			}
 			defer p.base.close()
-			if err := train.Check(p.job()); err != nil {
+			if err := errors.Join(train.Check(p.job()), p.base.checkFinite()); err != nil {
 				return err
 			}
 			if c.Bool("recipe") {

@@ -54,6 +54,9 @@ type evaluation struct {
 
 func (e *env) eval(c *cli.Context, path, adapter string) error {
 	src, err := os.ReadFile(path)
+	if st, serr := os.Stat(path); serr == nil && st.IsDir() {
+		return usagef("eval: %s has no recipe.toml, want a run folder or a recipe", path)
+	}
 	if err != nil {
 		return usagef("eval: %w", err)
 	}
@@ -137,5 +140,8 @@ func (p *plan) evaluate(c *cli.Context) (*evaluation, error) {
 		return nil, fmt.Errorf("eval: the held-out examples have no targets")
 	}
 	loss := sum.Loss / sum.Weight
+	if math.IsNaN(loss) || math.IsInf(loss, 0) {
+		return nil, fmt.Errorf("eval: the loss is %g, want a finite number: the weights hold NaN or are too large", loss)
+	}
 	return &evaluation{Examples: len(p.eval), Targets: sum.Targets, Loss: loss, Perplexity: math.Exp(loss), Accuracy: float64(sum.Correct) / float64(sum.Targets)}, nil
 }

@@ -51,6 +51,9 @@ func (e *env) generateCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
+			if err := options(generateSettings(c), nil).Validate(); err != nil {
+				return usageError{err}
+			}
 			s, err := openSubject(c, path)
 			if err != nil {
 				return err

@@ -1,7 +1,10 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -33,6 +36,9 @@ func (e *env) mergeCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
+			if d := c.String("dtype"); d != "" && !slices.Contains(merge.DTypes(), d) {
+				return usagef("merge: --dtype is %q, want one of %s", d, strings.Join(merge.DTypes(), ", "))
+			}
 			s, err := openSubject(c, path)
 			if err != nil {
 				return err
@@ -59,6 +65,9 @@ func (e *env) merge(c *cli.Context, s *subject, m peft.Merger, size int64) error
 			}
 		}})
 	view.end()
+	if errors.Is(err, fs.ErrExist) {
+		return usagef("merge: %s exists already (--force replaces a model folder)", c.String("out"))
+	}
 	if err != nil {
 		return err
 	}

@@ -68,12 +68,14 @@ func (e *env) train(c *cli.Context, r *recipes.Recipe, name string) error {
 		return err
 	}
 	defer p.base.close()
-	view.plan(p)
+	view.stage("hashing the base")
 	folder, err := p.folder(c)
+	view.end()
 	if err != nil {
 		return err
 	}
 	defer folder.Close()
+	view.plan(p)
 	before, err := p.samples(c.Context, view)
 	if err != nil {
 		return err
@@ -122,6 +124,9 @@ func resumeFlags(c *cli.Context) (s string) {
 
 // folder opens the run folder.
 func (p *plan) folder(c *cli.Context) (*train.Folder, error) {
+	if err := p.base.checkFinite(); err != nil {
+		return nil, err
+	}
 	hash, err := p.baseHash(c.Context)
 	if err != nil {
 		return nil, err
