@@ -58,7 +58,6 @@ func (e *env) app() *cli.App {
 		Description:               "  graft train recipes/quickstart.toml     train an adapter as the recipe says\n  graft check my.toml                     show what a recipe would do, train nothing\n  graft merge runs/my -o merged           fold the adapter into the base\n  graft generate runs/my --prompt 'Once'  continue a text",
 		Version:                   version(),
 		HideVersion:               true,
-		Writer:                    e.stdout,
 		ErrWriter:                 e.stderr,
 		Reader:                    e.stdin,
 		Commands:                  e.commands(),
@@ -101,11 +100,30 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := interruptible()
 	defer stop()
 	app := e.app()
+	help := &remember{w: stdout}
+	app.Writer = help
 	args, err := flagsFirst(app, args)
 	if err == nil {
 		err = app.RunContext(ctx, args)
 	}
+	if err == nil {
+		err = help.err
+	}
 	return e.exitCode(ctx, err)
+}
+
+// remember keeps the first error of writing help, which the library drops.
+type remember struct {
+	w   io.Writer
+	err error
+}
+
+func (r *remember) Write(b []byte) (int, error) {
+	n, err := r.w.Write(b)
+	if r.err == nil {
+		r.err = err
+	}
+	return n, err
 }
 
 // exitCode prints the error, one line unless it is a list, and maps it to the exit code.

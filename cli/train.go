@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"runtime"
@@ -92,7 +93,7 @@ func (e *env) train(c *cli.Context, r *recipes.Recipe, name string) error {
 		return e.interrupted(c, r, result)
 	}
 	after, err := p.samples(c.Context, view)
-	if err != nil {
+	if err != nil && !errors.Is(err, context.Canceled) { // an interrupt comes too late: everything is written
 		return err
 	}
 	if c.Bool("json") {
