@@ -18,8 +18,9 @@ import (
 
 func (e *env) benchCommand() *cli.Command {
 	return &cli.Command{
-		Name:  "bench",
-		Usage: "measure this machine, and make models to measure with",
+		Name:      "bench",
+		Usage:     "measure this machine, and make models to measure with",
+		UsageText: "graft bench gemm\ngraft bench make config.json --out models/random",
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				return unknownCommand(c.Args().First(), c.Command.Subcommands)
@@ -27,7 +28,7 @@ func (e *env) benchCommand() *cli.Command {
 			return cli.ShowSubcommandHelp(c)
 		},
 		Subcommands: []*cli.Command{
-			{Name: "gemm", Usage: "speed of products with frozen weights, by shape and mode", UsageText: "graft bench gemm\n   graft bench gemm --shape 512x2048x2048 --threads 1,2 --json",
+			{Name: "gemm", Usage: "speed of products with frozen weights, by shape and mode", UsageText: "graft bench gemm\ngraft bench gemm --shape 512x2048x2048 --threads 1,2 --json",
 				Flags: []cli.Flag{jsonFlag(),
 					&cli.StringSliceFlag{Name: "shape", Usage: "`TxNxK`: rows, outputs, inputs; several times for several"},
 					&cli.StringFlag{Name: "threads", Usage: "numbers of threads, with commas; all cores by default"},

@@ -20,7 +20,7 @@ func (e *env) checkCommand() *cli.Command {
 		Name:      "check",
 		Usage:     "prepare everything a recipe needs, show what would happen, train nothing",
 		ArgsUsage: "RECIPE",
-		UsageText: "graft check my.toml\n   graft check my.toml --rows 3\n   graft check my.toml --json",
+		UsageText: "graft check my.toml\ngraft check my.toml --rows 3\ngraft check my.toml --json",
 		Flags: []cli.Flag{setFlag(), jsonFlag(), outFlag("run folder instead of output.dir"),
 			&cli.IntFlag{Name: "rows", Value: 2, Usage: "show the tokens of so many examples"},
 			&cli.BoolFlag{Name: "recipe", Usage: "print the resolved recipe only"}},

@@ -19,7 +19,7 @@ func (e *env) mergeCommand() *cli.Command {
 		Name:      "merge",
 		Usage:     "fold an adapter into its base: a complete model folder",
 		ArgsUsage: "RUN|ADAPTER",
-		UsageText: "graft merge runs/first -o merged\n   graft merge adapter --base models/llama -o merged --dtype f32 --max-shard-size 2GB",
+		UsageText: "graft merge runs/first -o merged\ngraft merge adapter --base models/llama -o merged --dtype f32 --max-shard-size 2GB",
 		Flags: append(modelFlags(), outFlag("`folder` to write"),
 			&cli.StringFlag{Name: "dtype", Usage: "f32, f16 or bf16 instead of each tensor's own"},
 			&cli.StringFlag{Name: "max-shard-size", Value: "5GB", Usage: "weights beyond are split into several files"},

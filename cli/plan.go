@@ -190,7 +190,9 @@ func loadRecipe(arg string, sets []string) (*recipes.Recipe, string, error) {
 		return nil, "", usageError{err}
 	}
 	name := strings.TrimSuffix(filepath.Base(arg), ".toml")
-	r.Resolve(dir, name)
+	if !exists(filepath.Join(dir, "environment.json")) { // the recipe of a run has its paths resolved
+		r.Resolve(dir, name)
+	}
 	return r, name, nil
 }
 

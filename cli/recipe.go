@@ -136,7 +136,7 @@ func (e *env) initCommand() *cli.Command {
 
 func (e *env) explainCommand() *cli.Command {
 	return &cli.Command{
-		Name: "explain", Usage: "document the keys of recipes", ArgsUsage: "[SECTION|SECTION.KEY]", UsageText: "graft explain\n   graft explain train\n   graft explain method.r",
+		Name: "explain", Usage: "document the keys of recipes", ArgsUsage: "[SECTION|SECTION.KEY]", UsageText: "graft explain\ngraft explain train\ngraft explain method.r",
 		Flags: []cli.Flag{jsonFlag(), &cli.BoolFlag{Name: "schema", Usage: "print the JSON schema of recipes"}},
 		BashComplete: func(*cli.Context) {
 			for _, k := range recipes.Keys() {

@@ -20,7 +20,7 @@ func (e *env) trainCommand() *cli.Command {
 		Name:      "train",
 		Usage:     "train what a recipe says",
 		ArgsUsage: "RECIPE",
-		UsageText: "graft train recipes/quickstart.toml\n   graft train my.toml --set train.learning_rate=1e-4 --set method.r=32\n   graft train my.toml --resume",
+		UsageText: "graft train recipes/quickstart.toml\ngraft train my.toml --set train.learning_rate=1e-4 --set method.r=32\ngraft train my.toml --resume",
 		Flags: []cli.Flag{setFlag(), outFlag("run folder instead of output.dir"),
 			&cli.BoolFlag{Name: "resume", Usage: "go on from the newest good checkpoint of the run folder"},
 			&cli.BoolFlag{Name: "overwrite", Usage: "replace a run that is there"},
