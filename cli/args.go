@@ -92,9 +92,9 @@ func isFlag(cmd *cli.Command, word string) bool {
 // isNumber says whether a word that begins with - is a negative number rather than a flag.
 func isNumber(a string) bool { return len(a) > 1 && (a[1] >= '0' && a[1] <= '9' || a[1] == '.') }
 
-// nearest returns the name within edit distance 2 (or a third of the length) of got, or "".
+// nearest returns the name within edit distance 2 (or a third of the length) of got, or "". Something of got must stay.
 func nearest(got string, names []string) string {
-	best, at := max(2, len(got)/3)+1, ""
+	best, at := min(max(2, len(got)/3), len(got)-1)+1, ""
 	for _, n := range names {
 		if d := distance(got, n); d < best {
 			best, at = d, n

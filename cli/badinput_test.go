@@ -269,22 +269,50 @@ func tensors(path string, change func(map[string][]float32, map[string][]int)) f
 	}
 }
 
-// TestEveryPrefix cuts a small file of weights after each of its bytes.
+// TestEveryPrefix cuts files after each of their bytes, or after every so many, for want of time, unless -long.
 func TestEveryPrefix(t *testing.T) {
-	t.Chdir(t.TempDir())
+	origin := newWorld(t)
 	values := []float32{1, 2, 3, 4, 5, 6}
-	whole, err := checkpoint.Marshal([]checkpoint.Entry{checkpoint.FromFloats("a", []int{2, 3}, values), checkpoint.FromFloats("b", []int{1}, values[:1])}, map[string]string{"format": "pt"})
+	small, err := checkpoint.Marshal([]checkpoint.Entry{checkpoint.FromFloats("a", []int{2, 3}, values), checkpoint.FromFloats("b", []int{1}, values[:1])}, map[string]string{"format": "pt"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for n := range len(whole) {
-		file("model.safetensors", string(whole[:n]))(t)
-		r := graft("", "inspect", "model.safetensors")
-		if line := strings.TrimSuffix(r.stderr, "\n"); r.code != exitFailed || strings.Contains(line, "\n") || !strings.HasPrefix(line, "graft: checkpoint: model.safetensors: ") {
-			t.Errorf("the first %d bytes of %d: graft inspect = %d\n%s", n, len(whole), r.code, r.stderr)
-		}
-		if n%20 == 0 {
-			t.Logf("%d bytes: %s", n, strings.TrimSpace(r.stderr))
-		}
+	for _, c := range []struct {
+		file string
+		step int
+		args string
+	}{
+		{"small.safetensors", 1, "inspect small.safetensors"},
+		{weightsFile, 997, "generate base -p x -n 1"},
+		{adapterFile, 13, logitsOf},
+		{configFile, 13, logitsOf},
+		{"base/config.json", 3, logitsOf},
+		{"base/tokenizer.json", 499, "inspect base/tokenizer.json"},
+		{"run/environment.json", 13, "inspect run"},
+	} {
+		t.Run(c.file, func(t *testing.T) {
+			t.Chdir(t.TempDir())
+			if err := os.CopyFS(".", os.DirFS(origin)); err != nil {
+				t.Fatal(err)
+			}
+			file("small.safetensors", string(small))(t)
+			b, err := os.ReadFile(c.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			whole := strings.TrimSpace(string(b))
+			if *long {
+				c.step = 1
+			}
+			for n := 0; n < len(whole); n += c.step {
+				file(c.file, whole[:n])(t)
+				b := bad{args: c.args, code: exitFailed}
+				if r := b.run(t); r.code != exitFailed || strings.Count(r.stderr, "\n") != 1 || !strings.HasPrefix(r.stderr, "graft: ") {
+					t.Errorf("the first %d bytes of %d: graft %s = %d\n%s", n, len(whole), c.args, r.code, r.stderr)
+				} else if n/c.step%50 == 0 {
+					t.Logf("%d bytes: %s", n, r.stderr)
+				}
+			}
+		})
 	}
 }

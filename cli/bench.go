@@ -47,6 +47,9 @@ func (e *env) benchCommand() *cli.Command {
 var benchShapes = [][3]int{{16, 2048, 2048}, {128, 2048, 2048}, {256, 768, 768}, {512, 896, 896}, {512, 4864, 896}, {512, 2048, 2048}, {1024, 2048, 2048}, {1024, 5632, 2048}}
 
 func (e *env) benchGemm(c *cli.Context) error {
+	if err := atMost(c, 0); err != nil {
+		return err
+	}
 	shapes, err := parseShapes(c.StringSlice("shape"))
 	if err != nil {
 		return err

@@ -106,6 +106,9 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if err == nil {
 		err = app.RunContext(ctx, args)
 	}
+	if err != nil && strings.HasPrefix(err.Error(), "No help topic for ") { // the library's words for graft help WORD
+		err = unknownCommand(args[len(args)-1], app.Commands)
+	}
 	if err == nil {
 		err = help.err
 	}

@@ -30,6 +30,9 @@ func (e *env) evalCommand() *cli.Command {
 				return err
 			}
 			adapter := c.String("adapter")
+			if adapter != "" && c.Bool("base-only") {
+				return usagef("eval: --adapter and --base-only contradict each other")
+			}
 			if inner := filepath.Join(path, "recipe.toml"); exists(inner) {
 				if adapter == "" {
 					adapter = filepath.Join(path, "adapter")
