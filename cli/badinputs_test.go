@@ -218,7 +218,7 @@ func badAdapters() []bad {
 	change := func(f func(map[string][]float32, map[string][]int)) func(*testing.T) { return tensors(adapterFile, f) }
 	return []bad{
 		{name: "adapter without weights", setup: remove(adapterFile), args: logitsOf, code: 1, want: `adapter_model.safetensors`},
-		{name: "adapter with a pickle", setup: all(remove(adapterFile), file("run/adapter/adapter_model.bin", "PK")), args: logitsOf, code: 1, want: `adapter_model.bin, a torch pickle`},
+		{name: "adapter of a pickle that is none", setup: all(remove(adapterFile), file("run/adapter/adapter_model.bin", "PK")), args: logitsOf, code: 1, want: `run/adapter/adapter_model.bin: begins with "PK", want a zip archive or a pickle`},
 		{name: "adapter without a tensor", setup: change(func(v map[string][]float32, _ map[string][]int) { delete(v, firstA) }), args: logitsOf, code: 1, want: `adapter_model.safetensors: tensor "` + firstA + `" is missing`},
 		{name: "adapter with one tensor too many", setup: change(func(v map[string][]float32, s map[string][]int) {
 			v["base_model.model.model.layers.9.self_attn.q_proj.lora_A.weight"], s["base_model.model.model.layers.9.self_attn.q_proj.lora_A.weight"] = v[firstA], s[firstA]
@@ -247,7 +247,8 @@ func badAdapters() []bad {
 		{name: "adapter of rank 0", setup: of("r", 0), args: logitsOf, code: 1, want: `r is 0, want 1 to`},
 		{name: "adapter whose rank is a word", setup: of("r", "eight"), args: logitsOf, code: 1, want: `r is`},
 		{name: "adapter whose targets match nothing", setup: of("target_modules", []string{"qproj"}), args: logitsOf, code: 1, want: `target_modules ["qproj"] match`},
-		{name: "adapter that uses what graft does not", setup: of("use_dora", true), args: logitsOf, code: 1, want: `use_dora`},
+		{name: "adapter of DoRA without magnitudes", setup: of("use_dora", true), args: logitsOf, code: 1, want: `lora_magnitude_vector" is missing`, lines: 4},
+		{name: "adapter that uses what graft does not", setup: of("use_qalora", true), args: logitsOf, code: 1, want: `use_qalora is true, which is not supported`},
 		{name: "adapter whose base is not here", setup: of("base_model_name_or_path", "meta/llama"), args: logitsOf, code: 2, want: `its base "meta/llama" is not a folder here, want --base FOLDER`},
 		{name: "adapter whose base is not named", setup: of("base_model_name_or_path", nil), args: logitsOf, code: 2, want: `names no base_model_name_or_path, want --base FOLDER`},
 		{name: "adapter of another base", setup: nil, args: logitsOf + " --base builtin:quickstart", code: 1, want: `is [2 16], want [2 160]`, lines: 20},
