@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -40,10 +41,14 @@ func flagsFirst(app *cli.App, args []string) ([]string, error) {
 		}
 		flags = append(flags, a)
 		name, _, inline := strings.Cut(strings.TrimLeft(a, "-"), "=")
-		if !inline && takesValue(cmd, name) && i+1 < len(args) {
-			i++
-			flags = append(flags, args[i])
+		if inline || !takesValue(cmd, name) {
+			continue
 		}
+		if i+1 == len(args) || isFlag(cmd, args[i+1]) {
+			return nil, usagef("%s: %s needs a value", cmd.Name, a)
+		}
+		i++
+		flags = append(flags, args[i])
 	}
 	out := append(append([]string{}, args[:at]...), flags...)
 	if len(rest) > 0 {
@@ -61,25 +66,35 @@ func find(list []*cli.Command, name string) *cli.Command {
 	return nil
 }
 
-// takesValue says whether the flag of the command reads the next word; unknown flags do not (the library reports them).
-func takesValue(cmd *cli.Command, name string) bool {
+// flagNamed is the flag of the command by one of its names; nil if there is none.
+func flagNamed(cmd *cli.Command, name string) cli.Flag {
 	for _, f := range cmd.Flags {
-		for _, n := range f.Names() {
-			if n == name {
-				d, ok := f.(cli.DocGenerationFlag)
-				return ok && d.TakesValue()
-			}
+		if slices.Contains(f.Names(), name) {
+			return f
 		}
 	}
-	return false
+	return nil
+}
+
+// takesValue says whether the flag of the command reads the next word; unknown flags do not (the library reports them).
+func takesValue(cmd *cli.Command, name string) bool {
+	d, ok := flagNamed(cmd, name).(cli.DocGenerationFlag)
+	return ok && d.TakesValue()
+}
+
+// isFlag says whether a word is a flag of the command, so that it is not the value of the flag before.
+func isFlag(cmd *cli.Command, word string) bool {
+	name, ok := strings.CutPrefix(word, "--")
+	name, _, _ = strings.Cut(name, "=")
+	return ok && flagNamed(cmd, name) != nil
 }
 
 // isNumber says whether a word that begins with - is a negative number rather than a flag.
 func isNumber(a string) bool { return len(a) > 1 && (a[1] >= '0' && a[1] <= '9' || a[1] == '.') }
 
-// nearest returns the name within edit distance 2 (or a third of the length) of got, or "".
+// nearest returns the name within edit distance 2 (or a third of the length) of got, or "". Something of got must stay.
 func nearest(got string, names []string) string {
-	best, at := max(2, len(got)/3)+1, ""
+	best, at := min(max(2, len(got)/3), len(got)-1)+1, ""
 	for _, n := range names {
 		if d := distance(got, n); d < best {
 			best, at = d, n

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"runtime"
 	"strconv"
@@ -16,10 +18,17 @@ import (
 
 func (e *env) benchCommand() *cli.Command {
 	return &cli.Command{
-		Name:  "bench",
-		Usage: "measure this machine, and make models to measure with",
+		Name:      "bench",
+		Usage:     "measure this machine, and make models to measure with",
+		UsageText: "graft bench gemm\ngraft bench make config.json --out models/random",
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return unknownCommand(c.Args().First(), c.Command.Subcommands)
+			}
+			return cli.ShowSubcommandHelp(c)
+		},
 		Subcommands: []*cli.Command{
-			{Name: "gemm", Usage: "speed of products with frozen weights, by shape and mode", UsageText: "graft bench gemm\n   graft bench gemm --shape 512x2048x2048 --threads 1,2 --json",
+			{Name: "gemm", Usage: "speed of products with frozen weights, by shape and mode", UsageText: "graft bench gemm\ngraft bench gemm --shape 512x2048x2048 --threads 1,2 --json",
 				Flags: []cli.Flag{jsonFlag(),
 					&cli.StringSliceFlag{Name: "shape", Usage: "`TxNxK`: rows, outputs, inputs; several times for several"},
 					&cli.StringFlag{Name: "threads", Usage: "numbers of threads, with commas; all cores by default"},
@@ -38,38 +47,20 @@ func (e *env) benchCommand() *cli.Command {
 var benchShapes = [][3]int{{16, 2048, 2048}, {128, 2048, 2048}, {256, 768, 768}, {512, 896, 896}, {512, 4864, 896}, {512, 2048, 2048}, {1024, 2048, 2048}, {1024, 5632, 2048}}
 
 func (e *env) benchGemm(c *cli.Context) error {
-	shapes := benchShapes
-	if list := c.StringSlice("shape"); len(list) > 0 {
-		shapes = nil
-		for _, s := range list {
-			var x [3]int
-			if n, err := fmt.Sscanf(s, "%dx%dx%d", &x[0], &x[1], &x[2]); err != nil || n != 3 || min(x[0], x[1], x[2]) < 1 || max(x[0], x[1], x[2]) > 1<<20 {
-				return usagef("bench gemm: shape %q, want TxNxK such as 512x2048x2048", s)
-			}
-			shapes = append(shapes, x)
-		}
+	if err := atMost(c, 0); err != nil {
+		return err
 	}
-	modes := []kernel.Mode{kernel.ModeF32, kernel.ModeBF16, kernel.ModeSplit}
-	if s := c.String("mode"); s != "" {
-		modes = nil
-		for _, name := range strings.Split(s, ",") {
-			m, err := kernel.ParseMode(name)
-			if err != nil {
-				return usageError{err}
-			}
-			modes = append(modes, m)
-		}
+	shapes, err := parseShapes(c.StringSlice("shape"))
+	if err != nil {
+		return err
 	}
-	threads := []int{runtime.GOMAXPROCS(0)}
-	if s := c.String("threads"); s != "" {
-		threads = nil
-		for _, f := range strings.Split(s, ",") {
-			n, err := strconv.Atoi(f)
-			if err != nil || n < 1 || n > 1024 {
-				return usagef("bench gemm: threads %q, want numbers of at least 1 such as 1,2", s)
-			}
-			threads = append(threads, n)
-		}
+	modes, err := parseModes(c.String("mode"))
+	if err != nil {
+		return err
+	}
+	threads, err := parseThreads(c.String("threads"))
+	if err != nil {
+		return err
 	}
 	view := newProgress(e.stderr, 1)
 	results := kernel.BenchGemm(shapes, modes, threads, c.Duration("time"), func(r kernel.GemmResult) {
@@ -79,9 +70,69 @@ func (e *env) benchGemm(c *cli.Context) error {
 	if c.Bool("json") {
 		return e.printJSON(results)
 	}
-	fmt.Fprintf(e.stdout, "kernels %s; GFLOP/s, bf16 weights in place, best of repeats\n", kernel.Features())
+	return e.printBench(results)
+}
+
+// benchBytes bounds the operands of one measured product.
+const benchBytes = 4 << 30
+
+// parseShapes reads TxNxK; without any, the shapes are those of common models.
+func parseShapes(list []string) (shapes [][3]int, err error) {
+	if len(list) == 0 {
+		return benchShapes, nil
+	}
+	for _, s := range list {
+		parts := strings.Split(s, "x")
+		var x [3]int
+		for i := range min(len(parts), 3) {
+			if x[i], err = strconv.Atoi(parts[i]); err != nil || x[i] > 1<<20 {
+				x[i] = 0
+			}
+		}
+		if len(parts) != 3 || min(x[0], x[1], x[2]) < 1 {
+			return nil, usagef("bench gemm: shape %q, want TxNxK such as 512x2048x2048, each at most 1048576", s)
+		}
+		if n := int64(2*x[1]*x[2] + 4*x[0]*(x[1]+x[2])); n > benchBytes {
+			return nil, usagef("bench gemm: shape %q takes %s, want at most %s", s, bytesText(n), bytesText(benchBytes))
+		}
+		shapes = append(shapes, x)
+	}
+	return shapes, nil
+}
+
+// parseModes reads names with commas between; all modes without any.
+func parseModes(text string) (modes []kernel.Mode, err error) {
+	if text == "" {
+		return []kernel.Mode{kernel.ModeF32, kernel.ModeBF16, kernel.ModeSplit}, nil
+	}
+	for _, name := range strings.Split(text, ",") {
+		m, err := kernel.ParseMode(name)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		modes = append(modes, m)
+	}
+	return modes, nil
+}
+
+// parseThreads reads numbers with commas between; all cores without any.
+func parseThreads(text string) (threads []int, err error) {
+	if text == "" {
+		return []int{runtime.GOMAXPROCS(0)}, nil
+	}
+	for _, f := range strings.Split(text, ",") {
+		n, err := strconv.Atoi(f)
+		if err != nil || n < 1 || n > 1024 {
+			return nil, usagef("bench gemm: threads %q, want numbers of at least 1 such as 1,2", text)
+		}
+		threads = append(threads, n)
+	}
+	return threads, nil
+}
+
+// printBench prints the results, which come in pairs of forward and backward.
+func (e *env) printBench(results []kernel.GemmResult) error {
 	t := table.NewWriter()
-	t.SetOutputMirror(e.stdout)
 	t.SetStyle(table.StyleLight)
 	t.Style().Format.Header = 0
 	t.AppendHeader(table.Row{"T, N, K", "threads", "mode", "forward", "backward"})
@@ -89,8 +140,8 @@ func (e *env) benchGemm(c *cli.Context) error {
 		f, b := results[i], results[i+1]
 		t.AppendRow(table.Row{fmt.Sprintf("%d, %d, %d", f.T, f.N, f.K), f.Threads, f.Mode, fmt.Sprintf("%.0f", f.GFLOPS), fmt.Sprintf("%.0f", b.GFLOPS)})
 	}
-	t.Render()
-	return nil
+	_, err := fmt.Fprintf(e.stdout, "kernels %s; GFLOP/s, bf16 weights in place, best of repeats\n%s\n", kernel.Features(), t.Render())
+	return err
 }
 
 func (e *env) benchMake(c *cli.Context) error {
@@ -109,7 +160,11 @@ func (e *env) benchMake(c *cli.Context) error {
 	if err != nil {
 		return usagef("bench make: %w", err)
 	}
-	if err := synth.Llama(c.String("out"), config, c.Uint64("seed"), synth.Options{MaxShardSize: size, Force: c.Bool("force")}); err != nil {
+	err = synth.Llama(c.String("out"), config, c.Uint64("seed"), synth.Options{MaxShardSize: size, Force: c.Bool("force")})
+	if errors.Is(err, fs.ErrExist) {
+		return usagef("bench make: %s exists already (--force replaces a model folder)", c.String("out"))
+	}
+	if err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(e.stderr, "wrote %s\n", c.String("out"))

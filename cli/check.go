@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -19,7 +20,7 @@ func (e *env) checkCommand() *cli.Command {
 		Name:      "check",
 		Usage:     "prepare everything a recipe needs, show what would happen, train nothing",
 		ArgsUsage: "RECIPE",
-		UsageText: "graft check my.toml\n   graft check my.toml --rows 3\n   graft check my.toml --json",
+		UsageText: "graft check my.toml\ngraft check my.toml --rows 3\ngraft check my.toml --json",
 		Flags: []cli.Flag{setFlag(), jsonFlag(), outFlag("run folder instead of output.dir"),
 			&cli.IntFlag{Name: "rows", Value: 2, Usage: "show the tokens of so many examples"},
 			&cli.BoolFlag{Name: "recipe", Usage: "print the resolved recipe only"}},
@@ -35,7 +36,7 @@ func (e *env) checkCommand() *cli.Command {
 				return err
 			}
 			defer p.base.close()
-			if err := train.Check(p.job()); err != nil {
+			if err := errors.Join(train.Check(p.job()), p.base.checkFinite()); err != nil {
 				return err
 			}
 			if c.Bool("recipe") {

@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
 	"strings"
 	"syscall"
 
@@ -57,7 +58,6 @@ func (e *env) app() *cli.App {
 		Description:               "  graft train recipes/quickstart.toml     train an adapter as the recipe says\n  graft check my.toml                     show what a recipe would do, train nothing\n  graft merge runs/my -o merged           fold the adapter into the base\n  graft generate runs/my --prompt 'Once'  continue a text",
 		Version:                   version(),
 		HideVersion:               true,
-		Writer:                    e.stdout,
 		ErrWriter:                 e.stderr,
 		Reader:                    e.stdin,
 		Commands:                  e.commands(),
@@ -68,7 +68,7 @@ func (e *env) app() *cli.App {
 		OnUsageError:              func(c *cli.Context, err error, sub bool) error { return usageError{flagHint(c.Command, err)} },
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
-				return e.unknownCommand(c.Args().First())
+				return unknownCommand(c.Args().First(), e.commands())
 			}
 			return cli.ShowAppHelp(c)
 		},
@@ -83,9 +83,9 @@ func (e *env) app() *cli.App {
 }
 
 // unknownCommand names the nearest command.
-func (e *env) unknownCommand(name string) error {
+func unknownCommand(name string, commands []*cli.Command) error {
 	var names []string
-	for _, c := range e.commands() {
+	for _, c := range commands {
 		names = append(names, c.Names()...)
 	}
 	if near := nearest(name, names); near != "" {
@@ -100,11 +100,33 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := interruptible()
 	defer stop()
 	app := e.app()
+	help := &remember{w: stdout}
+	app.Writer = help
 	args, err := flagsFirst(app, args)
 	if err == nil {
 		err = app.RunContext(ctx, args)
 	}
+	if err != nil && strings.HasPrefix(err.Error(), "No help topic for ") { // the library's words for graft help WORD
+		err = unknownCommand(args[len(args)-1], app.Commands)
+	}
+	if err == nil {
+		err = help.err
+	}
 	return e.exitCode(ctx, err)
+}
+
+// remember keeps the first error of writing help, which the library drops.
+type remember struct {
+	w   io.Writer
+	err error
+}
+
+func (r *remember) Write(b []byte) (int, error) {
+	n, err := r.w.Write(b)
+	if r.err == nil {
+		r.err = err
+	}
+	return n, err
 }
 
 // exitCode prints the error, one line unless it is a list, and maps it to the exit code.
@@ -119,12 +141,22 @@ func (e *env) exitCode(ctx context.Context, err error) int {
 		fmt.Fprintln(e.stderr, "graft: interrupted")
 		return exitInterrupted
 	}
-	fmt.Fprintf(e.stderr, "graft: %s\n", strings.TrimSuffix(err.Error(), "\n"))
+	fmt.Fprintf(e.stderr, "graft: %s\n", shortened(err.Error()))
 	var usage usageError
 	if errors.As(err, &usage) {
 		return exitUsage
 	}
 	return exitFailed
+}
+
+// shortened keeps the first lines of a list of problems: a model of the wrong size has thousands.
+func shortened(message string) string {
+	const shown = 24
+	lines := strings.Split(strings.TrimRight(message, "\n"), "\n")
+	if more := len(lines) - shown; more > 1 {
+		lines = append(lines[:shown], fmt.Sprintf("… and %d more lines", more))
+	}
+	return strings.Join(lines, "\n")
 }
 
 // interruptible returns a context that the first SIGINT or SIGTERM cancels; the second ends the process at once.
@@ -149,8 +181,11 @@ func interruptible() (context.Context, func()) {
 	return ctx, func() { signal.Stop(signals); close(done); cancel() }
 }
 
-// flagHint adds the nearest flag to the library's message about an unknown one.
+// flagHint says what the library says about a flag in the words of this program, with the nearest flag to an unknown one.
 func flagHint(cmd *cli.Command, err error) error {
+	if m := badValue.FindStringSubmatch(err.Error()); m != nil {
+		return fmt.Errorf("%s: --%s is %s, want %s", cmd.Name, m[2], m[1], kindOf(flagNamed(cmd, m[2])))
+	}
 	const unknown = "flag provided but not defined: -"
 	name, ok := strings.CutPrefix(err.Error(), unknown)
 	if !ok {
@@ -165,4 +200,24 @@ func flagHint(cmd *cli.Command, err error) error {
 		return fmt.Errorf("%s: unknown flag --%s, did you mean --%s?", cmd.Name, name, near)
 	}
 	return fmt.Errorf("%s: unknown flag --%s (graft help %s lists them)", cmd.Name, name, cmd.Name)
+}
+
+// badValue is the library's message about a value that a flag cannot take.
+var badValue = regexp.MustCompile(`(?s)^invalid (?:boolean )?value (".*") for (?:flag )?-([a-z0-9-]+): `)
+
+// kindOf says what a flag takes.
+func kindOf(f cli.Flag) string {
+	switch f.(type) {
+	case *cli.IntFlag:
+		return "a whole number"
+	case *cli.Uint64Flag:
+		return "a whole number of at least 0"
+	case *cli.Float64Flag:
+		return "a number"
+	case *cli.DurationFlag:
+		return "a time such as 300ms"
+	case *cli.BoolFlag:
+		return "true or false, or no value"
+	}
+	return "another value"
 }

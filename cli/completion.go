@@ -46,8 +46,11 @@ func (e *env) completionCommand() *cli.Command {
 			fmt.Fprintln(e.stdout, "bash\nzsh\nfish")
 		},
 		Action: func(c *cli.Context) error {
+			if err := atMost(c, 1); err != nil {
+				return err
+			}
 			script, ok := scripts[c.Args().First()]
-			if !ok || c.NArg() != 1 {
+			if !ok {
 				return usagef("completion: shell %q, want bash, zsh or fish", c.Args().First())
 			}
 			_, err := fmt.Fprint(e.stdout, script)

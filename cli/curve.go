@@ -19,13 +19,14 @@ func curvesOf(dir string) (train.Curves, bool) {
 	return c, err == nil
 }
 
-// terminalCurve draws the training loss in characters; "" if there is too little to draw.
+// terminalCurve draws the training loss in characters; "" if there is too little to draw, or no room for it.
 func terminalCurve(dir string, width int) string {
 	c, ok := curvesOf(dir)
-	if !ok || len(c.Losses) < 4 {
+	const labels, least = 12, 12 // columns of the axis, and of a curve that tells something
+	if !ok || len(c.Losses) < 4 || width < labels+least {
 		return ""
 	}
-	return asciigraph.Plot(c.Losses, asciigraph.Height(8), asciigraph.Width(min(width-12, 70)), asciigraph.Caption("training loss"))
+	return asciigraph.Plot(c.Losses, asciigraph.Height(8), asciigraph.Width(min(width-labels, 70)), asciigraph.Caption("training loss"))
 }
 
 // evalEnds are the first and the last held-out loss of a run.

@@ -10,7 +10,6 @@ import (
 	"github.com/graft-ml/graft/internal/op"
 	"github.com/graft-ml/graft/peft"
 	"github.com/graft-ml/graft/peft/methods"
-	"github.com/graft-ml/graft/recipes"
 	"github.com/graft-ml/graft/task"
 	"github.com/graft-ml/graft/train"
 	"github.com/urfave/cli/v2"
@@ -21,7 +20,7 @@ func (e *env) evalCommand() *cli.Command {
 		Name:      "eval",
 		Usage:     "measure the held-out loss of a run, of the base, or of any adapter on a recipe's data",
 		ArgsUsage: "RUN|RECIPE",
-		UsageText: "graft eval runs/first\n   graft eval my.toml --adapter runs/first/adapter\n   graft eval my.toml --base-only",
+		UsageText: "graft eval runs/first\ngraft eval my.toml --adapter runs/first/adapter\ngraft eval my.toml --base-only",
 		Flags: []cli.Flag{setFlag(), jsonFlag(),
 			&cli.StringFlag{Name: "adapter", Usage: "adapter `folder` instead of the run's"},
 			&cli.BoolFlag{Name: "base-only", Usage: "measure the base without an adapter"}},
@@ -31,6 +30,9 @@ func (e *env) evalCommand() *cli.Command {
 				return err
 			}
 			adapter := c.String("adapter")
+			if adapter != "" && c.Bool("base-only") {
+				return usagef("eval: --adapter and --base-only contradict each other")
+			}
 			if inner := filepath.Join(path, "recipe.toml"); exists(inner) {
 				if adapter == "" {
 					adapter = filepath.Join(path, "adapter")
@@ -53,16 +55,12 @@ type evaluation struct {
 }
 
 func (e *env) eval(c *cli.Context, path, adapter string) error {
-	src, err := os.ReadFile(path)
-	if err != nil {
-		return usagef("eval: %w", err)
+	if st, err := os.Stat(path); err == nil && st.IsDir() {
+		return usagef("eval: %s has no recipe.toml, want a run folder or a recipe", path)
 	}
-	r, err := recipes.Load(path, src, c.StringSlice("set"))
+	r, _, err := loadRecipe(path, c.StringSlice("set"))
 	if err != nil {
-		return usageError{err}
-	}
-	if filepath.Base(path) != "recipe.toml" { // a run's recipe has its paths resolved
-		r.Resolve(filepath.Dir(path), "eval")
+		return err
 	}
 	r.Model.Init = "pretrained"
 	view := newProgress(e.stderr, 1)
@@ -137,5 +135,8 @@ func (p *plan) evaluate(c *cli.Context) (*evaluation, error) {
 		return nil, fmt.Errorf("eval: the held-out examples have no targets")
 	}
 	loss := sum.Loss / sum.Weight
+	if math.IsNaN(loss) || math.IsInf(loss, 0) {
+		return nil, fmt.Errorf("eval: the loss is %g, want a finite number: the weights hold NaN or are too large", loss)
+	}
 	return &evaluation{Examples: len(p.eval), Targets: sum.Targets, Loss: loss, Perplexity: math.Exp(loss), Accuracy: float64(sum.Correct) / float64(sum.Targets)}, nil
 }

@@ -41,7 +41,7 @@ func (e *env) generateCommand() *cli.Command {
 		Name:      "generate",
 		Usage:     "continue texts with a model, adapter or run",
 		ArgsUsage: "MODEL|ADAPTER|RUN",
-		UsageText: "graft generate runs/first --prompt 'Once upon a time'\n   graft generate models/llama --adapter runs/first/adapter -p 'Dear' -t 0.8 --seed 3\n   graft generate runs/first < prompts.txt",
+		UsageText: "graft generate runs/first --prompt 'Once upon a time'\ngraft generate models/llama --adapter runs/first/adapter -p 'Dear' -t 0.8 --seed 3\ngraft generate runs/first < prompts.txt",
 		Flags: append(append(modelFlags(), generateFlags()...),
 			&cli.StringSliceFlag{Name: "prompt", Aliases: []string{"p"}, Usage: "`text` to continue; several make a batch; without, one a line from standard input"},
 			&cli.BoolFlag{Name: "no-bos", Usage: "do not put the beginning-of-text token before prompts"},
@@ -50,6 +50,9 @@ func (e *env) generateCommand() *cli.Command {
 			path, err := one(c, "model, adapter or run")
 			if err != nil {
 				return err
+			}
+			if err := options(generateSettings(c), nil).Validate(); err != nil {
+				return usageError{err}
 			}
 			s, err := openSubject(c, path)
 			if err != nil {

@@ -22,7 +22,7 @@ func (e *env) inspectCommand() *cli.Command {
 		Name:      "inspect",
 		Usage:     "explain a checkpoint, adapter, tokenizer or run folder, or one of their files",
 		ArgsUsage: "DIR|FILE",
-		UsageText: "graft inspect models/llama\n   graft inspect runs/first --json\n   graft inspect adapter_model.safetensors --tensors",
+		UsageText: "graft inspect models/llama\ngraft inspect runs/first --json\ngraft inspect adapter_model.safetensors --tensors",
 		Flags: []cli.Flag{jsonFlag(),
 			&cli.BoolFlag{Name: "tensors", Usage: "list every tensor"},
 			&cli.BoolFlag{Name: "hash", Usage: "compute the SHA-256 over all tensors"}},

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"fmt"
+	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,7 +17,7 @@ func (e *env) logitsCommand() *cli.Command {
 		Name:      "logits",
 		Usage:     "write the logits of given token ids, for comparisons with other programs",
 		ArgsUsage: "MODEL|ADAPTER|RUN",
-		UsageText: `graft logits models/llama --ids "1,2,3;4,5" --out logits.safetensors` + "\n   " + `graft logits models/llama --adapter runs/first/adapter --ids "1,2,3" --compute f32 --out logits.safetensors`,
+		UsageText: `graft logits models/llama --ids "1,2,3;4,5" --out logits.safetensors` + "\n" + `graft logits models/llama --adapter runs/first/adapter --ids "1,2,3" --compute f32 --out logits.safetensors`,
 		Flags: append(modelFlags(), outFlag("safetensors `file` to write"),
 			&cli.StringFlag{Name: "ids", Usage: "token ids; commas between tokens, semicolons between sequences"}),
 		Action: func(c *cli.Context) error {
@@ -56,6 +58,8 @@ func parseIDs(text string) (rows [][]int32, err error) {
 	return rows, nil
 }
 
+func notFinite(v float32) bool { return v != v || v > math.MaxFloat32 || v < -math.MaxFloat32 }
+
 // logits writes "logits" [all tokens, V], sequences one after the other, and their "lengths".
 func (e *env) logits(s *subject, rows [][]int32, out string) error {
 	var ids, positions []int32
@@ -63,7 +67,7 @@ func (e *env) logits(s *subject, rows [][]int32, out string) error {
 	lengths := make([]float32, len(rows))
 	for i, r := range rows {
 		if err := s.model.CheckTokens(r); err != nil {
-			return fmt.Errorf("sequence %d: %w", i+1, err)
+			return usagef("logits: --ids: sequence %d: %w", i+1, err)
 		}
 		segments = append(segments, op.Segment{Start: len(ids), End: len(ids) + len(r)})
 		for j := range r {
@@ -78,6 +82,9 @@ func (e *env) logits(s *subject, rows [][]int32, out string) error {
 		all[i] = i
 	}
 	l := s.model.Logits(p, s.model.Hidden(p, ids), all)
+	if i := slices.IndexFunc(l.Data, notFinite); i >= 0 {
+		return fmt.Errorf("logits: row %d has %g for token %d, want finite numbers: the weights hold NaN or are too large", i/l.Cols, l.Data[i], i%l.Cols)
+	}
 	err := checkpoint.Write(out, []checkpoint.Entry{checkpoint.FromFloats("logits", []int{l.Rows, l.Cols}, l.Data), checkpoint.FromFloats("lengths", []int{len(rows)}, lengths)}, nil)
 	if err != nil {
 		return err

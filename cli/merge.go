@@ -1,7 +1,10 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -16,7 +19,7 @@ func (e *env) mergeCommand() *cli.Command {
 		Name:      "merge",
 		Usage:     "fold an adapter into its base: a complete model folder",
 		ArgsUsage: "RUN|ADAPTER",
-		UsageText: "graft merge runs/first -o merged\n   graft merge adapter --base models/llama -o merged --dtype f32 --max-shard-size 2GB",
+		UsageText: "graft merge runs/first -o merged\ngraft merge adapter --base models/llama -o merged --dtype f32 --max-shard-size 2GB",
 		Flags: append(modelFlags(), outFlag("`folder` to write"),
 			&cli.StringFlag{Name: "dtype", Usage: "f32, f16 or bf16 instead of each tensor's own"},
 			&cli.StringFlag{Name: "max-shard-size", Value: "5GB", Usage: "weights beyond are split into several files"},
@@ -32,6 +35,9 @@ func (e *env) mergeCommand() *cli.Command {
 			size, err := parseSize(c.String("max-shard-size"))
 			if err != nil {
 				return err
+			}
+			if d := c.String("dtype"); d != "" && !slices.Contains(merge.DTypes(), d) {
+				return usagef("merge: --dtype is %q, want one of %s", d, strings.Join(merge.DTypes(), ", "))
 			}
 			s, err := openSubject(c, path)
 			if err != nil {
@@ -59,6 +65,9 @@ func (e *env) merge(c *cli.Context, s *subject, m peft.Merger, size int64) error
 			}
 		}})
 	view.end()
+	if errors.Is(err, fs.ErrExist) {
+		return usagef("merge: %s exists already (--force replaces a model folder)", c.String("out"))
+	}
 	if err != nil {
 		return err
 	}

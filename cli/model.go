@@ -102,6 +102,14 @@ func (s *subject) baseOf(adapter string) (string, error) {
 	return name, nil
 }
 
+// atMost refuses more arguments than a command has a use for.
+func atMost(c *cli.Context, n int) error {
+	if c.NArg() > n {
+		return usagef("%s: %d arguments, want at most %d", c.Command.Name, c.NArg(), n)
+	}
+	return nil
+}
+
 // one is the single argument of a command.
 func one(c *cli.Context, what string) (string, error) {
 	if c.NArg() != 1 {

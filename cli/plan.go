@@ -126,6 +126,19 @@ func (b *base) checkTokenizer() error {
 	return nil
 }
 
+// checkFinite refuses weights that hold NaN or infinity, from which nothing can be learnt.
+func (b *base) checkFinite() error {
+	if b.src == nil {
+		return nil
+	}
+	for _, name := range b.src.Names() {
+		if i, not := b.src.FirstNonFinite(name); not {
+			return fmt.Errorf("model: %s: tensor %q has at %d no finite number", b.path, name, i)
+		}
+	}
+	return nil
+}
+
 // needTokenizer says what is missing when text has to be read.
 func (b *base) needTokenizer() error {
 	if b.tok == nil {
@@ -177,7 +190,9 @@ func loadRecipe(arg string, sets []string) (*recipes.Recipe, string, error) {
 		return nil, "", usageError{err}
 	}
 	name := strings.TrimSuffix(filepath.Base(arg), ".toml")
-	r.Resolve(dir, name)
+	if !exists(filepath.Join(dir, "environment.json")) { // the recipe of a run has its paths resolved
+		r.Resolve(dir, name)
+	}
 	return r, name, nil
 }
 
@@ -354,6 +369,9 @@ func (p *plan) read(ctx context.Context, path, shape string, maxRows int, told f
 	set, report, err := data.Build(ctx, files.Rows(), p.base.tok, p.chat, data.Settings{
 		Shape: shape, Columns: d.Columns, Template: d.Template, System: d.System, Separator: d.Separator, TrainOnPrompt: d.TrainOnPrompt,
 		SequenceLen: d.SequenceLen, Overlong: overlong, Concatenate: d.Concatenate, Workers: d.Workers})
+	if err != nil && report != nil && report.Rows == 0 {
+		return nil, fmt.Errorf("data: %s: no rows, want at least one", path)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,9 @@ func (e *env) lsCommand() *cli.Command {
 	return &cli.Command{
 		Name: "ls", Usage: "list the recipes of the program", UsageText: "graft ls", Flags: []cli.Flag{jsonFlag()},
 		Action: func(c *cli.Context) error {
+			if err := atMost(c, 0); err != nil {
+				return err
+			}
 			type row struct {
 				Name  string `json:"name"`
 				Title string `json:"title"`
@@ -125,6 +128,9 @@ func (e *env) initCommand() *cli.Command {
 		Name: "init", Usage: "write a recipe to begin with", ArgsUsage: "[FILE]", UsageText: "graft init my.toml",
 		Flags: []cli.Flag{&cli.BoolFlag{Name: "force", Usage: "replace a file that is there"}},
 		Action: func(c *cli.Context) error {
+			if err := atMost(c, 1); err != nil {
+				return err
+			}
 			to := c.Args().First()
 			if to == "" {
 				to = "recipe.toml"
@@ -136,7 +142,7 @@ func (e *env) initCommand() *cli.Command {
 
 func (e *env) explainCommand() *cli.Command {
 	return &cli.Command{
-		Name: "explain", Usage: "document the keys of recipes", ArgsUsage: "[SECTION|SECTION.KEY]", UsageText: "graft explain\n   graft explain train\n   graft explain method.r",
+		Name: "explain", Usage: "document the keys of recipes", ArgsUsage: "[SECTION|SECTION.KEY]", UsageText: "graft explain\ngraft explain train\ngraft explain method.r",
 		Flags: []cli.Flag{jsonFlag(), &cli.BoolFlag{Name: "schema", Usage: "print the JSON schema of recipes"}},
 		BashComplete: func(*cli.Context) {
 			for _, k := range recipes.Keys() {
@@ -144,6 +150,9 @@ func (e *env) explainCommand() *cli.Command {
 			}
 		},
 		Action: func(c *cli.Context) error {
+			if err := atMost(c, 1); err != nil {
+				return err
+			}
 			if c.Bool("schema") {
 				_, err := e.stdout.Write(recipes.Schema())
 				return err

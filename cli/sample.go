@@ -59,11 +59,13 @@ func cut(s string, stop []string) string {
 	return s
 }
 
-// options turns the recipe's section into generate's own, with the model's end tokens.
+// options turns the recipe's section into generate's own, with the end tokens of the model, if there is one.
 func options(g recipes.Generate, b *base) generate.Options {
 	o := generate.Options{MaxNewTokens: g.MaxNewTokens, Temperature: g.Temperature, TopK: g.TopK, TopP: g.TopP, MinP: g.MinP,
 		RepetitionPenalty: g.RepetitionPenalty, NoRepeatNgram: g.NoRepeatNgram, NumBeams: g.NumBeams, LengthPenalty: g.LengthPenalty, Seed: g.Seed}
-	o.EOS = endTokens(b)
+	if b != nil {
+		o.EOS = endTokens(b)
+	}
 	return o
 }
 

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"runtime"
@@ -19,7 +20,7 @@ func (e *env) trainCommand() *cli.Command {
 		Name:      "train",
 		Usage:     "train what a recipe says",
 		ArgsUsage: "RECIPE",
-		UsageText: "graft train recipes/quickstart.toml\n   graft train my.toml --set train.learning_rate=1e-4 --set method.r=32\n   graft train my.toml --resume",
+		UsageText: "graft train recipes/quickstart.toml\ngraft train my.toml --set train.learning_rate=1e-4 --set method.r=32\ngraft train my.toml --resume",
 		Flags: []cli.Flag{setFlag(), outFlag("run folder instead of output.dir"),
 			&cli.BoolFlag{Name: "resume", Usage: "go on from the newest good checkpoint of the run folder"},
 			&cli.BoolFlag{Name: "overwrite", Usage: "replace a run that is there"},
@@ -68,12 +69,14 @@ func (e *env) train(c *cli.Context, r *recipes.Recipe, name string) error {
 		return err
 	}
 	defer p.base.close()
-	view.plan(p)
+	view.stage("hashing the base")
 	folder, err := p.folder(c)
+	view.end()
 	if err != nil {
 		return err
 	}
 	defer folder.Close()
+	view.plan(p)
 	before, err := p.samples(c.Context, view)
 	if err != nil {
 		return err
@@ -90,7 +93,7 @@ func (e *env) train(c *cli.Context, r *recipes.Recipe, name string) error {
 		return e.interrupted(c, r, result)
 	}
 	after, err := p.samples(c.Context, view)
-	if err != nil {
+	if err != nil && !errors.Is(err, context.Canceled) { // an interrupt comes too late: everything is written
 		return err
 	}
 	if c.Bool("json") {
@@ -122,6 +125,9 @@ func resumeFlags(c *cli.Context) (s string) {
 
 // folder opens the run folder.
 func (p *plan) folder(c *cli.Context) (*train.Folder, error) {
+	if err := p.base.checkFinite(); err != nil {
+		return nil, err
+	}
 	hash, err := p.baseHash(c.Context)
 	if err != nil {
 		return nil, err

@@ -49,6 +49,9 @@ func (e *env) versionCommand() *cli.Command {
 		Usage: "print version, commit, Go version, platform and kernel variant",
 		Flags: []cli.Flag{jsonFlag()},
 		Action: func(c *cli.Context) error {
+			if err := atMost(c, 0); err != nil {
+				return err
+			}
 			b := thisBuild()
 			if c.Bool("json") {
 				return e.printJSON(b)

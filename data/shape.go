@@ -122,6 +122,9 @@ func newDrafter(s *Settings, first *Row, dialogue bool) (*drafter, error) {
 				return d, d.prepare()
 			}
 		}
+		if len(d.columns) > 0 {
+			return nil, first.Errorf("no shape fits the columns that the settings name (%s); the row has %s", d.named(), first.Fields.names())
+		}
 		return nil, first.Errorf("columns %s fit none of the shapes %s; name the shape and its columns", first.Fields.names(), strings.Join(ShapeNames(), ", "))
 	}
 	i := slices.IndexFunc(Shapes, func(x Shape) bool { return x.Name == s.Shape })
@@ -130,6 +133,15 @@ func newDrafter(s *Settings, first *Row, dialogue bool) (*drafter, error) {
 	}
 	d.shape = &Shapes[i]
 	return d, d.prepare()
+}
+
+// named lists the columns that the user named.
+func (d *drafter) named() string {
+	var list []string
+	for _, role := range sortedKeys(d.columns) {
+		list = append(list, fmt.Sprintf("%s = %q", role, d.columns[role]))
+	}
+	return strings.Join(list, ", ")
 }
 
 // fits says whether the row has all columns that the shape cannot do without, and the shape all that the user named.

@@ -44,7 +44,7 @@ func beam(ctx context.Context, s Session, prompt []int32, o Options) ([]hypothes
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		logits, err := s.Extend(next)
+		logits, err := extend(s, next)
 		if err != nil {
 			return nil, err
 		}

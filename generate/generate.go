@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 
@@ -42,6 +43,8 @@ type Options struct {
 	EOS               []int32 // tokens that end a sequence; they are part of the result
 }
 
+const maxBeams = 1024
+
 // Validate reports every option out of its range.
 func (o Options) Validate() error {
 	var errs []error
@@ -51,20 +54,23 @@ func (o Options) Validate() error {
 	if o.MaxNewTokens < 1 {
 		bad("max_new_tokens", o.MaxNewTokens, "at least 1")
 	}
-	if o.Temperature < 0 {
+	if !(o.Temperature >= 0) || math.IsInf(o.Temperature, 1) {
 		bad("temperature", o.Temperature, "at least 0")
 	}
 	if o.TopK < 0 {
 		bad("top_k", o.TopK, "at least 0")
 	}
-	if o.TopP < 0 || o.TopP > 1 {
+	if !(o.TopP >= 0 && o.TopP <= 1) {
 		bad("top_p", o.TopP, "0 to 1")
 	}
-	if o.MinP < 0 || o.MinP > 1 {
+	if !(o.MinP >= 0 && o.MinP <= 1) {
 		bad("min_p", o.MinP, "0 to 1")
 	}
-	if o.RepetitionPenalty < 0 {
+	if !(o.RepetitionPenalty >= 0) || math.IsInf(o.RepetitionPenalty, 1) {
 		bad("repetition_penalty", o.RepetitionPenalty, "above 0")
+	}
+	if o.NumBeams < 0 || o.NumBeams > maxBeams {
+		bad("num_beams", o.NumBeams, fmt.Sprintf("0 to %d", maxBeams))
 	}
 	if o.NumBeams > 1 && o.Temperature > 0 {
 		bad("num_beams", o.NumBeams, "1 when temperature is above 0")
@@ -94,6 +100,22 @@ func Tokens(ctx context.Context, s Session, prompts [][]int32, o Options, emit E
 	return sample(ctx, s, prompts, o, emit)
 }
 
+// extend is s.Extend that refuses logits from which no token can be chosen.
+func extend(s Session, tokens [][]int32) (kernel.Mat, error) {
+	logits, err := s.Extend(tokens)
+	if err != nil {
+		return logits, err
+	}
+	for i := range logits.Rows {
+		for id, v := range logits.Row(i) {
+			if v != v || v > math.MaxFloat32 {
+				return logits, fmt.Errorf("generate: the logit of token %d of sequence %d is %g, want finite numbers: the weights hold NaN or are too large", id, i, v)
+			}
+		}
+	}
+	return logits, nil
+}
+
 // sample draws one token after another for all sequences at once.
 func sample(ctx context.Context, s Session, prompts [][]int32, o Options, emit Emit) ([][]int32, error) {
 	out := make([][]int32, len(prompts))
@@ -108,7 +130,7 @@ func sample(ctx context.Context, s Session, prompts [][]int32, o Options, emit E
 		if err := ctx.Err(); err != nil {
 			return out, err
 		}
-		logits, err := s.Extend(next)
+		logits, err := extend(s, next)
 		if err != nil {
 			return out, err
 		}

@@ -41,10 +41,16 @@ func (p *plan) checkFolders() error {
 	if err != nil || len(entries) == 0 {
 		return nil
 	}
-	for _, e := range entries {
-		if e.Name() == "config.json" || strings.HasSuffix(e.Name(), ".safetensors") {
-			return nil
-		}
+	is := func(match func(name string) bool) bool {
+		return slices.ContainsFunc(entries, func(e os.DirEntry) bool { return match(e.Name()) })
+	}
+	if is(func(name string) bool { return strings.HasPrefix(name, "adapter_") }) {
+		return fmt.Errorf("merge: %s: holds an adapter, so it is not replaced; remove it yourself", p.Out)
+	}
+	if is(func(name string) bool {
+		return name == "config.json" || strings.HasPrefix(name, "model") && strings.HasSuffix(name, ".safetensors")
+	}) {
+		return nil
 	}
 	return fmt.Errorf("merge: %s: holds no model, so it is not replaced; remove it yourself", p.Out)
 }

@@ -168,14 +168,19 @@ func newPlan(j Job) (*plan, error) {
 	return p, err
 }
 
+// dtypes are the values of Job.DType.
+var dtypes = map[string]checkpoint.DType{"f32": checkpoint.F32, "f16": checkpoint.F16, "bf16": checkpoint.BF16}
+
+// DTypes lists the values of Job.DType but "".
+func DTypes() []string { return slices.Sorted(maps.Keys(dtypes)) }
+
 func (p *plan) parseDType() error {
-	names := map[string]checkpoint.DType{"f32": checkpoint.F32, "f16": checkpoint.F16, "bf16": checkpoint.BF16}
 	if p.DType == "" {
 		return nil
 	}
 	var ok bool
-	if p.dtype, ok = names[p.DType]; !ok {
-		return fmt.Errorf("merge: dtype is %q, want one of %s", p.DType, strings.Join(slices.Sorted(maps.Keys(names)), ", "))
+	if p.dtype, ok = dtypes[p.DType]; !ok {
+		return fmt.Errorf("merge: dtype is %q, want one of %s", p.DType, strings.Join(DTypes(), ", "))
 	}
 	p.convert = true
 	return nil

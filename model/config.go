@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 )
 
@@ -92,13 +93,37 @@ func ParseConfig(b []byte) (*Config, error) {
 func jsonProblem(err error) string {
 	var kind *json.UnmarshalTypeError
 	if errors.As(err, &kind) {
-		return fmt.Sprintf("%s is a %s, want %s", kind.Field, kind.Value, strings.TrimPrefix(kind.Type.String(), "*"))
+		want, ok := kinds[kind.Type.Kind()]
+		if !ok {
+			want = "an object"
+		}
+		return fmt.Sprintf("%s is %s, want %s", kind.Field, kindsOfJSON(kind.Value), want)
 	}
 	return err.Error()
 }
 
-// limit keeps hostile sizes from overflowing products of two.
-const limit = 1 << 28
+// kinds are Go's kinds of values in the words of JSON.
+var kinds = map[reflect.Kind]string{reflect.String: "a string", reflect.Bool: "true or false", reflect.Slice: "a list",
+	reflect.Int: "a whole number", reflect.Int32: "a whole number", reflect.Float64: "a number"}
+
+// kindsOfJSON puts an article before the library's name of what it read, such as "number 1.5" or "array".
+func kindsOfJSON(value string) string {
+	switch {
+	case value == "bool":
+		return "true or false"
+	case strings.HasPrefix(value, "number "):
+		return strings.TrimPrefix(value, "number ")
+	case strings.HasPrefix(value, "a") || strings.HasPrefix(value, "o"):
+		return "an " + value
+	}
+	return "a " + value
+}
+
+// Bounds of sizes. The first keeps products of two from overflowing, the other the tables of rotary positions small.
+const (
+	limit     = 1 << 28
+	headLimit = 1 << 16
+)
 
 // Validate reports every field that no model can have.
 func (c *Config) Validate() error {
@@ -109,11 +134,12 @@ func (c *Config) Validate() error {
 	for _, f := range []struct {
 		key   string
 		value int
-	}{{"hidden_size", c.HiddenSize}, {"intermediate_size", c.IntermediateSize}, {"num_hidden_layers", c.NumHiddenLayers},
-		{"num_attention_heads", c.NumAttentionHeads}, {"num_key_value_heads", c.NumKeyValueHeads}, {"head_dim", c.HeadDim},
-		{"vocab_size", c.VocabSize}, {"max_position_embeddings", c.MaxPositionEmbeddings}} {
-		if f.value < 1 || f.value > limit {
-			bad("%s is %d, want 1 to %d", f.key, f.value, limit)
+		most  int
+	}{{"hidden_size", c.HiddenSize, limit}, {"intermediate_size", c.IntermediateSize, limit}, {"num_hidden_layers", c.NumHiddenLayers, limit},
+		{"num_attention_heads", c.NumAttentionHeads, limit}, {"num_key_value_heads", c.NumKeyValueHeads, limit}, {"head_dim", c.HeadDim, headLimit},
+		{"vocab_size", c.VocabSize, limit}, {"max_position_embeddings", c.MaxPositionEmbeddings, limit}} {
+		if f.value < 1 || f.value > f.most {
+			bad("%s is %d, want 1 to %d", f.key, f.value, f.most)
 		}
 	}
 	if c.NumKeyValueHeads > 0 && c.NumAttentionHeads%c.NumKeyValueHeads != 0 {

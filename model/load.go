@@ -59,6 +59,9 @@ func assemble(c *Config, b *builder) (*Model, error) {
 	if err != nil {
 		return nil, fmt.Errorf("model: %w", err)
 	}
+	if err := b.bound(c); err != nil {
+		return nil, err
+	}
 	rope, err := c.rope()
 	if err != nil {
 		return nil, err
@@ -76,6 +79,25 @@ func assemble(c *Config, b *builder) (*Model, error) {
 	}
 	return m, nil
 }
+
+// bound refuses sizes that the source cannot fill or no memory holds, before anything of these sizes is made.
+func (b *builder) bound(c *Config) error {
+	if b.src != nil {
+		if n := len(b.src.Names()); c.NumHiddenLayers > n {
+			return fmt.Errorf("model: config.json: num_hidden_layers is %d, the checkpoint has only %d tensors", c.NumHiddenLayers, n)
+		}
+		return nil
+	}
+	hidden, heads := float64(c.HiddenSize), float64(c.NumAttentionHeads+c.NumKeyValueHeads)
+	perLayer := 2*hidden*heads*float64(c.HeadDim) + 3*hidden*float64(c.IntermediateSize)
+	if n := 2*float64(c.VocabSize)*hidden + float64(c.NumHiddenLayers)*perLayer; n > maxRandom {
+		return fmt.Errorf("model: config.json: about %.3g parameters, want at most %d for random weights", n, int64(maxRandom))
+	}
+	return nil
+}
+
+// maxRandom bounds the parameters of a model of random weights; in float32 these are 16 GiB.
+const maxRandom = 1 << 32
 
 // builder makes parts from a source, or at random, and collects what does not fit.
 type builder struct {
@@ -175,16 +197,16 @@ func (b *builder) numbers(name string, n int, initial float32) []float32 {
 		return slices.Repeat([]float32{initial}, n)
 	}
 	if !b.has(name) {
-		return make([]float32, n)
+		return nil
 	}
 	v, err := b.src.Floats(name)
 	if err != nil {
 		b.errs = append(b.errs, err)
-		return make([]float32, n)
+		return nil
 	}
 	if len(v) != n {
 		b.errs = append(b.errs, fmt.Errorf("model: tensor %q has %d numbers, want %d by config.json", name, len(v), n))
-		return make([]float32, n)
+		return nil
 	}
 	return v
 }

@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/BurntSushi/toml"
 )
@@ -113,7 +115,13 @@ func (d *decoder) line(n int) string {
 	if n < 1 || n > len(lines) {
 		return ""
 	}
-	return strings.TrimRight(lines[n-1], "\r")
+	line := strings.TrimRight(lines[n-1], "\r")
+	// The caret stands below a column of bytes, and what is no text must not reach the terminal.
+	const widest = 160
+	if len(line) > widest || strings.ContainsFunc(line, func(r rune) bool { return r != '\t' && !unicode.IsPrint(r) || r == utf8.RuneError }) {
+		return ""
+	}
+	return line
 }
 
 // bad notes a problem with a key.

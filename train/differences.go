@@ -34,7 +34,7 @@ func differences(old, now []byte) string {
 	}
 	const shown = 3
 	if len(list) == 0 {
-		return "its hash differs, though every key is the same"
+		return "every key is the same, so the rows are not"
 	}
 	if more := len(list) - shown; more > 0 {
 		list = append(list[:shown], fmt.Sprintf("%d more keys differ", more))

@@ -311,7 +311,7 @@ func must[T any](v T, err error) func(*testing.T) T {
 func TestDifferencesOfRecipes(t *testing.T) {
 	old := "a = 1\n[m]\nr = 8 \n# c = 4\n[[d.s]]\np = \"x = y\"\n"
 	for _, c := range []struct{ name, now, want string }{
-		{"comments and spaces do not count", "a=1\n[m]\nr=8\n[[d.s]]\np = \"x = y\"\n", "its hash differs, though every key is the same"},
+		{"comments and spaces do not count", "a=1\n[m]\nr=8\n[[d.s]]\np = \"x = y\"\n", "every key is the same, so the rows are not"},
 		{"a value", "a = 1\n[m]\nr = 16\n[[d.s]]\np = \"x = y\"\n", "m.r is 16, the run has 8"},
 		{"a key that is gone", "[m]\nr = 8\n[[d.s]]\np = \"x = y\"\n", "a is absent, the run has 1"},
 		{"many", "b = 1\nc = 1\n", `a is absent, the run has 1; b is 1, the run has none; c is 1, the run has none; 2 more keys differ`},

@@ -296,31 +296,34 @@ func (f *Files) read(name string, yield func(data.Row, error) bool) {
 		return
 	}
 	defer closer()
+	if err := x.mark(); err != nil {
+		yield(data.Row{}, err)
+		return
+	}
 	format := formatOf(name)
 	if f.Format != "" {
 		format = &Formats[slices.Index(FormatNames(), f.Format)]
 	}
 	if format == nil {
-		format = x.sniff()
-	}
-	if format.Name != "parquet" {
-		if err := x.mark(); err != nil {
-			yield(data.Row{}, err)
+		if format = x.sniff(); format == nil {
+			yield(data.Row{}, x.errorf(0, "the file is not text, and its name tells no format, want one of %s", strings.Join(FormatNames(), ", ")))
 			return
 		}
 	}
 	format.read(x, yield)
 }
 
-// sniff tells the format by the first bytes.
+// sniff tells the format by the first bytes; nil if they are no text.
 func (x *file) sniff() *Format {
 	head, _ := x.r.Peek(512)
 	name := "text"
-	switch t := strings.TrimLeft(strings.TrimPrefix(string(head), byteOrderMark), " \t\r\n"); {
+	switch t := strings.TrimLeft(string(head), " \t\r\n"); {
 	case strings.HasPrefix(t, "PAR1"):
 		name = "parquet"
 	case strings.HasPrefix(t, "{"), strings.HasPrefix(t, "["):
 		name = "json"
+	case strings.IndexByte(t, 0) >= 0:
+		return nil
 	}
 	return &Formats[slices.Index(FormatNames(), name)]
 }

@@ -73,7 +73,7 @@ func WriteFile(path string, write func(f *os.File) error) (err error) {
 		}
 	}()
 	if err := early(f, write); err != nil {
-		return named(path, err)
+		return ofWriter(path, err)
 	}
 	if err := f.Sync(); err != nil {
 		return named(path, err)
@@ -195,6 +195,15 @@ func named(path string, err error) error {
 		err = l.Err
 	}
 	return fmt.Errorf("atomicfile: %s: %w", path, err)
+}
+
+// ofWriter names the file in an error of the disk. What else the writer has to say is about its own business.
+func ofWriter(path string, err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) && IsTemp(p.Path) {
+		return named(path, err)
+	}
+	return err
 }
 
 // syncDir makes a rename lasting, where the system can.
