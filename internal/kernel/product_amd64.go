@@ -7,7 +7,7 @@ import "sync"
 // packed holds the forms of an activation matrix that products have asked for so far.
 type packed struct {
 	mu      sync.Mutex
-	panels  *[]float32 // of micro-kernels: [T/mr][K][mr], rounded
+	panels  *[]float32 // of micro-kernels: [T/mr][K][mr], rounded, or [T/mr][K/2][mr] pairs of bf16
 	rows    *[]float32 // [T][K], rounded
 	tiles   *[]uint16  // A blocks of tile products
 	columns *[]uint16  // B blocks of xᵀ
@@ -26,16 +26,31 @@ func (p *packed) free() {
 // fewRows is the number of rows up to which dots beat the micro-kernels, because they need no packing of W.
 const fewRows = 12
 
+// level is the vector level of the activations' products.
+func (a *Acts) level() vecLevel {
+	if a.mode == ModeBF16 && a.v.bf16 {
+		return vecPairs
+	}
+	return a.v.vec
+}
+
 // leftPanels are the activations in panels.
 func (a *Acts) leftPanels() left {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	mr := geometries[a.v.vec].mr
-	if a.panels == nil {
-		a.panels = floats.get(ceil(a.x.Rows, mr) * mr * a.x.Cols)
-		packLeft(*a.panels, a.x, false, mr, a.mode.rounding(), false)
+	mr, k := geometries[a.level()].mr, a.x.Cols
+	if a.level() == vecPairs {
+		k = pairSteps(k)
 	}
-	return left{data: *a.panels, row: 1, step: mr, panel: mr * a.x.Cols}
+	if a.panels == nil {
+		a.panels = floats.get(ceil(a.x.Rows, mr) * mr * k)
+		if a.level() == vecPairs {
+			packLeftPairs(*a.panels, a.x, mr)
+		} else {
+			packLeft(*a.panels, a.x, false, mr, a.mode.rounding(), false)
+		}
+	}
+	return left{data: *a.panels, row: 1, step: mr, panel: mr * k}
 }
 
 // roundedRows are the activations as the mode multiplies them, row by row.
@@ -64,24 +79,33 @@ func (a *Acts) mulT(y Mat, w *Frozen, bias []float32, add bool) {
 		p := rowProduct{y: y, w: w, x: a.columnTiles(), low: a.mode == ModeSplit, add: add, bias: bias}
 		p.run()
 	case bf16 && a.v.tiles:
-		a.tileProduct(y, w.Cols, &forwardTiles{tileNumbers{w.numbers(), a.mode == ModeSplit}}, bias, add)
+		a.tileProduct(y, w.Cols, &forwardTiles{tileNumbers{w.numbers(), a.mode == ModeSplit}, tileLayout}, bias, add)
 	case bf16 && a.v.bf16 && w.DType == BF16 && y.Rows <= 2:
 		a.decode(y, w, bias, add)
 	case y.Rows <= fewRows:
 		d := dots{c: y, x: a.roundedRows(), a: w.numbers(), round: w.rounding(a.mode), alpha: 1, add: add, bias: bias, vec: a.v.vec, steps: 4096}
 		d.run(false)
+	case a.level() == vecPairs:
+		a.product(y, pairSteps(w.Cols), pairPanels{&forwardTiles{tileNumbers{numbers: w.numbers()}, panelLayout}}, bias, add)
 	default:
-		p := product{c: y, k: w.Cols, a: a.leftPanels(), b: &transposed{w.numbers(), w.rounding(a.mode)}, alpha: 1, add: add, bias: bias, vec: a.v.vec}
-		p.run(false)
+		a.product(y, w.Cols, &transposed{w.numbers(), w.rounding(a.mode)}, bias, add)
 	}
 }
 
 func (a *Acts) mul(y Mat, w *Frozen, bias []float32, add bool) {
-	if a.mode != ModeF32 && a.v.tiles {
-		a.tileProduct(y, w.Rows, &backwardTiles{tileNumbers{w.numbers(), a.mode == ModeSplit}}, bias, add)
-		return
+	switch {
+	case a.mode != ModeF32 && a.v.tiles:
+		a.tileProduct(y, w.Rows, &backwardTiles{tileNumbers{w.numbers(), a.mode == ModeSplit}, tileLayout}, bias, add)
+	case a.level() == vecPairs:
+		a.product(y, pairSteps(w.Rows), pairPanels{&backwardTiles{tileNumbers{numbers: w.numbers()}, panelLayout}}, bias, add)
+	default:
+		a.product(y, w.Rows, &asStored{w.numbers(), w.rounding(a.mode)}, bias, add)
 	}
-	p := product{c: y, k: w.Rows, a: a.leftPanels(), b: &asStored{w.numbers(), w.rounding(a.mode)}, alpha: 1, add: add, bias: bias, vec: a.v.vec}
+}
+
+// product multiplies by micro-kernels, depth numbers or pairs per result.
+func (a *Acts) product(y Mat, depth int, b columns, bias []float32, add bool) {
+	p := product{c: y, k: depth, a: a.leftPanels(), b: b, alpha: 1, add: add, bias: bias, vec: a.level()}
 	p.run(false)
 }
 
