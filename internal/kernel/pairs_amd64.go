@@ -11,12 +11,27 @@ import "unsafe"
 // pairSteps is the number of pairs that hold k numbers: whole steps of 32 numbers, zeros beyond the last.
 func pairSteps(k int) int { return ceil(k, 32) * 16 }
 
+// asHalves views pairs as bf16 numbers.
+func asHalves(pairs []float32) []uint16 { return unsafe.Slice((*uint16)(at(pairs, 0)), 2*len(pairs)) }
+
+// pairRows are the activations as rows of pairs.
+func (a *Acts) pairRows() Mat {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	width := pairSteps(a.x.Cols)
+	if a.pairs == nil {
+		a.pairs = floats.get(a.x.Rows * width)
+		src := tileNumbers{numbers: a.x.numbers()}
+		src.block(asHalves(*a.pairs), 0, a.x.Rows, 0, width/16)
+	}
+	return NewMat(*a.pairs, a.x.Rows, width)
+}
+
 // pairPanels makes panels of 32 columns of pairs from B blocks in panelLayout.
 type pairPanels struct{ tileSource }
 
 func (b pairPanels) pack(dst []float32, nr, n0, n1, k0, k1 int) {
-	out := unsafe.Slice((*uint16)(at(dst, 0)), 2*len(dst))
-	b.blocks(out, n0/nr, ceil(n1-n0, nr), k0/16, (k1-k0)/16)
+	b.blocks(asHalves(dst), n0/nr, ceil(n1-n0, nr), k0/16, (k1-k0)/16)
 }
 
 // packLeftPairs brings x, rounded to bf16, into panels of mr = 12 rows: [T/12][K/2][12] pairs.

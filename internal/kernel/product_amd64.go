@@ -11,7 +11,7 @@ type packed struct {
 	rows    *[]float32 // [T][K], rounded
 	tiles   *[]uint16  // A blocks of tile products
 	columns *[]uint16  // B blocks of xᵀ
-	pairs   *[]uint16  // rows for VDPBF16PS
+	pairs   *[]float32 // [T][K/2] pairs of bf16
 }
 
 func (p *packed) free() {
@@ -19,12 +19,9 @@ func (p *packed) free() {
 	floats.put(p.rows)
 	halves.put(p.tiles)
 	halves.put(p.columns)
-	halves.put(p.pairs)
+	floats.put(p.pairs)
 	p.panels, p.rows, p.tiles, p.columns, p.pairs = nil, nil, nil, nil, nil
 }
-
-// fewRows is the number of rows up to which dots beat the micro-kernels, because they need no packing of W.
-const fewRows = 12
 
 // level is the vector level of the activations' products.
 func (a *Acts) level() vecLevel {
@@ -80,11 +77,8 @@ func (a *Acts) mulT(y Mat, w *Frozen, bias []float32, add bool) {
 		p.run()
 	case bf16 && a.v.tiles:
 		a.tileProduct(y, w.Cols, &forwardTiles{tileNumbers{w.numbers(), a.mode == ModeSplit}, tileLayout}, bias, add)
-	case bf16 && a.v.bf16 && w.DType == BF16 && y.Rows <= 2:
-		a.decode(y, w, bias, add)
-	case y.Rows <= fewRows:
-		d := dots{c: y, x: a.roundedRows(), a: w.numbers(), round: w.rounding(a.mode), alpha: 1, add: add, bias: bias, vec: a.v.vec, steps: 4096}
-		d.run(false)
+	case y.Rows <= a.fewRows(w):
+		a.dots(y, w, bias, add)
 	case a.level() == vecPairs:
 		a.product(y, pairSteps(w.Cols), pairPanels{&forwardTiles{tileNumbers{numbers: w.numbers()}, panelLayout}}, bias, add)
 	default:
@@ -101,6 +95,30 @@ func (a *Acts) mul(y Mat, w *Frozen, bias []float32, add bool) {
 	default:
 		a.product(y, w.Rows, &asStored{w.numbers(), w.rounding(a.mode)}, bias, add)
 	}
+}
+
+// fewRows is the number of rows up to which dots beat the micro-kernels, because they need no packing of W. They round
+// what must be rounded again for every strip of rows.
+func (a *Acts) fewRows(w *Frozen) int {
+	few := dotShapes[a.level()].few
+	if w.rounding(a.mode) != exact {
+		few /= 2
+	}
+	return few
+}
+
+// dots multiplies few rows by W in place.
+func (a *Acts) dots(y Mat, w *Frozen, bias []float32, add bool) {
+	d := dots{c: y, a: w.numbers(), round: w.rounding(a.mode), alpha: 1, add: add, bias: bias, vec: a.level()}
+	switch {
+	case d.vec != vecPairs:
+		d.x = a.roundedRows()
+	case w.DType == BF16:
+		d.x = a.pairRows()
+	default:
+		d.x, d.vec = a.roundedRows(), a.v.vec
+	}
+	d.run(false)
 }
 
 // product multiplies by micro-kernels, depth numbers or pairs per result.
@@ -123,7 +141,7 @@ func matMulVec(c, a, b Mat, o MatMulOpts) {
 		k = a.Rows
 	}
 	switch {
-	case !o.TransA && k >= 128 && (n <= 32 || m <= fewRows && o.TransB):
+	case !o.TransA && k >= 128 && (n <= 32 || m <= dotShapes[vec].few && o.TransB):
 		thinDots(c, a, b, o, vec)
 	case o.TransA && n <= 64 && m > 2*n:
 		flipped(c, a, b, o)
@@ -141,7 +159,7 @@ func thinDots(c, a, b Mat, o MatMulOpts, vec vecLevel) {
 		bt = NewMat(*buf, b.Cols, b.Rows)
 		transposeInto(bt, b)
 	}
-	d := dots{c: c, x: a, a: bt.numbers(), alpha: o.Alpha, add: o.Add, vec: vec, steps: 1024}
+	d := dots{c: c, x: a, a: bt.numbers(), alpha: o.Alpha, add: o.Add, vec: vec}
 	d.run(o.Serial)
 }
 

@@ -7,18 +7,14 @@ type micro struct {
 	name string
 	w    width
 	rows int
-	mul  func(b, a, acc int) string // register acc += a·b
+	mul  product
 }
 
-// pairs has two bf16 for every float32 of the others; all else is the same.
+// gemmPairs has two bf16 for every float32 of the others; all else is the same.
 var micros = []micro{
 	{"gemm256", ymm, 6, fma(ymm)},
 	{"gemm512", zmm, 12, fma(zmm)},
-	{"gemmPairs", zmm, 12, func(b, a, acc int) string { return fmt.Sprintf("VDPBF16PS(%d, %d, %d)", b, a, acc) }},
-}
-
-func fma(w width) func(b, a, acc int) string {
-	return func(b, a, acc int) string { return fmt.Sprintf("VFMADD231PS %s, %s, %s", w.r(b), w.r(a), w.r(acc)) }
+	{"gemmPairs", zmm, 12, pairs},
 }
 
 func gemms(f *file) {
