@@ -144,7 +144,7 @@ func (w *backwardTiles) blocks(out []uint16, p0, np, s0, ns int) {
 	defer halves.put(buf)
 	for s := range ns {
 		for p := 0; p < np; {
-			q := np - p
+			q := min(np-p, tileCols)
 			if w.dtype == BF16 && (s0+s)*32+32 <= w.rows {
 				if in := w.cols/32 - p0 - p; in > 0 {
 					q = min(q, in)
