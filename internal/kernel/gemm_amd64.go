@@ -52,10 +52,10 @@ const (
 )
 
 var geometries = [...]geometry{
-	vec256: {mr: 6, nr: 16, kc: 256, nc: 192, mc: maxMC},
+	vec256: {mr: 6, nr: 16, kc: 256, nc: 384, mc: maxMC},
 	vec512: {mr: 12, nr: maxNR, kc: 192, nc: 384, mc: maxMC},
 
-	vecPairs: {mr: 12, nr: maxNR, kc: 192, nc: 384, mc: maxMC},
+	vecPairs: {mr: 12, nr: maxNR, kc: 256, nc: 384, mc: maxMC},
 }
 
 // left is the left operand of a product: element (i, k) at i/mr*panel + i%mr*row + k*step.
