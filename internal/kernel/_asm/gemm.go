@@ -24,11 +24,12 @@ func gemms(f *file) {
 	}
 }
 
-// Registers: R8 c, R9 its row stride, R10 src, R11 its row stride, R12 the row stride of a, R15 its step, DX the row stride
-// of b, AX, BX, CX, R14 the addresses of a's rows 0, 3, 6, 9, SI b, R13 the steps left.
+// Registers: R8 c, R10 src, R11 its row stride, R12 the row stride of a, R15 its step, DX the row stride of b, AX, BX, CX, R14
+// the addresses of a's rows 0, 3, 6, 9, SI b, R13 the steps left. R9 is the distance to the next block of a, which is
+// brought into the first cache meanwhile, then the row stride of c.
 func gemm(f *file, k micro) {
 	f.text(k.name, "blocks of j.m rows and two registers of columns: c = alpha·Σ_k a·b + src", "blockJob", 16)
-	for _, l := range [][2]string{{"c", "R8"}, {"cRow", "R9"}, {"src", "R10"}, {"srcRow", "R11"}, {"aRow", "R12"}, {"aStep", "R15"}, {"bRow", "DX"}} {
+	for _, l := range [][2]string{{"c", "R8"}, {"src", "R10"}, {"srcRow", "R11"}, {"aRow", "R12"}, {"aStep", "R15"}, {"bRow", "DX"}} {
 		f.i("MOVQ blockJob_%s(DI), %s", l[0], l[1])
 	}
 	f.i("MOVQ blockJob_a(DI), AX")
@@ -67,7 +68,9 @@ func gemmRows(f *file, k micro, m int) {
 	}
 	f.i("MOVQ blockJob_k(DI), R13")
 	f.zero(w, 2*m)
+	f.i("MOVQ blockJob_aM(DI), R9")
 	f.p("step%d:", m)
+	f.i("PREFETCHT0 (AX)(R9*1)")
 	f.i("VMOVUPS (SI), %s", w.r(b0))
 	f.i("VMOVUPS %d(SI), %s", w.bytes, w.r(b1))
 	for i := range m {
@@ -89,6 +92,7 @@ func gemmRows(f *file, k micro, m int) {
 	alpha := w.r(x)
 	f.i("VBROADCASTSS blockJob_alpha(DI), %s", alpha)
 	f.i("MOVQ R10, SI")
+	f.i("MOVQ blockJob_cRow(DI), R9")
 	f.i("MOVQ R8, AX")
 	for i := range m {
 		f.i("VFMADD213PS (SI), %s, %s", alpha, w.r(2*i))
