@@ -2,7 +2,9 @@ package kernel
 
 import (
 	"fmt"
+	"slices"
 	"testing"
+	"time"
 
 	"gonum.org/v1/gonum/blas"
 	"gonum.org/v1/gonum/blas/gonum"
@@ -44,23 +46,56 @@ func BenchmarkFrozen(b *testing.B) {
 	}
 }
 
-// BenchmarkGonum is the library that graft's products are compared with, on one of the shapes above.
-func BenchmarkGonum(b *testing.B) {
-	T, N, K := 512, 2048, 2048
+// BenchmarkAgainstGonum takes turns between gonum's sgemm, the f32 product of every variant and, with bf16 weights, its
+// bf16 product, so that what else the machine does meets all alike. It reports medians.
+func BenchmarkAgainstGonum(b *testing.B) {
+	const T, N, K = 512, 2048, 2048
 	x, w, y := filled(T, K), filled(N, K), filled(T, N)
-	for b.Loop() {
-		gonum.Implementation{}.Sgemm(blas.NoTrans, blas.Trans, T, N, K, 1, x.Data, K, w.Data, K, 0, y.Data, N)
+	half := FrozenU16(benchHalves(N*K), BF16, N, K)
+	type contestant struct {
+		name  string
+		call  func()
+		times []float64
 	}
-	report(b, "GFLOP/s", 2*float64(T*N)*float64(K))
+	all := []contestant{{name: "gonum", call: func() {
+		gonum.Implementation{}.Sgemm(blas.NoTrans, blas.Trans, T, N, K, 1, x.Data, K, w.Data, K, 0, y.Data, N)
+	}}}
+	for _, v := range Variants()[1:] {
+		product := func(w *Frozen, mode Mode) func() {
+			return func() {
+				restore, err := Use(v)
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer restore()
+				a := Pack(x, mode)
+				a.MulT(y, w, nil, false)
+				a.Free()
+			}
+		}
+		all = append(all, contestant{name: v + "/f32", call: product(FrozenF32(w.Data, N, K), ModeF32)},
+			contestant{name: v + "/bf16", call: product(half, ModeBF16)})
+	}
+	for b.Loop() {
+		for i := range all {
+			start := time.Now()
+			all[i].call()
+			all[i].times = append(all[i].times, time.Since(start).Seconds())
+		}
+	}
+	for _, c := range all {
+		slices.Sort(c.times)
+		b.ReportMetric(2*T*N*K/c.times[len(c.times)/2]/1e9, c.name+"-GFLOP/s")
+	}
 }
 
 // BenchmarkDecode reads 64 MB of bf16 weights per call.
 func BenchmarkDecode(b *testing.B) {
 	const N, K = 16384, 2048
 	w := FrozenU16(benchHalves(N*K), BF16, N, K)
-	for _, T := range []int{1, 4, 8} {
+	for _, T := range []int{1, 4, 8, 16} {
 		x, y := filled(T, K), filled(T, N)
-		for _, mode := range []Mode{ModeF32, ModeSplit} {
+		for _, mode := range []Mode{ModeF32, ModeSplit, ModeBF16} {
 			b.Run(fmt.Sprintf("T%d/%v", T, mode), func(b *testing.B) {
 				for b.Loop() {
 					a := Pack(x, mode)

@@ -8,10 +8,12 @@ import (
 )
 
 // dotJob is one call of a kernel of few rows: y[i][l] = alpha·Σ_k x[i][k]·a[l][k] + src[i][l] for m rows of x and four of
-// a. Strides are bytes; steps are whole registers, the partial one lies padded with zeros in the job.
+// a. Strides are bytes; steps are whole registers, the partial one lies padded with zeros in the job. While a is read, as
+// many bytes are brought into the second cache, from ahead bytes behind a on.
 type dotJob struct {
 	x, a, y, src    unsafe.Pointer
 	xRow, aRow      int
+	ahead           int
 	yRow, srcRow    int
 	steps, m, dtype int
 	tail            int // 1 if there is a partial step
@@ -25,13 +27,22 @@ func dot256(j *dotJob)
 //go:noescape
 func dot512(j *dotJob)
 
-// dotShape is the rows of x per call and the numbers per step.
-var dotShapes = [...]struct{ rows, step int }{vec256: {3, 8}, vec512: {4, 16}}
+//go:noescape
+func dotPairs(j *dotJob)
+
+// dotShapes are the rows of x per call, the numbers per step, how many lie in place of a float32, and the number of rows
+// up to which dots beat the micro-kernels.
+var dotShapes = [...]struct{ rows, step, per, few int }{
+	vec256: {3, 8, 1, 16}, vec512: {4, 16, 1, 32}, vecPairs: {4, 32, 2, 24},
+}
 
 func (v vecLevel) dot(j *dotJob) {
-	if v == vec512 {
+	switch v {
+	case vecPairs:
+		dotPairs(j)
+	case vec512:
 		dot512(j)
-	} else {
+	default:
 		dot256(j)
 	}
 }
@@ -39,14 +50,27 @@ func (v vecLevel) dot(j *dotJob) {
 // dots is c (+)= alpha·x·aᵀ + bias for few rows of a or of x.
 type dots struct {
 	c     Mat      // [M, N]
-	x     Mat      // [M, K]
+	x     Mat      // [M, K], or [M, K/2] pairs padded with zeros
 	a     numbers  // [N, K]
 	round rounding // of a
 	alpha float32
 	add   bool
 	bias  []float32
 	vec   vecLevel
-	steps int // numbers of K per pass: part of the order of summation
+}
+
+// pieceBytes of each row of a meet all rows of x before the rest does: four such pieces stay in the first cache.
+const pieceBytes = 4096
+
+// piece is the numbers of K per pass: part of the order of summation.
+func (d *dots) piece() int {
+	switch {
+	case d.c.Rows <= dotShapes[d.vec].rows: // a is read once
+		return d.a.cols
+	case d.round != exact:
+		return pieceBytes / F32.size()
+	}
+	return pieceBytes / d.a.dtype.size()
 }
 
 // run computes the dots. Threads own rows or columns.
@@ -73,19 +97,19 @@ func (d *dots) run(serial bool) {
 
 // part computes rows m0 … m1 and columns n0 … n1.
 func (d *dots) part(m0, m1, n0, n1 int) {
-	rows := dotShapes[d.vec].rows
+	rows, piece := dotShapes[d.vec].rows, min(d.piece(), d.a.cols)
 	var rounded *[]float32
 	if d.round != exact {
-		rounded = floats.get(4 * min(d.steps, d.a.cols))
+		rounded = floats.get(4 * piece)
 		defer floats.put(rounded)
 	}
 	var job dotJob
 	job.alpha = d.alpha
 	// A strip of x stays in the second cache while a passes.
-	strip := max(1, 1<<15/(rows*min(d.steps, d.a.cols))) * rows
+	strip := max(1, 1<<16/(rows*piece)) * rows
 	for m := m0; m < m1; m += strip {
-		for k := 0; k < d.a.cols; k += d.steps {
-			ke := min(k+d.steps, d.a.cols)
+		for k := 0; k < d.a.cols; k += piece {
+			ke := min(k+piece, d.a.cols)
 			for n := n0; n < n1; n += 4 {
 				a := numbers{data: d.a.at(n, k), rows: min(4, n1-n), cols: ke - k, step: d.a.step, dtype: d.a.dtype}
 				if rounded != nil {
@@ -108,6 +132,10 @@ func (d *dots) strip(job *dotJob, a *numbers, m, me, n, k int) {
 	job.xRow = 4 * d.x.Stride
 	clear(job.aTail[:])
 	clear(job.xTail[:])
+	job.ahead = 0
+	if d.round == exact && a.cols == a.step { // the next four rows; in pieces of longer rows the processor looks ahead itself
+		job.ahead = 4 * a.step * a.dtype.size()
+	}
 	groups, cols := 1, 4
 	job.aRow = a.step * a.dtype.size()
 	if a.rows < 4 { // one column at a time, four times the same
@@ -116,13 +144,13 @@ func (d *dots) strip(job *dotJob, a *numbers, m, me, n, k int) {
 	for g := range groups {
 		job.a = a.at(g, 0)
 		for l := 0; l < 4 && job.tail > 0; l++ {
-			a.widen(job.aTail[l][:job.tail], g+l*(cols/4), a.cols-job.tail)
+			d.tail(&job.aTail[l], a, g+l*(cols/4), job.tail)
 		}
 		for i := m; i < me; i += s.rows {
 			job.m = min(s.rows, me-i)
-			job.x = at(d.x.Data, i*d.x.Stride+k)
+			job.x = at(d.x.Data, i*d.x.Stride+k/s.per)
 			for l := 0; l < job.m && job.tail > 0; l++ {
-				copy(job.xTail[l][:job.tail], d.x.Data[(i+l)*d.x.Stride+k+a.cols-job.tail:])
+				copy(job.xTail[l][:ceil(job.tail, s.per)], d.x.Data[(i+l)*d.x.Stride+(k+a.cols-job.tail)/s.per:])
 			}
 			if cols == 4 {
 				d.four(job, i, n, k > 0)
@@ -131,6 +159,15 @@ func (d *dots) strip(job *dotJob, a *numbers, m, me, n, k int) {
 			}
 		}
 	}
+}
+
+// tail writes the last n numbers of a's row i to dst.
+func (d *dots) tail(dst *[16]float32, a *numbers, i, n int) {
+	if d.vec == vecPairs {
+		copy(unsafe.Slice((*byte)(unsafe.Pointer(dst)), len(dst)*4), a.bytes(i, a.cols-n, n))
+		return
+	}
+	a.widen(dst[:n], i, a.cols-n)
 }
 
 // four writes four columns of c in place.

@@ -28,16 +28,22 @@ func gemm256(j *blockJob)
 //go:noescape
 func gemm512(j *blockJob)
 
+//go:noescape
+func gemmPairs(j *blockJob)
+
 func (v vecLevel) gemm(j *blockJob) {
-	if v == vec512 {
+	switch v {
+	case vecPairs:
+		gemmPairs(j)
+	case vec512:
 		gemm512(j)
-	} else {
+	default:
 		gemm256(j)
 	}
 }
 
 // geometry is the blocking of a micro-kernel of mr rows and nr columns. Panels of kc x nr numbers of b stay in the first
-// cache, nc columns of them and mc rows of a in the second. kc is part of the order of summation.
+// cache, nc columns of them and mc rows of a in the second. kc is part of the order of summation. vecPairs counts pairs.
 type geometry struct{ mr, nr, kc, nc, mc int }
 
 const (
@@ -46,8 +52,10 @@ const (
 )
 
 var geometries = [...]geometry{
-	vec256: {mr: 6, nr: 16, kc: 256, nc: 192, mc: maxMC},
+	vec256: {mr: 6, nr: 16, kc: 256, nc: 384, mc: maxMC},
 	vec512: {mr: 12, nr: maxNR, kc: 192, nc: 384, mc: maxMC},
+
+	vecPairs: {mr: 12, nr: maxNR, kc: 256, nc: 384, mc: maxMC},
 }
 
 // left is the left operand of a product: element (i, k) at i/mr*panel + i%mr*row + k*step.

@@ -57,7 +57,7 @@ type Mode uint8
 // The modes of architecture.md §6.
 const (
 	ModeF32   Mode = iota // FMA in float32
-	ModeBF16              // operands rounded to bf16, sums in float32
+	ModeBF16              // operands rounded to bf16, sums in float32; denormals may count as zeros
 	ModeSplit             // activations as the sum of two bf16 numbers: float32 grade at tile speed
 )
 

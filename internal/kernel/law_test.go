@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"fmt"
 	"math"
 	"runtime"
 	"slices"
@@ -127,31 +128,90 @@ func TestNaNAndInfPropagate(t *testing.T) {
 	})
 }
 
-func TestModesMeanTheSameEverywhere(t *testing.T) {
-	const T, N, K = 140, 65, 300
+// eachProduct calls f for every storage type, mode, number of rows and direction with a function that computes the product
+// of operands drawn from fill.
+func eachProduct(t *testing.T, fill func() float32, f func(what string, product func() Mat)) {
+	const N, K = 65, 300
 	for _, dtype := range []DType{F32, F16, BF16} {
+		w := surrounded(dtype, N, K, fill)
 		for _, mode := range []Mode{ModeF32, ModeBF16, ModeSplit} {
-			for _, rows := range []int{1, 6, 20, T} {
-				next := normals(9)
-				w := surrounded(dtype, N, K, next)
-				x := strided(t, rows, K, 0, next)
-				var want Mat
-				everyVariant(t, func(t *testing.T) {
-					y := strided(t, rows, N, 0, next)
-					a := Pack(x, mode)
+			for _, T := range []int{1, 6, 20, 30, 140} {
+				x, dy := strided(t, T, K, 0, fill), strided(t, T, N, 0, fill)
+				what := fmt.Sprintf("%v %v T %d", dtype, mode, T)
+				f(what+" forward", func() Mat {
+					a, y := Pack(x, mode), strided(t, T, N, 0, fill)
+					defer a.Free()
 					a.MulT(y, w, nil, false)
-					a.Free()
-					if want.Data == nil {
-						want = y.clone()
-						return
-					}
-					// Only the order of summation differs, and with split f32 weights the product of two low parts (2^-18).
-					e := worst(y, func(i, j int) float64 { return float64(want.Data[i*N+j]) })
-					if !(e < 2e-5) {
-						t.Errorf("%v %v T %d: differs from plain Go by %.2g", dtype, mode, rows, e)
-					}
+					return y
+				})
+				f(what+" backward", func() Mat {
+					a, dx := Pack(dy, mode), strided(t, T, K, 0, fill)
+					defer a.Free()
+					a.Mul(dx, w, nil, false)
+					return dx
 				})
 			}
+		}
+	}
+}
+
+func TestModesMeanTheSameEverywhere(t *testing.T) {
+	eachProduct(t, normals(9), func(what string, product func() Mat) {
+		var want Mat
+		everyVariant(t, func(t *testing.T) {
+			y := product()
+			if want.Data == nil {
+				want = y.clone()
+				return
+			}
+			// Only the order of summation differs, and with split f32 weights the product of two low parts (2^-18).
+			e := worst(y, func(i, j int) float64 { return float64(want.Data[i*want.Stride+j]) })
+			if !(e < 2e-5) {
+				t.Errorf("%s: differs from plain Go by %.2g", what, e)
+			}
+		})
+	})
+}
+
+// TestSmallIntegersAreExact: bf16 holds integers up to 256 and float32 their sums, so no order of summation rounds.
+func TestSmallIntegersAreExact(t *testing.T) {
+	next := normals(4)
+	integers := func() float32 { return float32(math.Round(float64(8 * next()))) }
+	eachProduct(t, integers, func(what string, product func() Mat) {
+		var want Mat
+		everyVariant(t, func(t *testing.T) {
+			y := product().clone()
+			if want.Data == nil {
+				want = y
+			} else if !slices.Equal(y.Data, want.Data) {
+				t.Errorf("%s: differs from plain Go", what)
+			}
+		})
+	})
+}
+
+// TestDenormalsAreKeptOrFlushed: VDPBF16PS and the tiles take bf16 denormals for zeros, and nothing worse.
+func TestDenormalsAreKeptOrFlushed(t *testing.T) {
+	const smallest = 0x1p-126 // the smallest normal number
+	next := normals(5)
+	for _, tiny := range []bool{false, true} {
+		w := surrounded(BF16, 40, 64, func() float32 { return 1 + next()/8 })
+		for _, T := range []int{3, 50} {
+			x := strided(t, T, 64, 0, func() float32 {
+				if tiny {
+					return smallest / 4
+				}
+				return 8 * smallest
+			})
+			want := sums(T, 40, 64, matOf(x, false), func(k, n int) float64 { return float64(w.At(n, k)) })
+			everyVariant(t, func(t *testing.T) {
+				y, a := strided(t, T, 40, 0, next), Pack(x, ModeBF16)
+				defer a.Free()
+				a.MulT(y, w, nil, false)
+				if e := worst(y, want); tiny && !(e <= 1.3) || !tiny && !(e < 1e-2) {
+					t.Errorf("T %d tiny %v: error %.2g", T, tiny, e)
+				}
+			})
 		}
 	}
 }

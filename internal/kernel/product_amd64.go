@@ -7,11 +7,11 @@ import "sync"
 // packed holds the forms of an activation matrix that products have asked for so far.
 type packed struct {
 	mu      sync.Mutex
-	panels  *[]float32 // of micro-kernels: [T/mr][K][mr], rounded
+	panels  *[]float32 // of micro-kernels: [T/mr][K][mr], rounded, or [T/mr][K/2][mr] pairs of bf16
 	rows    *[]float32 // [T][K], rounded
 	tiles   *[]uint16  // A blocks of tile products
 	columns *[]uint16  // B blocks of xᵀ
-	pairs   *[]uint16  // rows for VDPBF16PS
+	pairs   *[]float32 // [T][K/2] pairs of bf16
 }
 
 func (p *packed) free() {
@@ -19,23 +19,35 @@ func (p *packed) free() {
 	floats.put(p.rows)
 	halves.put(p.tiles)
 	halves.put(p.columns)
-	halves.put(p.pairs)
+	floats.put(p.pairs)
 	p.panels, p.rows, p.tiles, p.columns, p.pairs = nil, nil, nil, nil, nil
 }
 
-// fewRows is the number of rows up to which dots beat the micro-kernels, because they need no packing of W.
-const fewRows = 12
+// level is the vector level of the activations' products.
+func (a *Acts) level() vecLevel {
+	if a.mode == ModeBF16 && a.v.bf16 {
+		return vecPairs
+	}
+	return a.v.vec
+}
 
 // leftPanels are the activations in panels.
 func (a *Acts) leftPanels() left {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	mr := geometries[a.v.vec].mr
-	if a.panels == nil {
-		a.panels = floats.get(ceil(a.x.Rows, mr) * mr * a.x.Cols)
-		packLeft(*a.panels, a.x, false, mr, a.mode.rounding(), false)
+	mr, k := geometries[a.level()].mr, a.x.Cols
+	if a.level() == vecPairs {
+		k = pairSteps(k)
 	}
-	return left{data: *a.panels, row: 1, step: mr, panel: mr * a.x.Cols}
+	if a.panels == nil {
+		a.panels = floats.get(ceil(a.x.Rows, mr) * mr * k)
+		if a.level() == vecPairs {
+			packLeftPairs(*a.panels, a.x, mr)
+		} else {
+			packLeft(*a.panels, a.x, false, mr, a.mode.rounding(), false)
+		}
+	}
+	return left{data: *a.panels, row: 1, step: mr, panel: mr * k}
 }
 
 // roundedRows are the activations as the mode multiplies them, row by row.
@@ -64,24 +76,54 @@ func (a *Acts) mulT(y Mat, w *Frozen, bias []float32, add bool) {
 		p := rowProduct{y: y, w: w, x: a.columnTiles(), low: a.mode == ModeSplit, add: add, bias: bias}
 		p.run()
 	case bf16 && a.v.tiles:
-		a.tileProduct(y, w.Cols, &forwardTiles{tileNumbers{w.numbers(), a.mode == ModeSplit}}, bias, add)
-	case bf16 && a.v.bf16 && w.DType == BF16 && y.Rows <= 2:
-		a.decode(y, w, bias, add)
-	case y.Rows <= fewRows:
-		d := dots{c: y, x: a.roundedRows(), a: w.numbers(), round: w.rounding(a.mode), alpha: 1, add: add, bias: bias, vec: a.v.vec, steps: 4096}
-		d.run(false)
+		a.tileProduct(y, w.Cols, &forwardTiles{tileNumbers{w.numbers(), a.mode == ModeSplit}, tileLayout}, bias, add)
+	case y.Rows <= a.fewRows(w):
+		a.dots(y, w, bias, add)
+	case a.level() == vecPairs:
+		a.product(y, pairSteps(w.Cols), pairPanels{&forwardTiles{tileNumbers{numbers: w.numbers()}, panelLayout}}, bias, add)
 	default:
-		p := product{c: y, k: w.Cols, a: a.leftPanels(), b: &transposed{w.numbers(), w.rounding(a.mode)}, alpha: 1, add: add, bias: bias, vec: a.v.vec}
-		p.run(false)
+		a.product(y, w.Cols, &transposed{w.numbers(), w.rounding(a.mode)}, bias, add)
 	}
 }
 
 func (a *Acts) mul(y Mat, w *Frozen, bias []float32, add bool) {
-	if a.mode != ModeF32 && a.v.tiles {
-		a.tileProduct(y, w.Rows, &backwardTiles{tileNumbers{w.numbers(), a.mode == ModeSplit}}, bias, add)
-		return
+	switch {
+	case a.mode != ModeF32 && a.v.tiles:
+		a.tileProduct(y, w.Rows, &backwardTiles{tileNumbers{w.numbers(), a.mode == ModeSplit}, tileLayout}, bias, add)
+	case a.level() == vecPairs:
+		a.product(y, pairSteps(w.Rows), pairPanels{&backwardTiles{tileNumbers{numbers: w.numbers()}, panelLayout}}, bias, add)
+	default:
+		a.product(y, w.Rows, &asStored{w.numbers(), w.rounding(a.mode)}, bias, add)
 	}
-	p := product{c: y, k: w.Rows, a: a.leftPanels(), b: &asStored{w.numbers(), w.rounding(a.mode)}, alpha: 1, add: add, bias: bias, vec: a.v.vec}
+}
+
+// fewRows is the number of rows up to which dots beat the micro-kernels, because they need no packing of W. They round
+// what must be rounded again for every strip of rows.
+func (a *Acts) fewRows(w *Frozen) int {
+	few := dotShapes[a.level()].few
+	if w.rounding(a.mode) != exact {
+		few /= 2
+	}
+	return few
+}
+
+// dots multiplies few rows by W in place.
+func (a *Acts) dots(y Mat, w *Frozen, bias []float32, add bool) {
+	d := dots{c: y, a: w.numbers(), round: w.rounding(a.mode), alpha: 1, add: add, bias: bias, vec: a.level()}
+	switch {
+	case d.vec != vecPairs:
+		d.x = a.roundedRows()
+	case w.DType == BF16:
+		d.x = a.pairRows()
+	default:
+		d.x, d.vec = a.roundedRows(), a.v.vec
+	}
+	d.run(false)
+}
+
+// product multiplies by micro-kernels, depth numbers or pairs per result.
+func (a *Acts) product(y Mat, depth int, b columns, bias []float32, add bool) {
+	p := product{c: y, k: depth, a: a.leftPanels(), b: b, alpha: 1, add: add, bias: bias, vec: a.level()}
 	p.run(false)
 }
 
@@ -99,7 +141,7 @@ func matMulVec(c, a, b Mat, o MatMulOpts) {
 		k = a.Rows
 	}
 	switch {
-	case !o.TransA && k >= 128 && (n <= 32 || m <= fewRows && o.TransB):
+	case !o.TransA && k >= 128 && (n <= 32 || m <= dotShapes[vec].few && o.TransB):
 		thinDots(c, a, b, o, vec)
 	case o.TransA && n <= 64 && m > 2*n:
 		flipped(c, a, b, o)
@@ -117,7 +159,7 @@ func thinDots(c, a, b Mat, o MatMulOpts, vec vecLevel) {
 		bt = NewMat(*buf, b.Cols, b.Rows)
 		transposeInto(bt, b)
 	}
-	d := dots{c: c, x: a, a: bt.numbers(), alpha: o.Alpha, add: o.Add, vec: vec, steps: 1024}
+	d := dots{c: c, x: a, a: bt.numbers(), alpha: o.Alpha, add: o.Add, vec: vec}
 	d.run(o.Serial)
 }
 

@@ -7,7 +7,7 @@ import (
 
 // shapes are T, N, K.
 var shapes = [][3]int{{1, 1, 1}, {1, 33, 770}, {2, 5, 3}, {3, 18, 4100}, {5, 7, 9}, {7, 50, 31}, {8, 64, 64}, {9, 17, 40}, {16, 16, 32}, {33, 31, 65}, {32, 64, 64},
-	{65, 97, 770}, {100, 301, 520}, {130, 500, 90}, {64, 256, 512}, {97, 515, 321}}
+	{40, 1, 1}, {33, 40, 1}, {70, 1, 33}, {24, 30, 100}, {25, 65, 2100}, {65, 97, 770}, {100, 301, 520}, {130, 500, 90}, {64, 256, 512}, {97, 515, 321}}
 
 // tolerance of a mode: errors over the mean |result|. Sums of some hundred float32 products stay below 1e-5 and rounding
 // both operands to 8 bits gives about 1e-2.

@@ -89,33 +89,39 @@ f16:
 	VPUNPCKLQDQ Z7, Z5, Z2; \
 	VPUNPCKHQDQ Z7, Z5, Z3
 
-#define PUT4(off) \
-	VMOVDQU64 Z0, off(DI); \
-	VMOVDQU64 Z1, (off+64)(DI); \
-	VMOVDQU64 Z2, (off+128)(DI); \
-	VMOVDQU64 Z3, (off+192)(DI)
+// Four rows of 64 bytes, R12 bytes apart, R13 = 3*R12.
+#define PUT4 \
+	VMOVDQU64 Z0, (AX); \
+	VMOVDQU64 Z1, (AX)(R12*1); \
+	VMOVDQU64 Z2, (AX)(R12*2); \
+	VMOVDQU64 Z3, (AX)(R13*1); \
+	LEAQ (AX)(R12*4), AX
 
-// func transposePairs(dst, src *uint16, row, blocks, step int)
-// src: 16 rows of blocks*32 bf16, row bytes apart -> a B tile per block: [16 pairs of k][16 rows][2] bf16, step bytes apart.
-TEXT ·transposePairs(SB), NOSPLIT, $0-40
+// func transposePairs(dst, src *uint16, row, blocks, step, pairRow int)
+// src: 16 rows of blocks*32 bf16, row bytes apart -> per block [16 pairs of k][16 rows][2] bf16, pairs of k pairRow bytes
+// apart (64 in a B tile), blocks step bytes apart.
+TEXT ·transposePairs(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), DI
 	MOVQ src+8(FP), R8
 	MOVQ row+16(FP), DX
 	MOVQ blocks+24(FP), CX
 	MOVQ step+32(FP), SI
+	MOVQ pairRow+40(FP), R12
+	LEAQ (R12)(R12*2), R13
 	LEAQ (DX)(DX*2), BX
 	LEAQ (R8)(DX*4), R9
 	LEAQ (R9)(DX*4), R10
 	LEAQ (R10)(DX*4), R11
 pairs:
+	MOVQ DI, AX
 	GATHER4(0)
-	PUT4(0)
+	PUT4
 	GATHER4(16)
-	PUT4(256)
+	PUT4
 	GATHER4(32)
-	PUT4(512)
+	PUT4
 	GATHER4(48)
-	PUT4(768)
+	PUT4
 	ADDQ $64, R8
 	ADDQ $64, R9
 	ADDQ $64, R10
@@ -192,13 +198,15 @@ GLOBL even<>(SB), RODATA|NOPTR, $64
 DATA sixteen<>+0(SB)/8, $0x0010001000100010
 GLOBL sixteen<>(SB), RODATA|NOPTR, $8
 
-// func interleaveRows(dst, src *uint16, row, panels, panelStep int)
-// src: 32 rows (n) of panels*32 bf16 (k), row bytes apart -> for every panel of 32 k, two B tiles [16 pairs of n][16 k][2].
-TEXT ·interleaveRows(SB), NOSPLIT, $0-40
+// func interleaveRows(dst, src *uint16, row, panels, panelStep, pairRow, half int)
+// src: 32 rows (n) of panels*32 bf16 (k), row bytes apart -> for every panel of 32 k, two halves [16 pairs of n][16 k][2],
+// half bytes apart, pairs of n pairRow bytes apart (1024 and 64 in B tiles).
+TEXT ·interleaveRows(SB), NOSPLIT, $0-56
 	MOVQ dst+0(FP), DI
 	MOVQ src+8(FP), SI
 	MOVQ row+16(FP), DX
 	MOVQ panelStep+32(FP), R8
+	MOVQ half+48(FP), BX
 	VMOVDQU64 even<>(SB), Z4
 	VPBROADCASTQ sixteen<>(SB), Z5
 	VPADDW Z4, Z5, Z5
@@ -216,14 +224,14 @@ panel:
 	VPERMI2W Z1, Z0, Z2
 	VPERMI2W Z1, Z0, Z3
 	VMOVDQU64 Z2, (R10)
-	VMOVDQU64 Z3, 1024(R10)
+	VMOVDQU64 Z3, (R10)(BX*1)
 	ADDQ $64, R11
 	ADDQ $64, R12
 	ADDQ R8, R10
 	DECQ CX
 	JNZ  panel
 	LEAQ (SI)(DX*2), SI
-	ADDQ $64, DI
+	ADDQ pairRow+40(FP), DI
 	DECQ R9
 	JNZ  pair
 	VZEROUPPER

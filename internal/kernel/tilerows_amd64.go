@@ -18,7 +18,7 @@ func (a *Acts) columnTiles() []uint16 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.columns == nil {
-		src := forwardTiles{tileNumbers{a.x.numbers(), a.mode == ModeSplit}}
+		src := forwardTiles{tileNumbers{a.x.numbers(), a.mode == ModeSplit}, tileLayout}
 		steps := ceil(a.x.Cols, 32)
 		block := steps * 2 * tileSize * (1 + bit(src.low()))
 		a.columns = halves.get(ceil(a.x.Rows, 32) * block)

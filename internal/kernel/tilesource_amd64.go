@@ -11,10 +11,10 @@ func cvtRow(dst *uint16, src *float32, blocks, step, lo int)
 func f16Row(dst *float32, src *uint16, blocks int)
 
 //go:noescape
-func transposePairs(dst, src *uint16, row, blocks, step int)
+func transposePairs(dst, src *uint16, row, blocks, step, pairRow int)
 
 //go:noescape
-func interleaveRows(dst, src *uint16, row, panels, panelStep int)
+func interleaveRows(dst, src *uint16, row, panels, panelStep, pairRow, half int)
 
 // tileNumbers is a matrix that B blocks are made of. bf16 is read in place; f32 and f16 are converted on the way, to
 // their nearest bf16 or, if lows is set, to the sum of two.
@@ -88,8 +88,20 @@ func (w *tileNumbers) convertF16(d []uint16, i, k, steps, lo int) {
 
 const stageSteps = 16 // steps of 32 converted at a time
 
+// pairLayout is where a B block of 32 columns and 16 pairs keeps its two halves of 16 columns: half bytes apart, their
+// pairs of the contracted dimension row bytes apart.
+type pairLayout struct{ row, half int }
+
+var (
+	tileLayout  = pairLayout{row: 64, half: 2 * tileSize} // two B tiles
+	panelLayout = pairLayout{row: 128, half: 64}          // rows of 32 pairs
+)
+
 // forwardTiles: B is the matrix transposed; the contracted dimension is its columns.
-type forwardTiles struct{ tileNumbers }
+type forwardTiles struct {
+	tileNumbers
+	layout pairLayout
+}
 
 func (w *forwardTiles) blocks(out []uint16, p0, np, s0, ns int) {
 	step := 2 * tileSize * (1 + bit(w.low()))
@@ -97,7 +109,7 @@ func (w *forwardTiles) blocks(out []uint16, p0, np, s0, ns int) {
 	defer halves.put(buf)
 	for p := range np {
 		for h := range 2 {
-			d := out[p*ns*step+h*tileSize:]
+			d := out[p*ns*step+h*w.layout.half/2:]
 			row := (p0+p)*32 + h*16
 			for s := 0; s < ns; {
 				q := min(stageSteps, ns-s)
@@ -109,9 +121,9 @@ func (w *forwardTiles) blocks(out []uint16, p0, np, s0, ns int) {
 					}
 				}
 				hi, lo, stride := w.block(*buf, row, 16, (s0+s)*32, q)
-				transposePairs(&d[s*step], hi, stride, q, 2*step)
+				transposePairs(&d[s*step], hi, stride, q, 2*step, w.layout.row)
 				if lo != nil {
-					transposePairs(&d[s*step+2*tileSize], lo, stride, q, 2*step)
+					transposePairs(&d[s*step+2*tileSize], lo, stride, q, 2*step, w.layout.row)
 				}
 				s += q
 			}
@@ -120,7 +132,10 @@ func (w *forwardTiles) blocks(out []uint16, p0, np, s0, ns int) {
 }
 
 // backwardTiles: B is the matrix itself; the contracted dimension is its rows.
-type backwardTiles struct{ tileNumbers }
+type backwardTiles struct {
+	tileNumbers
+	layout pairLayout
+}
 
 func (w *backwardTiles) blocks(out []uint16, p0, np, s0, ns int) {
 	step := 2 * tileSize * (1 + bit(w.low()))
@@ -129,16 +144,16 @@ func (w *backwardTiles) blocks(out []uint16, p0, np, s0, ns int) {
 	defer halves.put(buf)
 	for s := range ns {
 		for p := 0; p < np; {
-			q := np - p
+			q := min(np-p, tileCols)
 			if w.dtype == BF16 && (s0+s)*32+32 <= w.rows {
 				if in := w.cols/32 - p0 - p; in > 0 {
 					q = min(q, in)
 				}
 			}
 			hi, lo, stride := w.block(*buf, (s0+s)*32, 32, (p0+p)*32, q)
-			interleaveRows(&out[p*dist+s*step], hi, stride, q, 2*dist)
+			interleaveRows(&out[p*dist+s*step], hi, stride, q, 2*dist, w.layout.row, w.layout.half)
 			if lo != nil {
-				interleaveRows(&out[p*dist+s*step+2*tileSize], lo, stride, q, 2*dist)
+				interleaveRows(&out[p*dist+s*step+2*tileSize], lo, stride, q, 2*dist, w.layout.row, w.layout.half)
 			}
 			p += q
 		}

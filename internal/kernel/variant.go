@@ -13,13 +13,14 @@ type variant struct {
 	tiles bool     // has bf16 tiles
 }
 
-// vecLevel is the width of the vector registers that a variant uses.
+// vecLevel is which vector registers and numbers the loops of a product use.
 type vecLevel uint8
 
 const (
-	vecGo  vecLevel = iota // plain Go
-	vec256                 // AVX2, FMA and F16C
-	vec512                 // AVX-512 F, DQ, BW, VL
+	vecGo    vecLevel = iota // plain Go
+	vec256                   // AVX2, FMA and F16C
+	vec512                   // AVX-512 F, DQ, BW, VL
+	vecPairs                 // the same and AVX512-BF16: two bf16 in place of each float32. A product's, never a variant's
 )
 
 var plainGo = variant{name: "go"}

@@ -2,7 +2,7 @@
 
 package kernel
 
-//go:generate go run ./_asm
+//go:generate go run -C _asm . ..
 
 // machineVariants are the variants beyond plain Go that the processor and the operating system both offer.
 func machineVariants() []variant {

@@ -2,44 +2,68 @@ package main
 
 import "fmt"
 
-// dots writes the kernels of few rows: m rows of x times 4 rows of a, both contiguous in the summed dimension, a in any
-// storage type.
-func dots(f *file) {
-	dot(f, "dot256", ymm, 3)
-	dot(f, "dot512", zmm, 4)
+// A dotKernel is a kernel of few rows: m rows of x times 4 rows of a, both contiguous in the summed dimension.
+type dotKernel struct {
+	name   string
+	w      width
+	rows   int
+	dtypes []string // that a may have
+	mul    product
 }
 
-// Registers: R8 x, R9 its row stride, R10 a, R11 its row stride, R12 and R13 three times those, CX the steps left.
-func dot(f *file, name string, w width, rows int) {
-	f.text(name, "j.m rows of x times 4 rows of a: y = alpha·Σ_k x·a + src", "dotJob", 0)
+// dotPairs has two bf16 for every float32 of the others.
+var dotKernels = []dotKernel{
+	{"dot256", ymm, 3, dtypes, fma(ymm)},
+	{"dot512", zmm, 4, dtypes, fma(zmm)},
+	{"dotPairs", zmm, 4, dtypes[:1], pairs},
+}
+
+func dots(f *file) {
+	f.p("#include \"tile_amd64.h\"")
+	for _, k := range dotKernels {
+		dot(f, k)
+	}
+}
+
+// Registers: R8 x, R9 its row stride, R10 a, R11 its row stride, R12 and R13 three times those, R14 what to prefetch, CX
+// the steps left.
+func dot(f *file, k dotKernel) {
+	w := k.w
+	f.text(k.name, "j.m rows of x times 4 rows of a: y = alpha·Σ_k x·a + src", "dotJob", 0)
 	for _, l := range [][2]string{{"x", "R8"}, {"xRow", "R9"}, {"a", "R10"}, {"aRow", "R11"}, {"steps", "CX"}} {
 		f.i("MOVQ dotJob_%s(DI), %s", l[0], l[1])
 	}
+	f.i("MOVQ R10, R14")
+	f.i("ADDQ dotJob_ahead(DI), R14")
 	f.i("LEAQ (R11)(R11*2), R12")
 	f.i("LEAQ (R9)(R9*2), R13")
 	f.i("MOVQ dotJob_m(DI), AX")
 	f.i("MOVQ dotJob_dtype(DI), BX")
-	for m := rows; m > 1; m-- {
+	for m := k.rows; m > 1; m-- {
 		f.i("CMPQ AX, $%d", m)
 		f.i("JEQ rows%d", m)
 	}
-	for m := 1; m <= rows; m++ {
+	for m := 1; m <= k.rows; m++ {
 		f.p("rows%d:", m)
 		f.zero(w, 4*m)
 		f.i("TESTQ CX, CX")
 		f.i("JZ tail%d", m)
-		for d := 1; d < len(dtypes); d++ {
+		for d := 1; d < len(k.dtypes); d++ {
 			f.i("CMPQ BX, $%d", d)
 			f.i("JEQ %s%d", dtypes[d], m)
 		}
-		for _, dtype := range dtypes {
+		for d, dtype := range k.dtypes {
 			f.p("%s%d:", dtype, m)
-			dotStep(f, w, m, dtype)
+			for off := 0; off < 4*w.floats*size(dtype); off += 64 {
+				f.i("PREFETCHT1 %d(R14)", off)
+			}
+			dotStep(f, k, m, dtype)
+			f.i("ADDQ $%d, R14", 4*w.floats*size(dtype))
 			f.i("ADDQ $%d, R8", w.bytes)
 			f.i("ADDQ $%d, R10", size(dtype)*w.floats)
 			f.i("DECQ CX")
 			f.i("JNZ %s%d", dtype, m)
-			if dtype != dtypes[len(dtypes)-1] {
+			if d < len(k.dtypes)-1 {
 				f.i("JMP tail%d", m)
 			}
 		}
@@ -53,7 +77,7 @@ func dot(f *file, name string, w width, rows int) {
 		f.i("MOVQ $192, R13")
 		f.i("MOVQ $64, R11")
 		f.i("MOVQ $192, R12")
-		dotStep(f, w, m, "f32")
+		dotStep(f, k, m, "f32")
 		f.p("sum%d:", m)
 		dotSums(f, w, m)
 		f.i("VZEROUPPER")
@@ -62,7 +86,8 @@ func dot(f *file, name string, w width, rows int) {
 }
 
 // dotStep adds one register's worth of products to the accumulators 0 … 4m-1.
-func dotStep(f *file, w width, m int, dtype string) {
+func dotStep(f *file, k dotKernel, m int, dtype string) {
+	w := k.w
 	index := func(base, one, three string, i int) string {
 		return []string{"(" + base + ")", fmt.Sprintf("(%s)(%s*1)", base, one), fmt.Sprintf("(%s)(%s*2)", base, one), fmt.Sprintf("(%s)(%s*1)", base, three)}[i]
 	}
@@ -70,13 +95,13 @@ func dotStep(f *file, w width, m int, dtype string) {
 		f.i("VMOVUPS %s, %s", index("R8", "R9", "R13", i), w.r(4*m+i))
 	}
 	for l := range 4 {
-		a := w.r(5 * m)
+		a := 5 * m
 		if w == zmm {
-			a = w.r(5*m + l)
+			a += l
 		}
-		f.widen(dtype, index("R10", "R11", "R12", l), a)
+		f.widen(dtype, index("R10", "R11", "R12", l), w.r(a))
 		for i := range m {
-			f.i("VFMADD231PS %s, %s, %s", w.r(4*m+i), a, w.r(4*i+l))
+			f.i("%s", k.mul(4*m+i, a, 4*i+l))
 		}
 	}
 }

@@ -2,17 +2,34 @@ package main
 
 import "fmt"
 
-// gemms writes the micro-kernels: m rows times two registers of columns, m from the largest that the registers hold down to 1.
-func gemms(f *file) {
-	gemm(f, "gemm256", ymm, 6)
-	gemm(f, "gemm512", zmm, 12)
+// A micro is a micro-kernel: m rows times two registers of columns, m from the largest that the registers hold down to 1.
+type micro struct {
+	name string
+	w    width
+	rows int
+	mul  product
 }
 
-// Registers: R8 c, R9 its row stride, R10 src, R11 its row stride, R12 the row stride of a, R15 its step, DX the row stride
-// of b, AX, BX, CX, R14 the addresses of a's rows 0, 3, 6, 9, SI b, R13 the steps left.
-func gemm(f *file, name string, w width, rows int) {
-	f.text(name, "blocks of j.m rows and two registers of columns: c = alpha·Σ_k a·b + src", "blockJob", 16)
-	for _, l := range [][2]string{{"c", "R8"}, {"cRow", "R9"}, {"src", "R10"}, {"srcRow", "R11"}, {"aRow", "R12"}, {"aStep", "R15"}, {"bRow", "DX"}} {
+// gemmPairs has two bf16 for every float32 of the others; all else is the same.
+var micros = []micro{
+	{"gemm256", ymm, 6, fma(ymm)},
+	{"gemm512", zmm, 12, fma(zmm)},
+	{"gemmPairs", zmm, 12, pairs},
+}
+
+func gemms(f *file) {
+	f.p("#include \"tile_amd64.h\"")
+	for _, k := range micros {
+		gemm(f, k)
+	}
+}
+
+// Registers: R8 c, R10 src, R11 its row stride, R12 the row stride of a, R15 its step, DX the row stride of b, AX, BX, CX, R14
+// the addresses of a's rows 0, 3, 6, 9, SI b, R13 the steps left. R9 is the distance to the next block of a, which is
+// brought into the first cache meanwhile, then the row stride of c.
+func gemm(f *file, k micro) {
+	f.text(k.name, "blocks of j.m rows and two registers of columns: c = alpha·Σ_k a·b + src", "blockJob", 16)
+	for _, l := range [][2]string{{"c", "R8"}, {"src", "R10"}, {"srcRow", "R11"}, {"aRow", "R12"}, {"aStep", "R15"}, {"bRow", "DX"}} {
 		f.i("MOVQ blockJob_%s(DI), %s", l[0], l[1])
 	}
 	f.i("MOVQ blockJob_a(DI), AX")
@@ -20,18 +37,19 @@ func gemm(f *file, name string, w width, rows int) {
 	f.i("MOVQ blockJob_blocks(DI), AX")
 	f.i("MOVQ AX, left-16(SP)")
 	f.i("MOVQ blockJob_m(DI), AX")
-	for m := rows; m > 1; m-- {
+	for m := k.rows; m > 1; m-- {
 		f.i("CMPQ AX, $%d", m)
 		f.i("JEQ rows%d", m)
 	}
-	for m := 1; m <= rows; m++ {
-		gemmRows(f, w, m)
+	for m := 1; m <= k.rows; m++ {
+		gemmRows(f, k, m)
 	}
 }
 
-func gemmRows(f *file, w width, m int) {
+func gemmRows(f *file, k micro, m int) {
+	w := k.w
 	bases := []string{"AX", "BX", "CX", "R14"}
-	b0, b1, x := w.r(2*m), w.r(2*m+1), 2*m+2 // after the accumulators: two registers of b, then the broadcast numbers of a
+	b0, b1, x := 2*m, 2*m+1, 2*m+2 // after the accumulators: two registers of b, then the broadcast numbers of a
 	f.p("rows%d:", m)
 	f.i("MOVQ a-8(SP), AX")
 	if m > 3 {
@@ -50,18 +68,20 @@ func gemmRows(f *file, w width, m int) {
 	}
 	f.i("MOVQ blockJob_k(DI), R13")
 	f.zero(w, 2*m)
+	f.i("MOVQ blockJob_aM(DI), R9")
 	f.p("step%d:", m)
-	f.i("VMOVUPS (SI), %s", b0)
-	f.i("VMOVUPS %d(SI), %s", w.bytes, b1)
+	f.i("PREFETCHT0 (AX)(R9*1)")
+	f.i("VMOVUPS (SI), %s", w.r(b0))
+	f.i("VMOVUPS %d(SI), %s", w.bytes, w.r(b1))
 	for i := range m {
 		addr := "(" + bases[i/3] + ")"
 		if i%3 > 0 {
 			addr += fmt.Sprintf("(R12*%d)", i%3)
 		}
-		a := w.r(x + i%2)
-		f.i("VBROADCASTSS %s, %s", addr, a)
-		f.i("VFMADD231PS %s, %s, %s", b0, a, w.r(2*i))
-		f.i("VFMADD231PS %s, %s, %s", b1, a, w.r(2*i+1))
+		a := x + i%2
+		f.i("VBROADCASTSS %s, %s", addr, w.r(a))
+		f.i("%s", k.mul(b0, a, 2*i))
+		f.i("%s", k.mul(b1, a, 2*i+1))
 	}
 	for i := 0; 3*i < m; i++ {
 		f.i("ADDQ R15, %s", bases[i])
@@ -72,6 +92,7 @@ func gemmRows(f *file, w width, m int) {
 	alpha := w.r(x)
 	f.i("VBROADCASTSS blockJob_alpha(DI), %s", alpha)
 	f.i("MOVQ R10, SI")
+	f.i("MOVQ blockJob_cRow(DI), R9")
 	f.i("MOVQ R8, AX")
 	for i := range m {
 		f.i("VFMADD213PS (SI), %s, %s", alpha, w.r(2*i))

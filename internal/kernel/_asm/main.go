@@ -122,3 +122,14 @@ func (f *file) widen(dtype, addr, reg string) {
 		f.i("VPSLLD $16, %s, %s", reg, reg)
 	}
 }
+
+// product is the instruction that adds a·b to the register acc.
+type product func(b, a, acc int) string
+
+// fma multiplies float32.
+func fma(w width) product {
+	return func(b, a, acc int) string { return fmt.Sprintf("VFMADD231PS %s, %s, %s", w.r(b), w.r(a), w.r(acc)) }
+}
+
+// pairs multiplies pairs of bf16; the macro is tile_amd64.h's.
+func pairs(b, a, acc int) string { return fmt.Sprintf("VDPBF16PS(%d, %d, %d)", b, a, acc) }

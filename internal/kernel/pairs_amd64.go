@@ -1,0 +1,52 @@
+//go:build !purego
+
+package kernel
+
+import "unsafe"
+
+// Products of bf16 on machines that have VDPBF16PS but no tiles. Both operands are pairs of neighbours in the contracted
+// dimension, one in place of each float32 of the other micro-kernels, so blocking and micro-kernel are theirs. A pair is
+// kept in the bits of a float32 that nobody computes with.
+
+// pairSteps is the number of pairs that hold k numbers: whole steps of 32 numbers, zeros beyond the last.
+func pairSteps(k int) int { return ceil(k, 32) * 16 }
+
+// asHalves views pairs as bf16 numbers.
+func asHalves(pairs []float32) []uint16 { return unsafe.Slice((*uint16)(at(pairs, 0)), 2*len(pairs)) }
+
+// pairRows are the activations as rows of pairs.
+func (a *Acts) pairRows() Mat {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	width := pairSteps(a.x.Cols)
+	if a.pairs == nil {
+		a.pairs = floats.get(a.x.Rows * width)
+		src := tileNumbers{numbers: a.x.numbers()}
+		src.block(asHalves(*a.pairs), 0, a.x.Rows, 0, width/16)
+	}
+	return NewMat(*a.pairs, a.x.Rows, width)
+}
+
+// pairPanels makes panels of 32 columns of pairs from B blocks in panelLayout.
+type pairPanels struct{ tileSource }
+
+func (b pairPanels) pack(dst []float32, nr, n0, n1, k0, k1 int) {
+	b.blocks(asHalves(dst), n0/nr, ceil(n1-n0, nr), k0/16, (k1-k0)/16)
+}
+
+// packLeftPairs brings x, rounded to bf16, into panels of mr = 12 rows: [T/12][K/2][12] pairs.
+func packLeftPairs(dst []float32, x Mat, mr int) {
+	steps := ceil(x.Cols, 32)
+	src := tileNumbers{numbers: x.numbers()}
+	Split(ceil(x.Rows, mr), max(1, 1<<15/(x.Cols*mr)), func(lo, hi int) {
+		buf := halves.get(16 * steps * 32)
+		defer halves.put(buf)
+		for p := lo; p < hi; p++ {
+			src.block(*buf, p*mr, mr, 0, steps)
+			job := transposeJob{dst: at(dst, p*mr*steps*16), src: at(*buf, 0), dstRow: 4 * mr, srcRow: 64 * steps, blocks: 2 * steps, width: 8, dtype: int(F32)}
+			transpose8(&job)
+			job.dst, job.src, job.width = unsafe.Add(job.dst, 4*8), unsafe.Add(job.src, 8*job.srcRow), mr-8
+			transpose8(&job)
+		}
+	})
+}
