@@ -10,6 +10,7 @@ import (
 type Decoder interface {
 	NewCache() *op.Cache
 	CheckTokens(tokens []int32) error
+	CheckPositions(positions []int32) error
 	Hidden(p *op.Pass, tokens []int32) mat.Tensor
 	Logits(p *op.Pass, hidden mat.Tensor, rows []int) kernel.Mat
 }
@@ -46,6 +47,9 @@ func (s *ModelSession) Extend(tokens [][]int32) (kernel.Mat, error) {
 		}
 		ids = append(ids, list...)
 		last = append(last, len(ids)-1)
+	}
+	if err := s.m.CheckPositions(positions); err != nil {
+		return kernel.Mat{}, err
 	}
 	p := op.NewPass(segments, positions, s.mode, s.arena)
 	p.Cache = s.cache

@@ -8,8 +8,9 @@ import (
 	"strings"
 )
 
-// Config is a model's config.json: Hugging Face's names, of which graft reads these. Fields that the file leaves out have the
-// default of its model_type.
+// Config is a model's config.json: Hugging Face's names, of which graft reads these. Families that call a field otherwise
+// say so in a table of aliases, and have fields of their own in Family. Fields that the file leaves out have the default of
+// its model_type.
 type Config struct {
 	ModelType             string          `json:"model_type"`
 	Architectures         []string        `json:"architectures"`
@@ -22,7 +23,7 @@ type Config struct {
 	VocabSize             int             `json:"vocab_size"`
 	MaxPositionEmbeddings int             `json:"max_position_embeddings"`
 	HiddenAct             string          `json:"hidden_act"`
-	RMSNormEps            float64         `json:"rms_norm_eps"`
+	NormEps               float64         `json:"rms_norm_eps"`
 	InitializerRange      float64         `json:"initializer_range"`
 	TieWordEmbeddings     bool            `json:"tie_word_embeddings"`
 	AttentionBias         bool            `json:"attention_bias"`
@@ -32,11 +33,20 @@ type Config struct {
 	MaxWindowLayers       int             `json:"max_window_layers"`
 	LayerTypes            []string        `json:"layer_types"`
 	RopeTheta             float64         `json:"rope_theta"`
-	RopeScaling           *RopeParameters `json:"rope_scaling"`    // transformers 4
-	RopeParameters        *RopeParameters `json:"rope_parameters"` // transformers 5, with rope_theta inside
+	PartialRotaryFactor   float64         `json:"partial_rotary_factor"` // transformers 4
+	RopeScaling           *RopeParameters `json:"rope_scaling"`          // transformers 4
+	RopeParameters        *RopeParameters `json:"rope_parameters"`       // transformers 5, with rope_theta inside
 	BOSTokenID            TokenIDs        `json:"bos_token_id"`
 	EOSTokenID            TokenIDs        `json:"eos_token_id"`
+
+	// Family points to the fields that only this model_type has; nil = none.
+	Family any `json:"-"`
+
+	spelling map[string]string // the file's word for a field, where it is another
 }
+
+// Alias says that a family's config.json has another word for a field. A field may have several.
+type Alias struct{ Field, Word string }
 
 // TokenIDs is a token id, a list of them, or null.
 type TokenIDs []int32
@@ -71,8 +81,11 @@ func ParseConfig(b []byte) (*Config, error) {
 		return nil, fmt.Errorf("model: config.json: %w", err)
 	}
 	c := arch.Defaults()
-	if err := json.Unmarshal(b, &c); err != nil {
-		return nil, fmt.Errorf("model: config.json: %s", jsonProblem(err))
+	if err := c.decode(b, arch.Aliases); err != nil {
+		return nil, err
+	}
+	if arch.Complete != nil {
+		arch.Complete(&c)
 	}
 	if c.NumKeyValueHeads == 0 {
 		c.NumKeyValueHeads = c.NumAttentionHeads
@@ -80,13 +93,65 @@ func ParseConfig(b []byte) (*Config, error) {
 	if c.HeadDim == 0 && c.NumAttentionHeads > 0 {
 		c.HeadDim = c.HiddenSize / c.NumAttentionHeads
 		if c.HiddenSize%c.NumAttentionHeads != 0 {
-			return nil, fmt.Errorf("model: config.json: hidden_size %d is not a multiple of num_attention_heads %d", c.HiddenSize, c.NumAttentionHeads)
+			return nil, fmt.Errorf("model: config.json: %s %d is not a multiple of %s %d", c.key("hidden_size"), c.HiddenSize, c.key("num_attention_heads"), c.NumAttentionHeads)
 		}
 	}
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
 	return &c, nil
+}
+
+// decode reads config.json over the defaults, with the family's words put into Config's.
+func (c *Config) decode(b []byte, aliases []Alias) error {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(b, &fields); err != nil {
+		return fmt.Errorf("model: config.json: %s", jsonProblem(err))
+	}
+	c.spelling = map[string]string{}
+	for i := len(aliases) - 1; i >= 0; i-- { // what is first in the table counts most
+		a := aliases[i]
+		v, ok := fields[a.Word]
+		if _, own := fields[a.Field]; ok || !own {
+			c.spelling[a.Field] = a.Word
+		}
+		if ok {
+			fields[a.Field] = v
+		}
+	}
+	b, err := json.Marshal(fields)
+	if err != nil {
+		return fmt.Errorf("model: config.json: %w", err)
+	}
+	for _, to := range []any{c, c.Family} {
+		if to == nil {
+			continue
+		}
+		if err := json.Unmarshal(b, to); err != nil {
+			return fmt.Errorf("model: config.json: %s", c.jsonProblem(err))
+		}
+	}
+	return nil
+}
+
+// key is the file's word for a field.
+func (c *Config) key(field string) string {
+	if word, ok := c.spelling[field]; ok {
+		return word
+	}
+	return field
+}
+
+// jsonProblem says what is wrong in the words of the file.
+func (c *Config) jsonProblem(err error) string {
+	var kind *json.UnmarshalTypeError
+	if errors.As(err, &kind) {
+		field, rest, nested := strings.Cut(kind.Field, ".")
+		if kind.Field = c.key(field); nested {
+			kind.Field += "." + rest
+		}
+	}
+	return jsonProblem(err)
 }
 
 // jsonProblem says what is wrong in the words of the file rather than of Go.
@@ -127,47 +192,79 @@ const (
 
 // Validate reports every field that no model can have.
 func (c *Config) Validate() error {
-	var errs []error
-	bad := func(format string, args ...any) {
-		errs = append(errs, fmt.Errorf("model: config.json: "+format, args...))
+	arch, err := Lookup(c.ModelType)
+	if err != nil {
+		return fmt.Errorf("model: config.json: %w", err)
 	}
-	for _, f := range []struct {
-		key   string
-		value int
-		most  int
-	}{{"hidden_size", c.HiddenSize, limit}, {"intermediate_size", c.IntermediateSize, limit}, {"num_hidden_layers", c.NumHiddenLayers, limit},
-		{"num_attention_heads", c.NumAttentionHeads, limit}, {"num_key_value_heads", c.NumKeyValueHeads, limit}, {"head_dim", c.HeadDim, headLimit},
-		{"vocab_size", c.VocabSize, limit}, {"max_position_embeddings", c.MaxPositionEmbeddings, limit}} {
-		if f.value < 1 || f.value > f.most {
-			bad("%s is %d, want 1 to %d", f.key, f.value, f.most)
+	errs := append(c.checkSizes(), c.checkLayers()...)
+	if !(c.NormEps > 0) {
+		errs = append(errs, c.bad("rms_norm_eps", "is %g, want above 0", c.NormEps))
+	}
+	if _, ok := activation(c.HiddenAct); !ok {
+		var names []string
+		for _, a := range activations {
+			names = append(names, a.name)
 		}
+		errs = append(errs, c.bad("hidden_act", "is %q, want one of %s", c.HiddenAct, strings.Join(names, ", ")))
 	}
-	if c.NumKeyValueHeads > 0 && c.NumAttentionHeads%c.NumKeyValueHeads != 0 {
-		bad("num_attention_heads %d is not a multiple of num_key_value_heads %d", c.NumAttentionHeads, c.NumKeyValueHeads)
-	}
-	if c.HeadDim%2 != 0 {
-		bad("head_dim %d is odd, want an even number for rotary positions", c.HeadDim)
-	}
-	if !(c.RMSNormEps > 0) {
-		bad("rms_norm_eps is %g, want above 0", c.RMSNormEps)
-	}
-	if _, ok := activations[c.HiddenAct]; !ok {
-		bad("hidden_act is %q, want one of silu, swish", c.HiddenAct)
-	}
-	if len(c.LayerTypes) > 0 && len(c.LayerTypes) != c.NumHiddenLayers {
-		bad("layer_types has %d entries, num_hidden_layers is %d", len(c.LayerTypes), c.NumHiddenLayers)
-	}
-	for i, t := range c.LayerTypes {
-		if t != "full_attention" && t != "sliding_attention" {
-			bad("layer_types[%d] is %q, want full_attention or sliding_attention", i, t)
-		}
-	}
-	if c.SlidingWindow != nil && *c.SlidingWindow < 1 {
-		bad("sliding_window is %d, want at least 1 or null", *c.SlidingWindow)
+	if arch.Check != nil {
+		errs = append(errs, arch.Check(c)...)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	_, err := c.rope()
-	return err
+	for _, r := range arch.Spec(c).Ropes {
+		if _, err := r.build(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bad is an error about a field.
+func (c *Config) bad(field, format string, args ...any) error {
+	return fmt.Errorf("model: config.json: %s "+format, append([]any{c.key(field)}, args...)...)
+}
+
+func (c *Config) checkSizes() (errs []error) {
+	for _, f := range []struct {
+		key   string
+		value int
+	}{{"hidden_size", c.HiddenSize}, {"intermediate_size", c.IntermediateSize}, {"num_hidden_layers", c.NumHiddenLayers},
+		{"num_attention_heads", c.NumAttentionHeads}, {"num_key_value_heads", c.NumKeyValueHeads}, {"head_dim", c.HeadDim},
+		{"vocab_size", c.VocabSize}, {"max_position_embeddings", c.MaxPositionEmbeddings}} {
+		if f.value < 1 || f.value > limit {
+			errs = append(errs, c.bad(f.key, "is %d, want 1 to %d", f.value, limit))
+		}
+	}
+	if c.NumKeyValueHeads > 0 && c.NumAttentionHeads%c.NumKeyValueHeads != 0 {
+		errs = append(errs, c.bad("num_attention_heads", "%d is not a multiple of %s %d", c.NumAttentionHeads, c.key("num_key_value_heads"), c.NumKeyValueHeads))
+	}
+	return errs
+}
+
+func (c *Config) checkLayers() (errs []error) {
+	if len(c.LayerTypes) > 0 && len(c.LayerTypes) != c.NumHiddenLayers {
+		errs = append(errs, c.bad("layer_types", "has %d entries, %s is %d", len(c.LayerTypes), c.key("num_hidden_layers"), c.NumHiddenLayers))
+	}
+	for i, t := range c.LayerTypes {
+		if t != "full_attention" && t != "sliding_attention" {
+			errs = append(errs, fmt.Errorf("model: config.json: layer_types[%d] is %q, want full_attention or sliding_attention", i, t))
+		}
+	}
+	if c.SlidingWindow != nil && *c.SlidingWindow < 1 {
+		errs = append(errs, c.bad("sliding_window", "is %d, want at least 1 or null", *c.SlidingWindow))
+	}
+	return errs
+}
+
+// sliding says that a layer has a window by layer_types, which must have its entry.
+func (c *Config) sliding(layer int) bool { return c.LayerTypes[layer] == "sliding_attention" }
+
+// window is the sliding window, 0 if there is none.
+func (c *Config) window() int {
+	if c.SlidingWindow == nil {
+		return 0
+	}
+	return *c.SlidingWindow
 }

@@ -133,7 +133,7 @@ func forward(t *testing.T, m *model.Model, b *data.Batch, mode kernel.Mode) ([]f
 		rows[i] = i
 	}
 	logits := m.Logits(p, h, rows)
-	_, sums := op.CrossEntropy(p, h, m.Head(), op.CrossEntropySpec{Targets: b.Targets, Scale: 1})
+	_, sums := op.CrossEntropy(p, h, m.Output(), op.CrossEntropySpec{Targets: b.Targets, Scale: 1})
 	return logits.Data, sums
 }
 

@@ -5,9 +5,7 @@ var llama = Architecture{
 	ModelType: "llama",
 	Defaults: func() Config {
 		return Config{HiddenSize: 4096, IntermediateSize: 11008, NumHiddenLayers: 32, NumAttentionHeads: 32, VocabSize: 32000,
-			MaxPositionEmbeddings: 2048, HiddenAct: "silu", RMSNormEps: 1e-6, InitializerRange: 0.02, RopeTheta: 10000}
+			MaxPositionEmbeddings: 2048, HiddenAct: "silu", NormEps: 1e-6, InitializerRange: 0.02, RopeTheta: 10000}
 	},
-	Spec: func(c *Config) Spec {
-		return Spec{QKVBias: c.AttentionBias, OutputBias: c.AttentionBias, MLPBias: c.MLPBias}
-	},
+	Spec: llamaSpec,
 }

@@ -62,18 +62,30 @@ func assemble(c *Config, b *builder) (*Model, error) {
 	if err := b.bound(c); err != nil {
 		return nil, err
 	}
-	rope, err := c.rope()
-	if err != nil {
-		return nil, err
-	}
 	s := arch.Spec(c)
-	m := &Model{Config: c, rope: rope}
-	m.Embed = b.embedding("model.embed_tokens", c.VocabSize, c.HiddenSize)
-	for i := range c.NumHiddenLayers {
-		m.Blocks = append(m.Blocks, b.block(c, s, i))
+	b.c, b.s = c, &s
+	b.findPrefix()
+	m := &Model{Config: c}
+	for _, r := range s.Ropes {
+		rope, err := r.build(c)
+		if err != nil {
+			return nil, err
+		}
+		m.ropes = append(m.ropes, rope)
 	}
-	m.Norm = b.vector("model.norm.weight", c.HiddenSize)
-	m.head = b.head(c, m.Embed)
+	m.Stem = b.stem()
+	for i := range c.NumHiddenLayers {
+		m.Blocks = append(m.Blocks, b.block(i))
+	}
+	m.Norm = b.norm(s.FinalNorm, c.HiddenSize)
+	if s.ProjectOut != "" {
+		m.ProjectOut = b.linear(s.ProjectOut, layer.Linear, c.HiddenSize, b.embedDim(), false)
+	}
+	m.head = b.head(m.Stem.Tokens)
+	m.output = m.head
+	if s.LogitsScale != 0 || s.LogitsCap != 0 {
+		m.output = &op.Score{Projection: m.head, Scale: float32(or(s.LogitsScale, 1)), Cap: float32(s.LogitsCap)}
+	}
 	if err := b.finish(); err != nil {
 		return nil, err
 	}
@@ -101,7 +113,10 @@ const maxRandom = 1 << 32
 
 // builder makes parts from a source, or at random, and collects what does not fit.
 type builder struct {
+	c    *Config
+	s    *Spec
 	src  Source
+	bare bool // the source's names lack the prefix
 	used map[string]bool
 	errs []error
 
@@ -109,62 +124,202 @@ type builder struct {
 	std float64
 }
 
-func (b *builder) block(c *Config, s Spec, i int) *layer.Block {
-	at := fmt.Sprintf("model.layers.%d.", i)
-	q, kv := c.NumAttentionHeads*c.HeadDim, c.NumKeyValueHeads*c.HeadDim
-	l := &layer.Block{
-		Attention: op.AttentionSpec{Heads: op.Heads{Query: c.NumAttentionHeads, KeyValue: c.NumKeyValueHeads, Dim: c.HeadDim},
-			Scale: 1 / math.Sqrt(float64(c.HeadDim)), Layer: i},
-		Activation: activations[c.HiddenAct],
-		Eps:        c.RMSNormEps,
-		InputNorm:  b.vector(at+"input_layernorm.weight", c.HiddenSize),
-		Query:      b.linear(at+"self_attn.q_proj", c.HiddenSize, q, s.QKVBias),
-		Key:        b.linear(at+"self_attn.k_proj", c.HiddenSize, kv, s.QKVBias),
-		Value:      b.linear(at+"self_attn.v_proj", c.HiddenSize, kv, s.QKVBias),
-		Output:     b.linear(at+"self_attn.o_proj", q, c.HiddenSize, s.OutputBias),
-		PostNorm:   b.vector(at+"post_attention_layernorm.weight", c.HiddenSize),
-		Gate:       b.linear(at+"mlp.gate_proj", c.HiddenSize, c.IntermediateSize, s.MLPBias),
-		Up:         b.linear(at+"mlp.up_proj", c.HiddenSize, c.IntermediateSize, s.MLPBias),
-		Down:       b.linear(at+"mlp.down_proj", c.IntermediateSize, c.HiddenSize, s.MLPBias),
+// findPrefix notices a file of the bare model, without its head.
+func (b *builder) findPrefix() {
+	if b.src == nil || b.s.Prefix == "" {
+		return
 	}
-	if s.HeadNorm {
-		l.QueryNorm = b.vector(at+"self_attn.q_norm.weight", c.HeadDim)
-		l.KeyNorm = b.vector(at+"self_attn.k_norm.weight", c.HeadDim)
+	b.bare = !slices.ContainsFunc(b.src.Names(), func(n string) bool { return strings.HasPrefix(n, b.s.Prefix) })
+}
+
+// at is a name with the prefix.
+func (b *builder) at(name string) string { return b.s.Prefix + name }
+
+// stored is the name in the source of a tensor.
+func (b *builder) stored(name string) string {
+	if b.bare {
+		return strings.TrimPrefix(name, b.s.Prefix)
 	}
-	if s.Window != nil {
-		l.Attention.Window = s.Window(i)
+	return name
+}
+
+func (b *builder) embedDim() int {
+	if b.s.EmbedDim != 0 {
+		return b.s.EmbedDim
+	}
+	return b.c.HiddenSize
+}
+
+func (b *builder) stem() layer.Stem {
+	c, s := b.c, b.s
+	t := layer.Stem{Tokens: b.embedding(s.Embed, c.VocabSize, b.embedDim()), Scale: float32(or(s.EmbedScale, 1)), Offset: s.PositionOffset}
+	if s.ProjectIn != "" {
+		t.Project = b.linear(s.ProjectIn, layer.Linear, b.embedDim(), c.HiddenSize, false)
+	}
+	if s.Positions != "" {
+		t.Positions = b.embedding(s.Positions, c.MaxPositionEmbeddings+s.PositionOffset, c.HiddenSize)
+	}
+	t.Norm = b.norm(s.EmbedNorm, c.HiddenSize)
+	return t
+}
+
+func (b *builder) block(i int) *layer.Block {
+	spec := b.s.Block
+	if b.s.Layer != nil {
+		b.s.Layer(i, &spec)
+	}
+	at := fmt.Sprintf("%s.%d.", b.s.Blocks, i)
+	return &layer.Block{
+		Parallel: spec.Parallel, FromNorm: spec.FromNorm, Scale: float32(or(spec.Scale, 1)),
+		AttentionNorms: b.norms(at, spec.AttentionNorms),
+		Attention:      b.attention(at, i, &spec),
+		MLPNorms:       b.norms(at, spec.MLPNorms),
+		MLP:            b.mlp(at, &spec),
+	}
+}
+
+func (b *builder) norms(at string, n NormNames) layer.Norms {
+	name := func(s string) *layer.Norm {
+		if s == "" {
+			return nil
+		}
+		return b.norm(at+s, b.c.HiddenSize)
+	}
+	return layer.Norms{Before: name(n.Before), Branch: name(n.Branch), After: name(n.After)}
+}
+
+func (b *builder) attention(at string, i int, spec *Block) *layer.Attention {
+	c, a := b.c, spec.Attention
+	heads := op.Heads{Query: c.NumAttentionHeads, KeyValue: c.NumKeyValueHeads, Dim: c.HeadDim, Grouped: a.Grouped}
+	l := &layer.Attention{
+		AttentionSpec: op.AttentionSpec{Heads: heads, Causal: true, Scale: or(a.Scale, 1/math.Sqrt(float64(c.HeadDim))), Window: a.Window,
+			SoftCap: a.SoftCap, Bias: a.Bias, Layer: i},
+		Rope: a.Rope,
+	}
+	if a.NoRope || len(b.s.Ropes) == 0 {
+		l.Rope = -1
+	}
+	widths := []int{heads.Query * heads.Dim, heads.KeyValue * heads.Dim, heads.KeyValue * heads.Dim}
+	if len(a.In) == 1 {
+		widths = []int{heads.Columns()}
+	}
+	for j, name := range a.In {
+		l.In = append(l.In, b.linear(at+name, spec.slotKind(), c.HiddenSize, widths[j], a.InBias))
+	}
+	l.Output = b.linear(at+a.Output, spec.slotKind(), heads.Query*heads.Dim, c.HiddenSize, a.OutputBias)
+	l.Normed = append(b.headNorms(at, a.QueryNorm, a.NormShape, 0, heads.Query), b.headNorms(at, a.KeyNorm, a.NormShape, heads.Query, heads.KeyValue)...)
+	return l
+}
+
+// headNorms are the norms of n heads from the first on.
+func (b *builder) headNorms(at, name string, shape NormShape, first, n int) (list []layer.HeadNorm) {
+	d := b.c.HeadDim
+	switch {
+	case name == "":
+	case shape == HeadAlike:
+		list = append(list, layer.HeadNorm{Norm: b.norm(at+name, d), At: first * d, Width: d, Count: n})
+	case shape == AllHeads:
+		list = append(list, layer.HeadNorm{Norm: b.norm(at+name, n*d), At: first * d, Width: n * d, Count: 1})
+	default:
+		for j := range n {
+			list = append(list, layer.HeadNorm{Norm: b.norm(at+fmt.Sprintf(name, j), d), At: (first + j) * d, Width: d, Count: 1})
+		}
+	}
+	return list
+}
+
+func (b *builder) mlp(at string, spec *Block) layer.Branch {
+	c, s := b.c, spec.MLP
+	act, _ := activation(c.HiddenAct)
+	if s.Router != "" {
+		return b.mixture(at, s, act)
+	}
+	l := &layer.MLP{Gated: s.Gated, Activation: act}
+	width := c.IntermediateSize
+	if s.Gated && len(s.In) == 1 {
+		width *= 2
+	}
+	for _, name := range s.In {
+		l.In = append(l.In, b.linear(at+name, spec.slotKind(), c.HiddenSize, width, s.InBias))
+	}
+	l.Down = b.linear(at+s.Down, spec.slotKind(), c.IntermediateSize, c.HiddenSize, s.OutBias)
+	return l
+}
+
+func (b *builder) mixture(at string, s MLP, act op.Activation) *layer.Mixture {
+	c := b.c
+	l := &layer.Mixture{Router: b.linear(at+s.Router, layer.Linear, c.HiddenSize, s.Experts, false), TopK: s.TopK, Activation: act}
+	for e := range s.Experts {
+		part := func(name string, in, out int) *layer.Slot {
+			return b.linear(at+fmt.Sprintf(name, e), layer.Linear, in, out, false)
+		}
+		l.Experts = append(l.Experts, layer.Expert{Gate: part(s.In[0], c.HiddenSize, c.IntermediateSize),
+			Up: part(s.In[1], c.HiddenSize, c.IntermediateSize), Down: part(s.Down, c.IntermediateSize, c.HiddenSize)})
 	}
 	return l
 }
 
-// head is lm_head. A stored lm_head.weight counts more than tie_word_embeddings; without one the embedding serves.
-func (b *builder) head(c *Config, embed *layer.Slot) *layer.Slot {
-	const name = "lm_head"
+// head is the output embedding. A stored one counts more than tie_word_embeddings; without one the input embedding serves.
+func (b *builder) head(embed *layer.Slot) *layer.Slot {
+	name := b.s.Head
 	stored := b.src != nil && slices.Contains(b.src.Names(), name+".weight")
-	if c.TieWordEmbeddings && !stored {
-		base := embed.Base
-		return &layer.Slot{Name: name, Kind: layer.Head, Tied: true, Projection: base, Base: base}
+	if b.c.TieWordEmbeddings && !stored {
+		base := &layer.Frozen{W: embed.Base.W}
+		if b.s.HeadBias {
+			base.Bias = b.numbers(name+".bias", b.c.VocabSize, 0)
+		}
+		return &layer.Slot{Name: name, Kind: layer.Head, Tied: true, Projection: base, Base: base, Stored: embed.Stored}
 	}
-	s := b.linear(name, c.HiddenSize, c.VocabSize, false)
-	s.Kind = layer.Head
-	return s
+	return b.projection(name, layer.Head, b.embedDim(), b.c.VocabSize, b.s.HeadBias)
 }
 
 func (b *builder) embedding(name string, rows, dim int) *layer.Slot {
+	name = b.at(name)
 	base := &layer.Frozen{W: b.matrix(name+".weight", rows, dim)}
-	return &layer.Slot{Name: name, Kind: layer.Embedding, Lookup: &layer.Table{W: base.W}, Base: base}
+	return &layer.Slot{Name: name, Kind: layer.Embedding, Lookup: &layer.Table{W: base.W}, Base: base, Stored: b.stored(name + ".weight")}
 }
 
-func (b *builder) linear(name string, in, out int, bias bool) *layer.Slot {
-	base := &layer.Frozen{W: b.matrix(name+".weight", out, in)}
+// linear is a projection below the prefix.
+func (b *builder) linear(name string, kind layer.Kind, in, out int, bias bool) *layer.Slot {
+	return b.projection(b.at(name), kind, in, out, bias)
+}
+
+func (b *builder) projection(name string, kind layer.Kind, in, out int, bias bool) *layer.Slot {
+	rows, cols := out, in
+	if kind == layer.Conv1D {
+		rows, cols = in, out
+	}
+	base := &layer.Frozen{W: b.matrix(name+".weight", rows, cols), Transposed: kind == layer.Conv1D}
 	if bias {
 		base.Bias = b.numbers(name+".bias", out, 0)
 	}
-	return &layer.Slot{Name: name, Kind: layer.Linear, Projection: base, Base: base}
+	return &layer.Slot{Name: name, Kind: kind, Projection: base, Base: base, Stored: b.stored(name + ".weight")}
 }
 
-func (b *builder) vector(name string, n int) *op.Vector {
-	return &op.Vector{Value: b.numbers(name, n, 1)}
+// norm is a norm of n columns, nil without a name.
+func (b *builder) norm(name string, n int) *layer.Norm {
+	if name == "" {
+		return nil
+	}
+	s := b.s.Norm
+	l := &layer.Norm{Name: b.at(name), Norm: op.Norm{Kind: s.Kind, Plus: s.Plus, Eps: b.c.NormEps}}
+	if s.Frozen {
+		l.Plus = 0
+		return l
+	}
+	l.Weight = &op.Vector{Value: b.numbers(l.Name+".weight", n, 1-s.Plus)}
+	if s.Bias {
+		l.Bias = &op.Vector{Value: b.numbers(l.Name+".bias", n, 0)}
+	}
+	return l
+}
+
+// or is v, or the fallback if v is 0.
+func or(v, fallback float64) float64 {
+	if v == 0 {
+		return fallback
+	}
+	return v
 }
 
 // matrix is a weight [rows, cols]: a view of the source, or random numbers.
@@ -176,7 +331,7 @@ func (b *builder) matrix(name string, rows, cols int) *kernel.Frozen {
 		}
 		return kernel.FrozenF32(w, rows, cols)
 	}
-	if !b.has(name) {
+	if name = b.stored(name); !b.has(name) {
 		return nil
 	}
 	w, shape, err := b.src.Frozen(name)
@@ -196,7 +351,7 @@ func (b *builder) numbers(name string, n int, initial float32) []float32 {
 	if b.src == nil {
 		return slices.Repeat([]float32{initial}, n)
 	}
-	if !b.has(name) {
+	if name = b.stored(name); !b.has(name) {
 		return nil
 	}
 	v, err := b.src.Floats(name)
@@ -221,15 +376,24 @@ func (b *builder) has(name string) bool {
 	return false
 }
 
-// finish reports everything that was wrong, and tensors that the model has no place for. Position buffers that old versions
-// stored are no weights.
+// finish reports everything that was wrong, and tensors that the model has no place for.
 func (b *builder) finish() error {
 	if b.src != nil {
 		for _, name := range b.src.Names() {
-			if !b.used[name] && !strings.HasSuffix(name, "rotary_emb.inv_freq") {
+			if !b.used[name] && !b.s.buffer(name) {
 				b.errs = append(b.errs, fmt.Errorf("model: tensor %q is unexpected: no part of the model by config.json reads it", name))
 			}
 		}
 	}
 	return errors.Join(b.errs...)
+}
+
+// buffer says that a stored tensor is no weight: positions and masks that old versions of transformers kept in the file.
+func (s *Spec) buffer(name string) bool {
+	for _, end := range append(s.Buffers, "rotary_emb.inv_freq") {
+		if strings.HasSuffix(name, end) {
+			return true
+		}
+	}
+	return false
 }

@@ -6,15 +6,12 @@ var mistral = Architecture{
 	Defaults: func() Config {
 		window := 4096
 		return Config{HiddenSize: 4096, IntermediateSize: 14336, NumHiddenLayers: 32, NumAttentionHeads: 32, NumKeyValueHeads: 8,
-			VocabSize: 32000, MaxPositionEmbeddings: 131072, HiddenAct: "silu", RMSNormEps: 1e-6, InitializerRange: 0.02, RopeTheta: 10000,
+			VocabSize: 32000, MaxPositionEmbeddings: 131072, HiddenAct: "silu", NormEps: 1e-6, InitializerRange: 0.02, RopeTheta: 10000,
 			SlidingWindow: &window}
 	},
 	Spec: func(c *Config) Spec {
-		return Spec{Window: func(int) int {
-			if c.SlidingWindow == nil {
-				return 0
-			}
-			return *c.SlidingWindow
-		}}
+		s := llamaSpec(c)
+		s.Block.Attention.Window = c.window()
+		return s
 	},
 }

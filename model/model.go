@@ -31,7 +31,12 @@ import (
 type Architecture struct {
 	ModelType string
 	Defaults  func() Config // what transformers assumes where config.json is silent
-	Spec      func(c *Config) Spec
+	Aliases   []Alias       // words that the family's config.json has for Config's
+	// Complete sets what follows from other fields; nil = nothing does.
+	Complete func(c *Config)
+	// Check reports what is wrong with the family's own fields; nil = they need none.
+	Check func(c *Config) []error
+	Spec  func(c *Config) Spec
 }
 
 // Architectures lists what graft can load.
@@ -49,26 +54,17 @@ func Lookup(modelType string) (Architecture, error) {
 	return Architecture{}, fmt.Errorf("model_type is %q, want one of %s", modelType, strings.Join(names, ", "))
 }
 
-// Spec is what differs between the architectures that Model assembles.
-type Spec struct {
-	QKVBias, OutputBias, MLPBias bool
-	HeadNorm                     bool                // queries and keys are normed head by head
-	Window                       func(layer int) int // sliding window of a layer, 0 = none; nil = none anywhere
-}
-
-// activations by hidden_act.
-var activations = map[string]op.Activation{"silu": op.SiLU, "swish": op.SiLU}
-
 // Model is a decoder with its weights. A pass reads it only, so several passes may run at once; attaching a method and
 // passing must not overlap.
 type Model struct {
-	Config *Config
-	Embed  *layer.Slot
-	Blocks []*layer.Block
-	Norm   *op.Vector // [C], before the head
-	head   *layer.Slot
-	rope   *op.Rope
-
+	Config     *Config
+	Stem       layer.Stem
+	Blocks     []*layer.Block
+	Norm       *layer.Norm // before the head, or nil
+	ProjectOut *layer.Slot // between norm and head, or nil
+	head       *layer.Slot
+	output     op.Projection
+	ropes      []*op.Rope
 	// Trace, if set, is shown the hidden states [T, C]: 0 after the embedding, i after block i; the last after the final norm.
 	Trace func(i int, hidden []float32)
 }
@@ -79,39 +75,54 @@ func (m *Model) ModelType() string { return m.Config.ModelType }
 // Head is the slot of the output embedding.
 func (m *Model) Head() *layer.Slot { return m.head }
 
+// Output turns hidden states into the scores of the next token: the head, with what the model does to its logits.
+func (m *Model) Output() op.Projection { return m.output }
+
 // Slots implements layer.Model: the embedding, the blocks' projections, the head.
 func (m *Model) Slots() iter.Seq[*layer.Slot] {
 	return func(yield func(*layer.Slot) bool) {
-		if !yield(m.Embed) {
-			return
-		}
+		list := m.Stem.Slots()
 		for _, b := range m.Blocks {
-			for _, s := range b.Slots() {
-				if !yield(s) {
-					return
-				}
+			list = append(list, b.Slots()...)
+		}
+		if m.ProjectOut != nil {
+			list = append(list, m.ProjectOut)
+		}
+		for _, s := range append(list, m.head) {
+			if !yield(s) {
+				return
 			}
 		}
-		yield(m.head)
 	}
 }
 
 // Hidden passes tokens through the model: [T] -> [T, C], after the final norm. Each token must be below the vocabulary's
-// size (CheckTokens).
+// size and each position within the model's (CheckTokens, CheckPositions).
 //
 // Without p.Grad, activations are given back to the arena as soon as they are used, so the arena must hold nothing that
 // the caller still needs.
 func (m *Model) Hidden(p *op.Pass, tokens []int32) mat.Tensor {
-	x := op.Embed(p, m.Embed.Lookup, tokens)
-	a := m.rope.Angles(p)
+	x := m.Stem.Forward(p, tokens)
+	a := make([]op.Angles, len(m.ropes))
+	keep := [][]float32{nil}
+	for i, r := range m.ropes {
+		a[i] = r.Angles(p)
+		keep = append(keep, a[i].Cos.Data, a[i].Sin.Data)
+	}
 	for i, b := range m.Blocks {
 		m.trace(i, x)
 		x = b.Forward(p, x, a)
 		if !p.Grad {
-			p.Arena.Reset(op.Of(x).Values(), a.Cos.Data, a.Sin.Data)
+			keep[0] = op.Of(x).Values()
+			p.Arena.Reset(keep...)
 		}
 	}
-	x = op.RMSNorm(p, x, m.Norm, m.Config.RMSNormEps)
+	if m.Norm != nil {
+		x = op.Normalize(p, x, m.Norm.Norm)
+	}
+	if m.ProjectOut != nil {
+		x = op.Project(p, x, m.ProjectOut)
+	}
 	m.trace(len(m.Blocks), x)
 	return x
 }
@@ -132,6 +143,16 @@ func (m *Model) CheckTokens(tokens []int32) error {
 	return nil
 }
 
+// CheckPositions reports a position that the model has learned nothing for. Rotary and ALiBi positions have no end.
+func (m *Model) CheckPositions(positions []int32) error {
+	for i, at := range positions {
+		if m.Stem.Positions != nil && (at < 0 || int(at) >= m.Config.MaxPositionEmbeddings) {
+			return fmt.Errorf("model: position %d at %d, want 0 to %s %d - 1", at, i, m.Config.key("max_position_embeddings"), m.Config.MaxPositionEmbeddings)
+		}
+	}
+	return nil
+}
+
 // Logits are the scores of every next token after some rows of hidden.
 //
 //	hidden [T, C] -> [len(rows), V], in memory of its own
@@ -145,7 +166,7 @@ func (m *Model) Logits(p *op.Pass, hidden mat.Tensor, rows []int) kernel.Mat {
 	y := kernel.NewMat(make([]float32, len(rows)*m.Config.VocabSize), len(rows), m.Config.VocabSize)
 	in := op.NewInput(x)
 	defer in.Free()
-	m.head.Forward(p, y, in)
+	m.output.Forward(p, y, in)
 	return y
 }
 
@@ -154,16 +175,13 @@ func (m *Model) NewCache() *op.Cache {
 	return op.NewCache(len(m.Blocks), m.Config.NumKeyValueHeads*m.Config.HeadDim)
 }
 
-// Vectors lists the norm weights under their names in the checkpoint.
+// Vectors lists the norms' weights and biases under their names in the checkpoint.
 func (m *Model) Vectors() []layer.NamedVector {
-	var list []layer.NamedVector
-	for i, b := range m.Blocks {
-		for _, v := range b.Vectors() {
-			v.Name = fmt.Sprintf("model.layers.%d.%s", i, v.Name)
-			list = append(list, v)
-		}
+	list := m.Stem.Norm.Vectors()
+	for _, b := range m.Blocks {
+		list = append(list, b.Vectors()...)
 	}
-	return append(list, layer.NamedVector{Name: "model.norm.weight", Vector: m.Norm})
+	return append(list, m.Norm.Vectors()...)
 }
 
 // Unfreeze makes every weight trainable, as a float32 copy: the method "full". Tied weights stay one.
@@ -171,7 +189,7 @@ func (m *Model) Unfreeze() {
 	for s := range m.Slots() {
 		t := layer.NewTrainable(s.Base)
 		if s == m.head && s.Tied {
-			t = m.Embed.Lookup.(*layer.Trainable)
+			t = m.tiedHead()
 		}
 		if s.Kind == layer.Embedding {
 			s.Lookup = t
@@ -184,13 +202,20 @@ func (m *Model) Unfreeze() {
 	}
 }
 
+// tiedHead is the trainable embedding as a projection; a bias is the head's own.
+func (m *Model) tiedHead() *layer.Trainable {
+	t := *m.Stem.Tokens.Lookup.(*layer.Trainable)
+	if b := m.head.Base.Bias; b != nil {
+		t.Bias = layer.NewTrainableVector(b)
+	}
+	return &t
+}
+
 // Params yields the trainable weights of the model itself by their names in the checkpoint: all after Unfreeze.
 func (m *Model) Params() iter.Seq2[string, *nn.Param] {
 	return func(yield func(string, *nn.Param) bool) {
 		for s := range m.Slots() {
-			if s == m.head && s.Tied {
-				continue
-			}
+			tied := s == m.head && s.Tied // the weight is the embedding's
 			var list iter.Seq2[string, *nn.Param]
 			if s.Kind == layer.Embedding {
 				list = s.Lookup.Params()
@@ -198,7 +223,7 @@ func (m *Model) Params() iter.Seq2[string, *nn.Param] {
 				list = s.Projection.Params()
 			}
 			for name, p := range list {
-				if !yield(s.Name+"."+name, p) {
+				if !(tied && name == "weight") && !yield(s.Name+"."+name, p) {
 					return
 				}
 			}

@@ -6,11 +6,14 @@ var qwen2 = Architecture{
 	Defaults: func() Config {
 		window := 4096
 		return Config{HiddenSize: 4096, IntermediateSize: 22016, NumHiddenLayers: 32, NumAttentionHeads: 32, NumKeyValueHeads: 32,
-			VocabSize: 151936, MaxPositionEmbeddings: 32768, HiddenAct: "silu", RMSNormEps: 1e-6, InitializerRange: 0.02, RopeTheta: 10000,
+			VocabSize: 151936, MaxPositionEmbeddings: 32768, HiddenAct: "silu", NormEps: 1e-6, InitializerRange: 0.02, RopeTheta: 10000,
 			SlidingWindow: &window, MaxWindowLayers: 28}
 	},
 	Spec: func(c *Config) Spec {
-		return Spec{QKVBias: true, Window: c.qwenWindow}
+		s := llamaSpec(c)
+		s.Block.Attention.InBias, s.Block.Attention.OutputBias = true, false
+		s.Layer = func(i int, b *Block) { b.Attention.Window = c.qwenWindow(i) }
+		return s
 	},
 }
 
@@ -21,7 +24,7 @@ func (c *Config) qwenWindow(layer int) int {
 	}
 	sliding := layer >= c.MaxWindowLayers
 	if len(c.LayerTypes) > 0 {
-		sliding = c.LayerTypes[layer] == "sliding_attention"
+		sliding = c.sliding(layer)
 	}
 	if !sliding {
 		return 0

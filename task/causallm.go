@@ -15,6 +15,9 @@ var causalLM = Task{
 		if err := m.CheckTokens(b.Tokens); err != nil {
 			return nil, op.LossSums{}, err
 		}
+		if err := m.CheckPositions(b.Positions); err != nil {
+			return nil, op.LossSums{}, err
+		}
 		for _, t := range b.Targets {
 			if t != data.NoTarget {
 				if err := m.CheckTokens([]int32{t}); err != nil {
@@ -22,7 +25,7 @@ var causalLM = Task{
 				}
 			}
 		}
-		loss, sums := op.CrossEntropy(p, m.Hidden(p, b.Tokens), m.Head(), op.CrossEntropySpec{
+		loss, sums := op.CrossEntropy(p, m.Hidden(p, b.Tokens), m.Output(), op.CrossEntropySpec{
 			Targets: b.Targets, Weights: b.Weights, Scale: o.Scale, Smoothing: o.LabelSmoothing, PerRow: o.PerRow})
 		return loss, sums, nil
 	},

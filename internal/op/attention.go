@@ -11,19 +11,28 @@ import (
 // AttentionSpec says how rows attend to each other.
 type AttentionSpec struct {
 	Heads
-	Scale  float64 // of the scores, usually 1/√D
-	Window int     // a row sees the last Window rows, itself included; 0 = all before it
-	Layer  int     // of the cache
+	Causal  bool    // a row sees no later rows
+	Scale   float64 // of the scores, usually 1/√D
+	Window  int     // a row sees the last Window rows, itself included, and as many later ones if not Causal; 0 = all
+	SoftCap float64 // scores become cap·tanh(score/cap); 0 = as they are
+	Bias    ScoreBias
+	Layer   int // of the cache
+}
+
+// ScoreBias adds to the scores what depends on positions, such as ALiBi; nil adds nothing. Safe for concurrent use.
+type ScoreBias interface {
+	// AddTo adds to the scores of one query with the keys from key on. Both are counted from their sequence's start.
+	AddTo(scores []float32, head, query, key int)
 }
 
 // queryBlock is how many rows of queries share one block of scores; [queryBlock, keys] is all that is ever held of the
 // score matrix, by each worker.
 const queryBlock = 32
 
-// Attention is causal softmax attention within each segment [vaswani2017]; query head h reads key head h·K/H.
+// Attention is softmax attention within each segment [vaswani2017]; query head h reads key head h·K/H.
 //
 //	qkv [T, (H+2K)·D]   y [T, H·D]
-//	P = softmax(scale·Q·Kᵀ, masked)   y = P·V
+//	P = softmax(cap(scale·Q·Kᵀ) + bias, masked)   y = P·V
 //
 // With a cache, the rows are appended to their sequences first and attend to all of them; there is no backward then.
 func Attention(p *Pass, qkv mat.Tensor, s AttentionSpec) mat.Tensor {
@@ -44,24 +53,27 @@ type attention struct {
 
 func (f *attention) Operands() []mat.Tensor { return []mat.Tensor{f.x} }
 
-// reach is what the queries of one segment can see: keys and values [n, K·D], of which the first past rows came before.
+// reach is what the queries of one segment can see: n keys and values, of which the first past rows came before. Key head
+// j begins at column j·step.
 type reach struct {
 	seg          Segment
 	keys, values kernel.Mat
+	step         int
 	past         int
 }
 
 func (f *attention) reaches(x kernel.Mat) []reach {
 	h := f.s
-	kd := h.KeyValue * h.Dim
+	wide := (h.KeyValue-1)*h.step() + h.Dim
 	out := make([]reach, len(f.p.Segments))
 	for i, seg := range f.p.Segments {
 		rows := x.RowRange(seg.Start, seg.End)
-		k := rows.ColRange(h.Query*h.Dim, h.Query*h.Dim+kd)
-		v := rows.ColRange(h.Query*h.Dim+kd, h.Columns())
-		out[i] = reach{seg: seg, keys: k, values: v}
+		k := rows.ColRange(h.keyAt(0), h.keyAt(0)+wide)
+		v := rows.ColRange(h.valueAt(0), h.valueAt(0)+wide)
+		out[i] = reach{seg: seg, keys: k, values: v, step: h.step()}
 		if f.p.Cache != nil {
-			out[i].keys, out[i].values = f.p.Cache.extend(h.Layer, seg.Sequence, k, v)
+			out[i].keys, out[i].values = f.p.Cache.extend(h.Layer, seg.Sequence, k, v, h.Heads)
+			out[i].step = h.Dim
 			out[i].past = out[i].keys.Rows - k.Rows
 		}
 	}
@@ -80,24 +92,41 @@ func (f *attention) blocks(x kernel.Mat) (list []block) {
 		n := r.seg.End - r.seg.Start
 		for q := 0; q < n; q += queryBlock {
 			b := block{reach: r, q0: q, q1: min(q+queryBlock, n)}
-			b.k1 = r.past + b.q1
-			if f.s.Window > 0 {
-				b.k0 = max(0, r.past+b.q0-f.s.Window+1)
-			}
+			b.k0, _ = f.s.seen(r.past+b.q0, r.past+n)
+			_, b.k1 = f.s.seen(r.past+b.q1-1, r.past+n)
 			list = append(list, b)
 		}
 	}
 	return list
 }
 
-// seen is the range of keys that query i of the block sees, counted from the block's first key.
-func (b *block) seen(i, window int) (lo, hi int) {
-	at := b.past + b.q0 + i // the key of the query's own row
-	hi = at + 1 - b.k0
-	if window > 0 {
-		lo = max(0, at+1-window-b.k0)
+// seen is the range of the n keys of a sequence that its row number at sees.
+func (s *AttentionSpec) seen(at, n int) (lo, hi int) {
+	hi = n
+	if s.Causal {
+		hi = at + 1
+	}
+	if s.Window > 0 {
+		lo, hi = max(0, at+1-s.Window), min(hi, at+s.Window)
 	}
 	return lo, hi
+}
+
+// seen is the range of keys that query i of the block sees, counted from the block's first key.
+func (b *block) seen(i int, s *AttentionSpec) (lo, hi int) {
+	lo, hi = s.seen(b.past+b.q0+i, b.keys.Rows)
+	return lo - b.k0, hi - b.k0
+}
+
+// finish turns the products of query i of the block with the keys from lo on into scores. It writes their derivative by the
+// products to slope, if that is wanted and not 1 everywhere.
+func (s *AttentionSpec) finish(scores, slope []float32, b *block, i, lo, head int) {
+	if s.SoftCap > 0 {
+		softCap(scores, slope, float32(s.SoftCap))
+	}
+	if s.Bias != nil {
+		s.Bias.AddTo(scores, head, b.past+b.q0+i, b.k0+lo)
+	}
 }
 
 func (f *attention) Forward() (mat.Tensor, error) {
@@ -107,7 +136,6 @@ func (f *attention) Forward() (mat.Tensor, error) {
 	f.lse = f.p.Arena.Get(x.rows * h.Query)
 	xv, yv := x.View(), f.y.View()
 	list := f.blocks(xv)
-	group := h.Query / h.KeyValue
 	kernel.Parallel(len(list)*h.Query, func(i int) {
 		b, head := &list[i/h.Query], i%h.Query
 		nq, nk := b.q1-b.q0, b.k1-b.k0
@@ -115,12 +143,13 @@ func (f *attention) Forward() (mat.Tensor, error) {
 		defer f.p.Arena.Put(buf)
 		s := kernel.NewMat(buf, nq, nk)
 		t0 := b.seg.Start + b.q0
-		q := xv.RowRange(t0, t0+nq).ColRange(head*h.Dim, (head+1)*h.Dim)
-		kv := head / group * h.Dim
+		q := xv.RowRange(t0, t0+nq).ColRange(h.queryAt(head), h.queryAt(head)+h.Dim)
+		kv := head / h.group() * b.step
 		kernel.MatMul(s, q, b.keys.RowRange(b.k0, b.k1).ColRange(kv, kv+h.Dim), kernel.MatMulOpts{TransB: true, Alpha: float32(h.Scale), Serial: true})
 		for r := range nq {
-			lo, hi := b.seen(r, h.Window)
+			lo, hi := b.seen(r, &f.s)
 			row := s.Row(r)
+			f.s.finish(row[lo:hi], nil, b, r, lo, head)
 			top, sum := kernel.SoftmaxRow(row[lo:hi])
 			clear(row[:lo])
 			clear(row[hi:])
@@ -134,7 +163,7 @@ func (f *attention) Forward() (mat.Tensor, error) {
 
 // Backward, with P recomputed from the scores and their log-sum-exp [dao2022]:
 //
-//	dV += Pᵀ·dy   dS = P ∘ (dy·Vᵀ − rowsum(dy ∘ y))·scale   dQ = dS·K   dK += dSᵀ·Q
+//	dV += Pᵀ·dy   dS = P ∘ (dy·Vᵀ − rowsum(dy ∘ y)) ∘ cap'·scale   dQ = dS·K   dK += dSᵀ·Q
 //
 // A worker owns one key head of one segment and walks its queries in order, so sums have one order.
 func (f *attention) Backward(gy mat.Tensor) error {
@@ -145,7 +174,7 @@ func (f *attention) Backward(gy mat.Tensor) error {
 	xv, dxv, dyv, yv := x.View(), dx.View(), dy.View(), f.y.View()
 	list := f.blocks(xv)
 	segments := splitBySegment(list)
-	group := h.Query / h.KeyValue
+	group := h.group()
 	kernel.Parallel(len(segments)*h.KeyValue, func(i int) {
 		blocks, kvHead := segments[i/h.KeyValue], i%h.KeyValue
 		for head := kvHead * group; head < (kvHead+1)*group; head++ {
@@ -177,21 +206,21 @@ func splitBySegment(list []block) (out [][]block) {
 func (f *attention) backBlock(b *block, head, kvHead int, x, y, dy, dx kernel.Mat) {
 	h := f.s
 	nq, nk := b.q1-b.q0, b.k1-b.k0
-	buf := f.p.Arena.Get(2 * nq * nk)
+	buf := f.p.Arena.Get((2*nq + 1) * nk)
 	defer f.p.Arena.Put(buf)
-	s, ds := kernel.NewMat(buf, nq, nk), kernel.NewMat(buf[nq*nk:], nq, nk)
+	s, ds, slope := kernel.NewMat(buf, nq, nk), kernel.NewMat(buf[nq*nk:], nq, nk), buf[2*nq*nk:]
 	t0, k0 := b.seg.Start+b.q0, b.seg.Start+b.k0
-	cq, ck := head*h.Dim, (h.Query+kvHead)*h.Dim
-	cv := ck + h.KeyValue*h.Dim
+	cq, ck, cv := h.queryAt(head), h.keyAt(kvHead), h.valueAt(kvHead)
 	part := func(m kernel.Mat, row, n, col int) kernel.Mat { return m.RowRange(row, row+n).ColRange(col, col+h.Dim) }
 	q, k, v := part(x, t0, nq, cq), part(x, k0, nk, ck), part(x, k0, nk, cv)
-	dout, out := part(dy, t0, nq, cq), part(y, t0, nq, cq)
+	dout, out := part(dy, t0, nq, head*h.Dim), part(y, t0, nq, head*h.Dim)
 
 	kernel.MatMul(s, q, k, kernel.MatMulOpts{TransB: true, Alpha: float32(h.Scale), Serial: true})
 	kernel.MatMul(ds, dout, v, kernel.MatMulOpts{TransB: true, Serial: true})
 	for r := range nq {
-		lo, hi := b.seen(r, h.Window)
+		lo, hi := b.seen(r, &f.s)
 		p, d := s.Row(r), ds.Row(r)
+		f.s.finish(p[lo:hi], slope[lo:hi], b, r, lo, head)
 		lse := f.lse[(t0+r)*h.Query+head]
 		for c := lo; c < hi; c++ {
 			p[c] -= lse
@@ -200,6 +229,9 @@ func (f *attention) backBlock(b *block, head, kvHead int, x, y, dy, dx kernel.Ma
 		mean := kernel.Dot(dout.Row(r), out.Row(r))
 		for c := lo; c < hi; c++ {
 			d[c] = p[c] * (d[c] - mean)
+		}
+		if h.SoftCap > 0 {
+			kernel.Mul(d[lo:hi], slope[lo:hi])
 		}
 		clear(p[:lo])
 		clear(p[hi:])

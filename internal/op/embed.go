@@ -1,6 +1,7 @@
 package op
 
 import (
+	"fmt"
 	"iter"
 	"math"
 
@@ -21,51 +22,92 @@ type Lookup interface {
 	Params() iter.Seq2[string, *nn.Param]
 }
 
-// Embed looks the rows of ids up. While training with NEFTune [jain2023] it adds uniform noise of
-// ±alpha/√(L·C), L the length of the segment.
+// Rows are rows of an embedding table.
+type Rows struct {
+	Table Lookup
+	IDs   []int32 // [T]
+}
+
+// Embed looks rows up.
 //
 //	ids [T]   y [T, C]
-func Embed(p *Pass, table Lookup, ids []int32) mat.Tensor {
-	return node(&embed{p: p, table: table, ids: ids})
+func Embed(p *Pass, table Lookup, ids []int32) mat.Tensor { return EmbedSum(p, 1, Rows{table, ids}) }
+
+// EmbedSum is scale·tokens + Σ more, such as positions: one row of each table for each row of the pass. While training with
+// NEFTune [jain2023] the tokens' rows gain uniform noise of ±alpha/√(L·C) first, L the length of the segment.
+//
+//	y [T, C]
+func EmbedSum(p *Pass, scale float32, tokens Rows, more ...Rows) mat.Tensor {
+	_, dim := tokens.Table.Size()
+	for _, r := range more {
+		if _, d := r.Table.Size(); d != dim || len(r.IDs) != len(tokens.IDs) {
+			panic(fmt.Sprintf("op: EmbedSum: %d rows of %d numbers and %d rows of %d", len(tokens.IDs), dim, len(r.IDs), d))
+		}
+	}
+	return node(&embed{p: p, scale: scale, tokens: tokens, more: more})
 }
 
 type embed struct {
-	p     *Pass
-	table Lookup
-	ids   []int32
-	y     *Tensor
+	p      *Pass
+	scale  float32
+	tokens Rows
+	more   []Rows
+	y      *Tensor
 }
 
 func (f *embed) Operands() (list []mat.Tensor) {
-	for _, p := range f.table.Params() {
-		list = append(list, p)
+	for _, r := range append([]Rows{f.tokens}, f.more...) {
+		for _, p := range r.Table.Params() {
+			list = append(list, p)
+		}
 	}
 	return list
 }
 
 func (f *embed) Forward() (mat.Tensor, error) {
-	_, dim := f.table.Size()
-	f.y = f.p.Arena.NewTensor(len(f.ids), dim)
+	_, dim := f.tokens.Table.Size()
+	f.y = f.p.Arena.NewTensor(len(f.tokens.IDs), dim)
 	y := f.y.View()
-	f.table.Look(f.p, y, f.ids)
+	f.tokens.Table.Look(f.p, y, f.tokens.IDs)
 	if f.p.Train && f.p.NEFTune > 0 {
-		for _, s := range f.p.Segments {
-			bound := f.p.NEFTune / math.Sqrt(float64((s.End-s.Start)*dim))
-			for t := s.Start; t < s.End; t++ {
-				row := y.Row(t)
-				for i := range row {
-					u := float64(Random(f.p.Seed, 0, uint64(t*dim+i))>>11) / (1 << 53)
-					row[i] += float32((2*u - 1) * bound)
-				}
-			}
-		}
+		f.noise(y)
+	}
+	if f.scale != 1 {
+		kernel.Scale(f.y.data, f.scale)
+	}
+	for _, r := range f.more {
+		t := f.p.Arena.NewTensor(y.Rows, y.Cols)
+		r.Table.Look(f.p, t.View(), r.IDs)
+		kernel.Add(f.y.data, t.data)
+		t.release()
 	}
 	return f.y, nil
 }
 
+// noise is NEFTune's: uniform numbers that depend on nothing but the pass's seed and their place.
+func (f *embed) noise(y kernel.Mat) {
+	for _, s := range f.p.Segments {
+		bound := f.p.NEFTune / math.Sqrt(float64((s.End-s.Start)*y.Cols))
+		for t := s.Start; t < s.End; t++ {
+			row := y.Row(t)
+			for i := range row {
+				u := float64(Random(f.p.Seed, 0, uint64(t*y.Cols+i))>>11) / (1 << 53)
+				row[i] += float32((2*u - 1) * bound)
+			}
+		}
+	}
+}
+
+// Backward: each table gets dy at its rows, that of the tokens times scale.
 func (f *embed) Backward(gy mat.Tensor) error {
 	dy := Of(gy)
-	f.table.LookBackward(f.p, dy.View(), f.ids)
+	for _, r := range f.more {
+		r.Table.LookBackward(f.p, dy.View(), r.IDs)
+	}
+	if f.scale != 1 {
+		kernel.Scale(dy.data, f.scale)
+	}
+	f.tokens.Table.LookBackward(f.p, dy.View(), f.tokens.IDs)
 	dy.release()
 	f.y.release()
 	return nil

@@ -86,6 +86,17 @@ const rows = 7
 
 var heads = op.Heads{Query: 4, KeyValue: 2, Dim: 6}
 
+// grouped has a layout of its own: query heads beside their key and value head.
+var grouped = op.Heads{Query: 4, KeyValue: 2, Dim: 6, Grouped: true}
+
+// activation is the row of an element-wise function.
+func activation(a op.Activation) func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+	return func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x := param(rng, rows, 5)
+		return []*nn.Param{x}, func(p *op.Pass) mat.Tensor { return op.Activate(p, input(p, x), a) }
+	}
+}
+
 func vector(p *nn.Param) *op.Vector { return &op.Vector{Value: op.Data(p), Param: p} }
 
 // input passes a parameter through an embedding, so that the operator under test reads a value of the graph.
@@ -106,6 +117,39 @@ var operators = []operator{
 		x, w := param(rng, rows, 5), param(rng, 1, 5)
 		return []*nn.Param{x, w}, func(p *op.Pass) mat.Tensor { return op.RMSNorm(p, input(p, x), vector(w), 1e-5) }
 	}},
+	{"rms norm with a shifted weight", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x, w := param(rng, rows, 5), param(rng, 1, 5)
+		return []*nn.Param{x, w}, func(p *op.Pass) mat.Tensor {
+			return op.Normalize(p, input(p, x), op.Norm{Weight: vector(w), Plus: 1, Eps: 1e-5})
+		}
+	}},
+	{"layer norm", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x, w, b := param(rng, rows, 5), param(rng, 1, 5), param(rng, 1, 5)
+		return []*nn.Param{x, w, b}, func(p *op.Pass) mat.Tensor {
+			return op.Normalize(p, input(p, x), op.Norm{Kind: op.Center, Weight: vector(w), Bias: vector(b), Eps: 1e-5})
+		}
+	}},
+	{"layer norm of two parts, one without a weight", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x, w, b := param(rng, rows, 13), param(rng, 1, 3), param(rng, 1, 5)
+		return []*nn.Param{x, w, b}, func(p *op.Pass) mat.Tensor {
+			return op.NormalizeParts(p, input(p, x), op.Part{Norm: op.Norm{Kind: op.Center, Weight: vector(w), Eps: 1e-3}, At: 1, Width: 3, Count: 2},
+				op.Part{Norm: op.Norm{Kind: op.Center, Bias: vector(b), Eps: 1e-3}, At: 7, Width: 5, Count: 1})
+		}
+	}},
+	{"embeddings and positions, scaled", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		w, q := newWeight(rng, 5, 3), newWeight(rng, 7, 3)
+		return []*nn.Param{w.w, q.w}, func(p *op.Pass) mat.Tensor {
+			return op.EmbedSum(p, 1.7, op.Rows{Table: w, IDs: []int32{1, 4, 1, 0, 2, 1, 3}}, op.Rows{Table: q, IDs: []int32{2, 3, 4, 2, 3, 4, 5}})
+		}
+	}},
+	{"sum, scaled, and a fork", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x, a, b := param(rng, rows, 5), newWeight(rng, 5, 5), newWeight(rng, 5, 5)
+		return []*nn.Param{x, a.w, b.w}, func(p *op.Pass) mat.Tensor {
+			h := input(p, x)
+			k := op.Fork(p, h)
+			return op.ProjectAdd(p, op.Project(p, h, a), b, op.Add(p, k, op.Activate(p, op.Project(p, k, b), op.GELU), .7))
+		}
+	}},
 	{"three projections side by side", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
 		x, a, b, c := param(rng, rows, 5), newWeight(rng, 3, 5), newWeight(rng, 2, 5), newWeight(rng, 11, 5)
 		return []*nn.Param{x, a.w, b.w, c.w}, func(p *op.Pass) mat.Tensor { return op.Project(p, input(p, x), a, b, c) }
@@ -117,7 +161,8 @@ var operators = []operator{
 	{"head norm", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
 		x, q, k := param(rng, rows, heads.Columns()), param(rng, 1, heads.Dim), param(rng, 1, heads.Dim)
 		return []*nn.Param{x, q, k}, func(p *op.Pass) mat.Tensor {
-			return op.HeadNorm(p, input(p, x), heads, vector(q), vector(k), 1e-5)
+			return op.NormalizeParts(p, input(p, x), op.Part{Norm: op.Norm{Weight: vector(q), Eps: 1e-5}, Width: heads.Dim, Count: heads.Query},
+				op.Part{Norm: op.Norm{Weight: vector(k), Eps: 1e-5}, At: heads.Query * heads.Dim, Width: heads.Dim, Count: heads.KeyValue})
 		}
 	}},
 	{"rotary, part of a head, scaled", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
@@ -128,18 +173,60 @@ var operators = []operator{
 	{"attention", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
 		x := param(rng, rows, heads.Columns())
 		return []*nn.Param{x}, func(p *op.Pass) mat.Tensor {
-			return op.Attention(p, input(p, x), op.AttentionSpec{Heads: heads, Scale: .7})
+			return op.Attention(p, input(p, x), op.AttentionSpec{Heads: heads, Causal: true, Scale: .7})
+		}
+	}},
+	{"rotary, neighbours, groups of heads", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x := param(rng, rows, grouped.Columns())
+		r := &op.Rope{Frequencies: []float64{1, .3}, Scale: 1, Interleaved: true}
+		return []*nn.Param{x}, func(p *op.Pass) mat.Tensor { return op.Rotary(p, input(p, x), grouped, r.Angles(p)) }
+	}},
+	{"attention, groups of heads, biased", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x := param(rng, rows, grouped.Columns())
+		return []*nn.Param{x}, func(p *op.Pass) mat.Tensor {
+			return op.Attention(p, input(p, x), op.AttentionSpec{Heads: grouped, Causal: true, Scale: .7, Bias: op.NewALiBi(4)})
+		}
+	}},
+	{"attention, both ways, capped", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x := param(rng, rows, heads.Columns())
+		return []*nn.Param{x}, func(p *op.Pass) mat.Tensor {
+			return op.Attention(p, input(p, x), op.AttentionSpec{Heads: heads, Scale: .7, SoftCap: 1.1})
+		}
+	}},
+	{"attention, both ways in a window of 2", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x := param(rng, rows, heads.Columns())
+		return []*nn.Param{x}, func(p *op.Pass) mat.Tensor {
+			return op.Attention(p, input(p, x), op.AttentionSpec{Heads: heads, Scale: .7, Window: 2, SoftCap: 3, Bias: op.NewALiBi(4)})
 		}
 	}},
 	{"attention in a window of 2", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
 		x := param(rng, rows, heads.Columns())
 		return []*nn.Param{x}, func(p *op.Pass) mat.Tensor {
-			return op.Attention(p, input(p, x), op.AttentionSpec{Heads: heads, Scale: .7, Window: 2})
+			return op.Attention(p, input(p, x), op.AttentionSpec{Heads: heads, Causal: true, Scale: .7, Window: 2})
 		}
 	}},
 	{"gate", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
 		x := param(rng, rows, 10)
 		return []*nn.Param{x}, func(p *op.Pass) mat.Tensor { return op.Gate(p, input(p, x), op.SiLU) }
+	}},
+	{"gate put together", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x := param(rng, rows, 10)
+		return []*nn.Param{x}, func(p *op.Pass) mat.Tensor { return op.Gate(p, input(p, x), op.GELUTanh) }
+	}},
+	{"silu", activation(op.SiLU)},
+	{"gelu", activation(op.GELU)},
+	{"gelu with tanh", activation(op.GELUTanh)},
+	{"mixture of three experts, the best two", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x, r := param(rng, rows, 5), newWeight(rng, 3, 5)
+		for i := range op.Data(r.w) {
+			op.Data(r.w)[i] *= 3 // no two logits so close that a small step swaps them
+		}
+		params, s := []*nn.Param{x, r.w}, op.MixtureSpec{Router: r, TopK: 2, Activation: op.SiLU}
+		for range 3 {
+			g, u, d := newWeight(rng, 2, 5), newWeight(rng, 2, 5), newWeight(rng, 5, 2)
+			params, s.Experts = append(params, g.w, u.w, d.w), append(s.Experts, op.Expert{Gate: g, Up: u, Down: d})
+		}
+		return params, func(p *op.Pass) mat.Tensor { return op.Mixture(p, input(p, x), s) }
 	}},
 	{"norm, projections, rotary, attention, projection, gate in a row", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
 		x, w, q := param(rng, rows, 5), param(rng, 1, 5), newWeight(rng, heads.Columns(), 5)
@@ -148,7 +235,7 @@ var operators = []operator{
 		return []*nn.Param{x, w, q.w, o.w, g.w}, func(p *op.Pass) mat.Tensor {
 			h := input(p, x)
 			y := op.Rotary(p, op.Project(p, op.RMSNorm(p, h, vector(w), 1e-5), q), heads, r.Angles(p))
-			h = op.ProjectAdd(p, op.Attention(p, y, op.AttentionSpec{Heads: heads, Scale: .5}), o, h)
+			h = op.ProjectAdd(p, op.Attention(p, y, op.AttentionSpec{Heads: heads, Causal: true, Scale: .5}), o, h)
 			return op.Gate(p, op.Project(p, h, g), op.SiLU)
 		}
 	}},
@@ -245,6 +332,41 @@ func TestCrossEntropy(t *testing.T) {
 				compare(t, fmt.Sprintf("parameter %d", k), op.Data(q), grads[k], func() float64 { return loss(false) })
 			}
 		})
+	}
+}
+
+// TestScoreCap checks the gradients through a head whose logits are scaled and capped.
+func TestScoreCap(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 8))
+	x, head := param(rng, rows, 5), newWeight(rng, 7, 5)
+	params := []*nn.Param{x, head.w}
+	loss := func(grad bool) float64 {
+		for _, q := range params {
+			q.ZeroGrad() // the head's gradients are added while the loss is computed
+		}
+		p := newPass()
+		p.Grad = grad
+		y, sums := op.CrossEntropy(p, input(p, x), &op.Score{Projection: head, Scale: 1.3, Cap: 1.5},
+			op.CrossEntropySpec{Targets: []int32{3, op.Ignore, 0, 5, 2, 1, 5}, Scale: .3})
+		if grad {
+			if err := ag.Backward(y); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return .3 * sums.Loss
+	}
+	loss(true)
+	grads := [][]float32{slices.Clone(op.GradOf(x)), slices.Clone(op.GradOf(head.w))}
+	for k, q := range params {
+		compare(t, fmt.Sprintf("parameter %d", k), op.Data(q), grads[k], func() float64 { return loss(false) })
+	}
+}
+
+// TestALiBi checks the slopes of a number of heads that is no power of two, as the authors' code gives them.
+func TestALiBi(t *testing.T) {
+	want := []float32{0.25, 0.0625, 0.015625, 0.00390625, 0.5, 0.125}
+	if got := op.NewALiBi(6).Slopes; !slices.Equal(got, want) {
+		t.Errorf("NewALiBi(6).Slopes = %v, want %v", got, want)
 	}
 }
 

@@ -5,53 +5,97 @@ import (
 	"github.com/nlpodyssey/spago/mat"
 )
 
-// Block is one layer of a pre-norm decoder with grouped attention and a gated MLP.
+// Block is one layer of a transformer: a branch that mixes rows (attention) and one that mixes columns (MLP), each added
+// to the residual stream. What differs between architectures is data:
+//
+//	x = After(x + s·Branch(f(Before(x))))     for f = attention, then for f = MLP
+//	x = x + s·attention(Before(x)) + s·mlp(Before'(x))     if Parallel
+//
+// where each norm may be absent:
+//
+//	pre-norm (LLaMA, GPT-2)  Before
+//	sandwich (Gemma 2)       Before, Branch
+//	branch norm (OLMo 2)     Branch
+//	post-norm (BERT)         After
 type Block struct {
-	Attention  op.AttentionSpec
-	Activation op.Activation
-	Eps        float64 // of the norms
+	Attention Branch
+	MLP       Branch
 
-	InputNorm *op.Vector // [C]
-	Query, Key, Value,
-	Output *Slot
-	QueryNorm      *op.Vector // [D], or nil
-	KeyNorm        *op.Vector // [D], or nil
-	PostNorm       *op.Vector // [C], before the MLP
-	Gate, Up, Down *Slot
+	AttentionNorms, MLPNorms Norms
+
+	Parallel bool    // both branches read x; without a Before of its own the MLP reads the attention's
+	FromNorm bool    // the residual is Before(x) rather than x
+	Scale    float32 // s
 }
 
-// Forward passes x [T, C] through the block.
-func (b *Block) Forward(p *op.Pass, x mat.Tensor, a op.Angles) mat.Tensor {
-	h := op.RMSNorm(p, x, b.InputNorm, b.Eps)
-	qkv := op.Project(p, h, b.Query, b.Key, b.Value) // [T, C] -> [T, (H+2K)·D]
-	if b.QueryNorm != nil {
-		qkv = op.HeadNorm(p, qkv, b.Attention.Heads, b.QueryNorm, b.KeyNorm, b.Eps)
-	}
-	qkv = op.Rotary(p, qkv, b.Attention.Heads, a)
-	y := op.Attention(p, qkv, b.Attention) // [T, H·D]
-	x = op.ProjectAdd(p, y, b.Output, x)
+// Norms are where a branch is normed; nil = not there.
+type Norms struct{ Before, Branch, After *Norm }
 
-	h = op.RMSNorm(p, x, b.PostNorm, b.Eps)
-	g := op.Gate(p, op.Project(p, h, b.Gate, b.Up), b.Activation) // [T, I]
-	return op.ProjectAdd(p, g, b.Down, x)
+// Branch is what a block adds to its residual stream.
+type Branch interface {
+	// Mix computes from the normed h [T, C] what the output projection reads; with a nil projection y is the branch itself.
+	Mix(p *op.Pass, h mat.Tensor, a []op.Angles) (y mat.Tensor, out op.Projection)
+	// Slots lists the projections in the order of the forward pass.
+	Slots() []*Slot
+	// Norms lists the norms within.
+	Norms() []*Norm
+}
+
+// Forward passes x [T, C] through the block. a are the angles of the model's rotary positions.
+func (b *Block) Forward(p *op.Pass, x mat.Tensor, a []op.Angles) mat.Tensor {
+	if b.Parallel {
+		return b.parallel(p, x, a)
+	}
+	x = b.branch(p, x, b.Attention, b.AttentionNorms, a)
+	return b.branch(p, x, b.MLP, b.MLPNorms, a)
+}
+
+// branch is After(x + s·Branch(f(Before(x)))).
+func (b *Block) branch(p *op.Pass, x mat.Tensor, f Branch, n Norms, a []op.Angles) mat.Tensor {
+	h := n.Before.apply(p, x)
+	if b.FromNorm {
+		x = h
+	}
+	y, out := f.Mix(p, h, a)
+	return n.After.apply(p, b.join(p, x, y, out, n.Branch))
+}
+
+// parallel lets no value feed more than two operators: with two norms of x, the second and the residual read a fork.
+func (b *Block) parallel(p *op.Pass, x mat.Tensor, a []op.Angles) mat.Tensor {
+	h := b.AttentionNorms.Before.apply(p, x)
+	h2 := h
+	if n := b.MLPNorms.Before; n != nil {
+		x = op.Fork(p, x)
+		h2 = n.apply(p, x)
+	}
+	y, out := b.Attention.Mix(p, h, a)
+	x = b.join(p, x, y, out, b.AttentionNorms.Branch)
+	y, out = b.MLP.Mix(p, h2, a)
+	return b.join(p, x, y, out, b.MLPNorms.Branch)
+}
+
+// join is residual + s·norm(out(y)), in one operator where nothing comes between.
+func (b *Block) join(p *op.Pass, residual, y mat.Tensor, out op.Projection, n *Norm) mat.Tensor {
+	if out != nil && n == nil && b.Scale == 1 {
+		return op.ProjectAdd(p, y, out, residual)
+	}
+	if out != nil {
+		y = op.Project(p, y, out)
+	}
+	return op.Add(p, residual, n.apply(p, y), b.Scale)
 }
 
 // Slots lists the block's projections in the order of the forward pass.
-func (b *Block) Slots() []*Slot {
-	return []*Slot{b.Query, b.Key, b.Value, b.Output, b.Gate, b.Up, b.Down}
-}
+func (b *Block) Slots() []*Slot { return append(b.Attention.Slots(), b.MLP.Slots()...) }
 
-// Vectors lists the block's norm weights with their names below the block.
-func (b *Block) Vectors() []NamedVector {
-	list := []NamedVector{{"input_layernorm.weight", b.InputNorm}}
-	if b.QueryNorm != nil {
-		list = append(list, NamedVector{"self_attn.q_norm.weight", b.QueryNorm}, NamedVector{"self_attn.k_norm.weight", b.KeyNorm})
+// Vectors lists the weights and biases of the block's norms.
+func (b *Block) Vectors() (list []NamedVector) {
+	norms := []*Norm{b.AttentionNorms.Before}
+	norms = append(norms, b.Attention.Norms()...)
+	norms = append(norms, b.AttentionNorms.Branch, b.AttentionNorms.After, b.MLPNorms.Before)
+	norms = append(norms, b.MLP.Norms()...)
+	for _, n := range append(norms, b.MLPNorms.Branch, b.MLPNorms.After) {
+		list = append(list, n.Vectors()...)
 	}
-	return append(list, NamedVector{"post_attention_layernorm.weight", b.PostNorm})
-}
-
-// NamedVector is a vector under its name in the checkpoint.
-type NamedVector struct {
-	Name string
-	*op.Vector
+	return list
 }

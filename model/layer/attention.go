@@ -1,0 +1,57 @@
+package layer
+
+import (
+	"github.com/graft-ml/graft/internal/op"
+	"github.com/nlpodyssey/spago/mat"
+)
+
+// Attention is the branch that mixes rows.
+type Attention struct {
+	op.AttentionSpec
+	In     []*Slot // query, key and value, or the one that the checkpoint fused, laid out as Heads says
+	Output *Slot
+	Normed []HeadNorm // of queries and keys, before they turn
+	Rope   int        // which of the model's rotary positions; negative = none
+}
+
+// HeadNorm is a norm of some columns of the packed queries, keys and values: Count runs of Width from At on.
+type HeadNorm struct {
+	*Norm
+	At, Width, Count int
+}
+
+// Mix implements Branch.
+func (l *Attention) Mix(p *op.Pass, h mat.Tensor, a []op.Angles) (mat.Tensor, op.Projection) {
+	qkv := op.Project(p, h, projections(l.In)...) // [T, C] -> [T, (H+2K)·D]
+	if len(l.Normed) > 0 {
+		parts := make([]op.Part, len(l.Normed))
+		for i, n := range l.Normed {
+			parts[i] = op.Part{Norm: n.Norm.Norm, At: n.At, Width: n.Width, Count: n.Count}
+		}
+		qkv = op.NormalizeParts(p, qkv, parts...)
+	}
+	if l.Rope >= 0 {
+		qkv = op.Rotary(p, qkv, l.Heads, a[l.Rope])
+	}
+	return op.Attention(p, qkv, l.AttentionSpec), l.Output // [T, H·D]
+}
+
+// Slots implements Branch.
+func (l *Attention) Slots() []*Slot { return append(append([]*Slot(nil), l.In...), l.Output) }
+
+// Norms implements Branch.
+func (l *Attention) Norms() (list []*Norm) {
+	for _, n := range l.Normed {
+		list = append(list, n.Norm)
+	}
+	return list
+}
+
+// projections are slots as what operators take.
+func projections(slots []*Slot) []op.Projection {
+	list := make([]op.Projection, len(slots))
+	for i, s := range slots {
+		list[i] = s
+	}
+	return list
+}

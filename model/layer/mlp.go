@@ -1,0 +1,61 @@
+package layer
+
+import (
+	"github.com/graft-ml/graft/internal/op"
+	"github.com/nlpodyssey/spago/mat"
+)
+
+// MLP is the branch that mixes columns: down(act(in(h))), or gated, down(act(gate(h)) ∘ up(h)).
+type MLP struct {
+	In    []*Slot // one; if Gated gate and up, or the one that the checkpoint fused
+	Gated bool
+	op.Activation
+	Down *Slot
+}
+
+// Mix implements Branch.
+func (l *MLP) Mix(p *op.Pass, h mat.Tensor, _ []op.Angles) (mat.Tensor, op.Projection) {
+	x := op.Project(p, h, projections(l.In)...)
+	if l.Gated {
+		return op.Gate(p, x, l.Activation), l.Down // [T, 2I] -> [T, I]
+	}
+	return op.Activate(p, x, l.Activation), l.Down
+}
+
+// Slots implements Branch.
+func (l *MLP) Slots() []*Slot { return append(append([]*Slot(nil), l.In...), l.Down) }
+
+// Norms implements Branch: there are none.
+func (l *MLP) Norms() []*Norm { return nil }
+
+// Mixture is the branch in which each row asks a few of many experts [jiang2024].
+type Mixture struct {
+	Router  *Slot
+	Experts []Expert
+	TopK    int
+	op.Activation
+}
+
+// Expert is one gated MLP of a mixture.
+type Expert struct{ Gate, Up, Down *Slot }
+
+// Mix implements Branch.
+func (l *Mixture) Mix(p *op.Pass, h mat.Tensor, _ []op.Angles) (mat.Tensor, op.Projection) {
+	s := op.MixtureSpec{Router: l.Router, TopK: l.TopK, Activation: l.Activation}
+	for _, e := range l.Experts {
+		s.Experts = append(s.Experts, op.Expert{Gate: e.Gate, Up: e.Up, Down: e.Down})
+	}
+	return op.Mixture(p, h, s), nil
+}
+
+// Slots implements Branch.
+func (l *Mixture) Slots() []*Slot {
+	list := []*Slot{l.Router}
+	for _, e := range l.Experts {
+		list = append(list, e.Gate, e.Up, e.Down)
+	}
+	return list
+}
+
+// Norms implements Branch: there are none.
+func (l *Mixture) Norms() []*Norm { return nil }

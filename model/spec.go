@@ -1,0 +1,148 @@
+package model
+
+import (
+	"github.com/graft-ml/graft/internal/op"
+	"github.com/graft-ml/graft/model/layer"
+)
+
+// Spec says how a model is put together and what its parts are called in the checkpoint. An architecture is a function
+// from its config to a Spec; what it leaves empty is not there.
+type Spec struct {
+	Prefix string // of all names but the head's; files of the bare model lack it
+	Norm   Norm   // what every norm of the model is
+
+	Embed          string // input embedding
+	EmbedScale     float64
+	EmbedDim       int    // its width, 0 = hidden_size
+	ProjectIn      string // from there to hidden_size
+	Positions      string // learned absolute positions, for max_position_embeddings
+	PositionOffset int    // of the row of position 0, and so many rows more
+	EmbedNorm      string
+
+	Blocks  string                // the list of layers
+	Block   Block                 // what its layers have in common
+	Layer   func(i int, b *Block) // what differs, nil = nothing
+	Ropes   []Rope                // rotary positions, by Attention.Rope
+	Buffers []string              // ends of the names of stored tensors that are no weights
+
+	FinalNorm   string
+	ProjectOut  string // from hidden_size to the head's width, EmbedDim
+	Head        string // output embedding
+	HeadBias    bool
+	LogitsScale float64 // 0 = 1
+	LogitsCap   float64 // 0 = none
+}
+
+// Norm is what the norms of a model have in common.
+type Norm struct {
+	Kind   op.NormKind
+	Bias   bool
+	Plus   float32 // is added to the weight
+	Frozen bool    // neither weight nor bias
+}
+
+// Block describes one layer; names are below it.
+type Block struct {
+	AttentionNorms, MLPNorms NormNames
+	Parallel, FromNorm       bool
+	Scale                    float64 // of the branches, 0 = 1
+	Conv1D                   bool    // projections are stored [in, out]
+	Attention                Attention
+	MLP                      MLP
+}
+
+// NormNames says where a branch is normed, as layer.Norms does.
+type NormNames struct{ Before, Branch, After string }
+
+// Attention describes the branch that mixes rows.
+type Attention struct {
+	In                 []string // queries, keys and values, or one name for all
+	InBias             bool
+	Grouped            bool // the one is laid out in groups, see op.Heads
+	Output             string
+	OutputBias         bool
+	QueryNorm, KeyNorm string // of queries and keys
+	NormShape          NormShape
+	NoRope             bool    // no rotary positions
+	Rope               int     // which of Spec.Ropes
+	Scale              float64 // of the scores, 0 = 1/√head_dim
+	Window             int     // 0 = none
+	SoftCap            float64 // 0 = none
+	Bias               op.ScoreBias
+}
+
+// NormShape says what norms of queries and keys go over.
+type NormShape uint8
+
+// Shapes of query and key norms.
+const (
+	HeadAlike NormShape = iota // each head, with one weight for all
+	EachHead                   // each head, with a weight of its own: the name holds %d
+	AllHeads                   // all heads at once
+)
+
+// MLP describes the branch that mixes columns.
+type MLP struct {
+	In      []string // one name; gated: gate and up, or one name for both
+	Gated   bool
+	InBias  bool
+	Down    string
+	OutBias bool
+	// A mixture of experts has In and Down once for each expert, with %d, and a router.
+	Router  string
+	Experts int
+	TopK    int
+}
+
+// Rope describes rotary positions.
+type Rope struct {
+	RopeParameters
+	Dim         int // numbers of a head that turn
+	Interleaved bool
+}
+
+// llamaSpec is the layout of LLaMA and of all that name their parts as it does: norms before both branches, separate
+// projections, a gated MLP, rotary positions.
+func llamaSpec(c *Config) Spec {
+	return Spec{
+		Prefix: "model.", Embed: "embed_tokens", Blocks: "layers", FinalNorm: "norm", Head: "lm_head",
+		Block: Block{
+			AttentionNorms: NormNames{Before: "input_layernorm"},
+			MLPNorms:       NormNames{Before: "post_attention_layernorm"},
+			Attention: Attention{In: []string{"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}, Output: "self_attn.o_proj",
+				InBias: c.AttentionBias, OutputBias: c.AttentionBias},
+			MLP: MLP{In: []string{"mlp.gate_proj", "mlp.up_proj"}, Gated: true, Down: "mlp.down_proj", InBias: c.MLPBias, OutBias: c.MLPBias},
+		},
+		Ropes: []Rope{c.rotary(c.HeadDim)},
+	}
+}
+
+// rotary is the config's rotary positions for dim numbers of a head.
+func (c *Config) rotary(dim int) Rope { return Rope{RopeParameters: c.ropeParameters(""), Dim: dim} }
+
+// activations by hidden_act, as transformers' ACT2FN calls them.
+var activations = []struct {
+	name string
+	op.Activation
+}{
+	{"gelu", op.GELU}, {"gelu_fast", op.GELUTanh}, {"gelu_new", op.GELUTanh}, {"gelu_pytorch_tanh", op.GELUTanh}, {"gelu_python", op.GELU},
+	{"relu", op.ReLU}, {"silu", op.SiLU}, {"swish", op.SiLU},
+}
+
+// activation finds an activation.
+func activation(name string) (a op.Activation, ok bool) {
+	for _, x := range activations {
+		if x.name == name {
+			return x.Activation, true
+		}
+	}
+	return a, false
+}
+
+// slotKind is how the block's projections are stored.
+func (b *Block) slotKind() layer.Kind {
+	if b.Conv1D {
+		return layer.Conv1D
+	}
+	return layer.Linear
+}
