@@ -40,7 +40,10 @@ type Architecture struct {
 }
 
 // Architectures lists what graft can load.
-var Architectures = []Architecture{llama, mistral, qwen2, qwen3}
+var Architectures = []Architecture{
+	llama, mistral, mixtral, qwen2, qwen3, gemma, gemma2, gemma3Text, phi3, gpt2, gptNeo, gptNeoX, gptj, opt, bloom, falcon,
+	stablelm, starcoder2, olmo2, smollm3, granite,
+}
 
 // Lookup finds an architecture by its model_type.
 func Lookup(modelType string) (Architecture, error) {

@@ -1,0 +1,51 @@
+package model
+
+import "github.com/graft-ml/graft/internal/op"
+
+// gptNeo is GPT-2 with separate projections, scores that are not scaled, and a window in every second layer [black2021].
+var gptNeo = Architecture{
+	ModelType: "gpt_neo",
+	Aliases: []Alias{{"num_hidden_layers", "num_layers"}, {"num_attention_heads", "num_heads"}, {"hidden_act", "activation_function"},
+		{"rms_norm_eps", "layer_norm_epsilon"}, {"sliding_window", "window_size"}},
+	Defaults: func() Config {
+		window := 256
+		return Config{HiddenSize: 2048, NumHiddenLayers: 24, NumAttentionHeads: 16, VocabSize: 50257, MaxPositionEmbeddings: 2048,
+			HiddenAct: "gelu_new", NormEps: 1e-5, InitializerRange: 0.02, TieWordEmbeddings: true, SlidingWindow: &window, Family: &gptNeoFields{}}
+	},
+	Complete: fourfold,
+	Check: func(c *Config) (errs []error) {
+		f := c.Family.(*gptNeoFields)
+		if f.AttentionLayers != nil && len(f.AttentionLayers) != c.NumHiddenLayers {
+			errs = append(errs, c.bad("attention_layers", "has %d entries, %s is %d", len(f.AttentionLayers), c.key("num_hidden_layers"), c.NumHiddenLayers))
+		}
+		for i, t := range f.AttentionLayers {
+			if t != "global" && t != "local" {
+				errs = append(errs, c.bad("attention_layers", "has %q at %d, want global or local", t, i))
+			}
+		}
+		return errs
+	},
+	Spec: func(c *Config) Spec {
+		f := c.Family.(*gptNeoFields)
+		return Spec{
+			Prefix: "transformer.", Norm: Norm{Kind: op.Center, Bias: true}, Embed: "wte", Positions: "wpe", Blocks: "h", FinalNorm: "ln_f", Head: "lm_head",
+			Buffers: []string{".attention.bias", ".attention.masked_bias"},
+			Block: Block{
+				AttentionNorms: NormNames{Before: "ln_1"},
+				MLPNorms:       NormNames{Before: "ln_2"},
+				Attention: Attention{In: []string{"attn.attention.q_proj", "attn.attention.k_proj", "attn.attention.v_proj"},
+					Output: "attn.attention.out_proj", OutputBias: true, Scale: 1},
+				MLP: MLP{In: []string{"mlp.c_fc"}, InBias: true, Down: "mlp.c_proj", OutBias: true},
+			},
+			Layer: func(i int, b *Block) {
+				if f.AttentionLayers == nil && i%2 == 1 || f.AttentionLayers != nil && f.AttentionLayers[i] == "local" {
+					b.Attention.Window = c.window()
+				}
+			},
+		}
+	},
+}
+
+type gptNeoFields struct {
+	AttentionLayers []string `json:"attention_layers"` // "global" or "local"; attention_types says the same in short
+}
