@@ -29,6 +29,7 @@ type Config struct {
 	RankPattern       peft.Pattern // rank_pattern
 	AlphaPattern      peft.Pattern // alpha_pattern
 	Beside            peft.Beside  // modules_to_save, trainable_token_indices, bias, ensure_weight_tying
+	FanInFanOut       bool         // fan_in_fan_out: weights are stored [in, out]. PEFT writes it; the model knows better
 
 	file peft.Object // what adapter_config.json said, every key of it
 	read *Config     // the settings as they were read, to tell which were changed since

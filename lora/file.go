@@ -57,6 +57,7 @@ func (c *Config) settings() []setting {
 		{"layers_pattern", (*oneOrMore[string])(&c.LayersPattern), "a name or a list of names"},
 		{"rank_pattern", &c.RankPattern, "an object of numbers"},
 		{"alpha_pattern", &c.AlphaPattern, "an object of numbers"},
+		{"fan_in_fan_out", &c.FanInFanOut, "true or false"},
 		{"base_model_name_or_path", &c.BaseModel, "a string"},
 		{"task_type", &c.TaskType, "a string"},
 	}

@@ -73,6 +73,9 @@ func (c *Config) Attach(m layer.Model, rng *rand.Rand) (peft.Adapter, error) {
 			c.Warnings = append(c.Warnings, w)
 		}
 	}
+	if !c.FromFile {
+		c.FanInFanOut = slices.ContainsFunc(slots, func(s *layer.Slot) bool { return s.Kind == layer.Conv1D })
+	}
 	if !c.FromFile && c.TargetModules.IsAllLinear() {
 		c.TargetModules = peft.Names{List: peft.Condense(slots, m)} // as PEFT stores it
 	}

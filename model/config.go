@@ -184,7 +184,7 @@ func kindsOfJSON(value string) string {
 	return "a " + value
 }
 
-// Bounds of sizes. The first keeps products of two from overflowing, the other the tables of rotary positions small.
+// Bounds of sizes. The first keeps products of two from overflowing, the other the tables of heads and positions small.
 const (
 	limit     = 1 << 28
 	headLimit = 1 << 16
@@ -228,13 +228,13 @@ func (c *Config) bad(field, format string, args ...any) error {
 
 func (c *Config) checkSizes() (errs []error) {
 	for _, f := range []struct {
-		key   string
-		value int
-	}{{"hidden_size", c.HiddenSize}, {"intermediate_size", c.IntermediateSize}, {"num_hidden_layers", c.NumHiddenLayers},
-		{"num_attention_heads", c.NumAttentionHeads}, {"num_key_value_heads", c.NumKeyValueHeads}, {"head_dim", c.HeadDim},
-		{"vocab_size", c.VocabSize}, {"max_position_embeddings", c.MaxPositionEmbeddings}} {
-		if f.value < 1 || f.value > limit {
-			errs = append(errs, c.bad(f.key, "is %d, want 1 to %d", f.value, limit))
+		key         string
+		value, most int
+	}{{"hidden_size", c.HiddenSize, limit}, {"intermediate_size", c.IntermediateSize, limit}, {"num_hidden_layers", c.NumHiddenLayers, limit},
+		{"num_attention_heads", c.NumAttentionHeads, headLimit}, {"num_key_value_heads", c.NumKeyValueHeads, headLimit}, {"head_dim", c.HeadDim, headLimit},
+		{"vocab_size", c.VocabSize, limit}, {"max_position_embeddings", c.MaxPositionEmbeddings, limit}} {
+		if f.value < 1 || f.value > f.most {
+			errs = append(errs, c.bad(f.key, "is %d, want 1 to %d", f.value, f.most))
 		}
 	}
 	if c.NumKeyValueHeads > 0 && c.NumAttentionHeads%c.NumKeyValueHeads != 0 {

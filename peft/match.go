@@ -77,8 +77,14 @@ type Selection struct {
 
 // defaults are PEFT's target_modules by model_type, for configs that name none.
 var defaults = map[string][]string{
-	"llama": {"q_proj", "v_proj"}, "mistral": {"q_proj", "v_proj"}, "qwen2": {"q_proj", "v_proj"}, "qwen3": {"q_proj", "v_proj"},
+	"llama": qv, "mistral": qv, "mixtral": qv, "qwen2": qv, "qwen3": qv, "gemma": qv, "gemma2": qv, "gemma3_text": qv,
+	"gpt_neo": qv, "gptj": qv, "opt": qv, "stablelm": qv, "bart": qv,
+	"bert": {"query", "value"}, "roberta": {"query", "value"}, "xlm-roberta": {"query", "value"}, "electra": {"query", "value"},
+	"deberta-v2": {"query_proj", "value_proj"}, "t5": {"q", "v"}, "mt5": {"q", "v"},
+	"gpt2": {"c_attn"}, "gpt_neox": fused, "bloom": fused, "falcon": fused,
 }
+
+var qv, fused = []string{"q_proj", "v_proj"}, []string{"query_key_value"}
 
 // Select returns the slots that the selection names, in the model's order: PEFT's check_target_module_exists.
 func (s Selection) Select(m layer.Model) (chosen []*layer.Slot, warnings []string, err error) {
