@@ -72,12 +72,34 @@ func (f *attention) reaches(x kernel.Mat) []reach {
 		v := rows.ColRange(h.valueAt(0), h.valueAt(0)+wide)
 		out[i] = reach{seg: seg, keys: k, values: v, step: h.step()}
 		if f.p.Cache != nil {
-			out[i].keys, out[i].values = f.p.Cache.extend(h.Layer, seg.Sequence, k, v, h.Heads)
-			out[i].step = h.Dim
-			out[i].past = out[i].keys.Rows - k.Rows
+			out[i] = f.cached(seg, k, v)
 		}
 	}
 	return out
+}
+
+// cached appends the keys and values of a segment to those of its sequence.
+func (f *attention) cached(seg Segment, k, v kernel.Mat) reach {
+	h := f.s.Heads
+	if h.Grouped {
+		k, v = f.compact(k), f.compact(v)
+		defer f.p.Arena.Put(k.Data)
+		defer f.p.Arena.Put(v.Data)
+	}
+	keys, values := f.p.Cache.extend(f.s.Layer, seg.Sequence, k, v)
+	return reach{seg: seg, keys: keys, values: values, step: h.Dim, past: keys.Rows - k.Rows}
+}
+
+// compact copies heads that are apart to where they lie side by side, [n, K·D].
+func (f *attention) compact(x kernel.Mat) kernel.Mat {
+	h := f.s.Heads
+	y := kernel.NewMat(f.p.Arena.Get(x.Rows*h.KeyValue*h.Dim), x.Rows, h.KeyValue*h.Dim)
+	for t := range x.Rows {
+		for j := range h.KeyValue {
+			copy(y.Row(t)[j*h.Dim:(j+1)*h.Dim], x.Row(t)[j*h.step():])
+		}
+	}
+	return y
 }
 
 // block is a run of queries of one segment with the keys that at least one of them sees.

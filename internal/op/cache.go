@@ -65,14 +65,12 @@ func (c *Cache) Truncate(seq, length int) {
 	}
 }
 
-// extend appends the key and value heads of some rows to a layer of a sequence and returns all of them, [n, K·D].
-func (c *Cache) extend(layer, seq int, k, v kernel.Mat, h Heads) (keys, values kernel.Mat) {
+// extend appends rows of keys and values [n, K·D] to a layer of a sequence and returns all of them.
+func (c *Cache) extend(layer, seq int, k, v kernel.Mat) (keys, values kernel.Mat) {
 	s := &c.seqs[seq]
 	for t := range k.Rows {
-		for at := 0; at < k.Cols; at += h.step() {
-			s.keys[layer] = append(s.keys[layer], k.Row(t)[at:at+h.Dim]...)
-			s.values[layer] = append(s.values[layer], v.Row(t)[at:at+h.Dim]...)
-		}
+		s.keys[layer] = append(s.keys[layer], k.Row(t)...)
+		s.values[layer] = append(s.values[layer], v.Row(t)...)
 	}
 	n := len(s.keys[layer]) / c.columns
 	if layer == c.layers-1 {
