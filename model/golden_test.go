@@ -82,6 +82,11 @@ func runGolden(t *testing.T, path string, c goldenCase) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
+		for slot := range m.Slots() { // also in files of the bare model, whose names lack the prefix
+			if _, ok := src.Info(slot.Tensor()); !ok {
+				t.Errorf("%s: slot %s is tensor %q, which the checkpoint lacks", name, slot.Name, slot.Tensor())
+			}
+		}
 		asReference(m)
 		// A few times the reference's own distance from float64, and rounding of values of this size.
 		abs, rel := max(2e-5, 5*c.Noise.Logits), 1e-5
@@ -183,14 +188,8 @@ func greedy(t *testing.T, m *model.Model, b *data.Batch, want [][]int32) {
 			p := op.NewPass([]op.Segment{{End: len(next), Sequence: seq}}, positions, kernel.ModeF32, op.NewArena())
 			p.Cache = cache
 			logits := m.Logits(p, m.Hidden(p, next), []int{len(next) - 1}).Row(0)
-			best := 0
-			for i, v := range logits {
-				if v > logits[best] {
-					best = i
-				}
-			}
-			got = append(got, int32(best))
-			next = []int32{int32(best)}
+			next = []int32{best(logits)}
+			got = append(got, next...)
 		}
 		if !slices.Equal(got, want[r]) {
 			t.Errorf("greedy row %d: %v, want %v", r, got, want[r])

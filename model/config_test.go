@@ -1,0 +1,42 @@
+package model_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/graft-ml/graft/model"
+)
+
+// TestConfigErrors checks that what is wrong is told in the file's own words.
+func TestConfigErrors(t *testing.T) {
+	for _, c := range []struct{ name, config, want string }{
+		{"an alias", `{"model_type": "gpt2", "n_embd": 0}`, "n_embd is 0, want 1 to"},
+		{"an alias that the file leaves out", `{"model_type": "gpt2", "n_positions": -1, "hidden_size": 5}`, "hidden_size 5 is not a multiple of n_head 12"},
+		{"the field itself instead of the alias", `{"model_type": "gpt2", "hidden_size": 0}`, "hidden_size is 0"},
+		{"a kind", `{"model_type": "opt", "ffn_dim": "wide"}`, "ffn_dim is a string"},
+		{"a kind of a family's own field", `{"model_type": "falcon", "alibi": 3}`, "alibi is a number"},
+		{"an activation", `{"model_type": "bloom", "hidden_act": "mish"}`, `hidden_act is "mish", want one of gelu,`},
+		{"eps by its alias", `{"model_type": "starcoder2", "norm_epsilon": 0}`, "norm_epsilon is 0"},
+		{"rotary positions of an odd number", `{"model_type": "gptj", "rotary_dim": 3}`, "turn 3 of the 256 numbers"},
+		{"rotary positions wider than a head", `{"model_type": "gptj", "rotary_dim": 512}`, "turn 512 of the 256 numbers"},
+		{"too many experts", `{"model_type": "mixtral", "num_experts_per_tok": 9}`, "num_experts_per_tok is 9, want 1 to num_local_experts 8"},
+		{"no multiplier", `{"model_type": "granite", "logits_scaling": 0}`, "logits_scaling is 0, want above 0"},
+		{"layers without an entry", `{"model_type": "smollm3", "no_rope_layers": [1]}`, "no_rope_layers has 1 entries"},
+		{"a foreign kind of layer", `{"model_type": "gpt_neo", "num_layers": 1, "attention_layers": ["near"]}`, `attention_layers has "near" at 0, want global or local`},
+		{"factors of longrope", `{"model_type": "phi3", "rope_scaling": {"type": "su", "short_factor": [1], "long_factor": [1]}}`, "short_factor has 1 numbers, want 48"},
+		{"both ways", `{"model_type": "gemma3_text", "use_bidirectional_attention": true}`, "use_bidirectional_attention is true"},
+	} {
+		if _, err := model.ParseConfig([]byte(c.config)); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: ParseConfig(%s): %v, want %s", c.name, c.config, err, c.want)
+		}
+	}
+}
+
+// TestConfigDefaults checks that a file that says nothing but its type is a model.
+func TestConfigDefaults(t *testing.T) {
+	for _, a := range model.Architectures {
+		if _, err := model.ParseConfig([]byte(`{"model_type": "` + a.ModelType + `"}`)); err != nil {
+			t.Errorf("%s: %v", a.ModelType, err)
+		}
+	}
+}
