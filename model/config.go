@@ -112,11 +112,13 @@ func (c *Config) decode(b []byte, aliases []Alias) error {
 	for i := len(aliases) - 1; i >= 0; i-- { // what is first in the table counts most
 		a := aliases[i]
 		v, ok := fields[a.Word]
-		if _, own := fields[a.Field]; ok || !own {
-			c.spelling[a.Field] = a.Word
-		}
-		if ok {
+		_, own := fields[a.Field]
+		if ok && !(own && string(v) == "null") {
 			fields[a.Field] = v
+			own = false
+		}
+		if !own {
+			c.spelling[a.Field] = a.Word
 		}
 	}
 	b, err := json.Marshal(fields)

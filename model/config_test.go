@@ -23,6 +23,8 @@ func TestConfigErrors(t *testing.T) {
 		{"no multiplier", `{"model_type": "granite", "logits_scaling": 0}`, "logits_scaling is 0, want above 0"},
 		{"layers without an entry", `{"model_type": "smollm3", "no_rope_layers": [1]}`, "no_rope_layers has 1 entries"},
 		{"a foreign kind of layer", `{"model_type": "gpt_neo", "num_layers": 1, "attention_layers": ["near"]}`, `attention_layers has "near" at 0, want global or local`},
+		{"runs of layers", `{"model_type": "gpt_neo", "attention_types": [[["global"], 1000000000]]}`, "attention_types has"},
+		{"runs that are too few", `{"model_type": "gpt_neo", "attention_types": [[["global"], 3]]}`, "attention_layers has 3 entries, num_layers is 24"},
 		{"factors of longrope", `{"model_type": "phi3", "rope_scaling": {"type": "su", "short_factor": [1], "long_factor": [1]}}`, "short_factor has 1 numbers, want 48"},
 		{"both ways", `{"model_type": "gemma3_text", "use_bidirectional_attention": true}`, "use_bidirectional_attention is true"},
 	} {
@@ -39,4 +41,28 @@ func TestConfigDefaults(t *testing.T) {
 			t.Errorf("%s: %v", a.ModelType, err)
 		}
 	}
+}
+
+// FuzzParseConfig checks that no config.json does harm: it is refused, or describes blocks that can be built.
+func FuzzParseConfig(f *testing.F) {
+	for _, a := range model.Architectures {
+		f.Add([]byte(`{"model_type": "` + a.ModelType + `", "num_hidden_layers": 2, "rope_scaling": {"type": "dynamic", "factor": 2}}`))
+		f.Add([]byte(`{"model_type": "` + a.ModelType + `", "n_layer": 2, "layer_types": ["full_attention", "sliding_attention"]}`))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := model.ParseConfig(b)
+		if err != nil {
+			return
+		}
+		a, err := model.Lookup(c.ModelType)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := a.Spec(c)
+		for i := range min(c.NumHiddenLayers, 100) {
+			if block := s.Block; s.Layer != nil {
+				s.Layer(i, &block)
+			}
+		}
+	})
 }

@@ -1,6 +1,13 @@
 package model
 
-import "github.com/graft-ml/graft/internal/op"
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/graft-ml/graft/internal/op"
+)
 
 // gptNeo is GPT-2 with separate projections, scores that are not scaled, and a window in every second layer [black2021].
 var gptNeo = Architecture{
@@ -12,7 +19,12 @@ var gptNeo = Architecture{
 		return Config{HiddenSize: 2048, NumHiddenLayers: 24, NumAttentionHeads: 16, VocabSize: 50257, MaxPositionEmbeddings: 2048,
 			HiddenAct: "gelu_new", NormEps: 1e-5, InitializerRange: 0.02, TieWordEmbeddings: true, SlidingWindow: &window, Family: &gptNeoFields{}}
 	},
-	Complete: fourfold,
+	Complete: func(c *Config) {
+		fourfold(c)
+		if f := c.Family.(*gptNeoFields); f.AttentionLayers == nil {
+			f.AttentionLayers = f.AttentionTypes
+		}
+	},
 	Check: func(c *Config) (errs []error) {
 		f := c.Family.(*gptNeoFields)
 		if f.AttentionLayers != nil && len(f.AttentionLayers) != c.NumHiddenLayers {
@@ -47,5 +59,27 @@ var gptNeo = Architecture{
 }
 
 type gptNeoFields struct {
-	AttentionLayers []string `json:"attention_layers"` // "global" or "local"; attention_types says the same in short
+	AttentionLayers []string       `json:"attention_layers"` // "global" or "local" for each layer
+	AttentionTypes  attentionTypes `json:"attention_types"`  // the same in short
+}
+
+// attentionTypes are the types of layers, which the file has as runs: [[["global", "local"], 12]].
+type attentionTypes []string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (t *attentionTypes) UnmarshalJSON(b []byte) error {
+	var runs [][]json.RawMessage
+	if err := json.Unmarshal(b, &runs); err != nil {
+		return errors.New("attention_types is no list of pairs")
+	}
+	*t = nil
+	for _, r := range runs {
+		var types []string
+		var times int
+		if len(r) != 2 || json.Unmarshal(r[0], &types) != nil || json.Unmarshal(r[1], &times) != nil || times < 0 || times > headLimit || len(types) > headLimit || times*len(types) > headLimit {
+			return fmt.Errorf("attention_types has %.60s, want pairs of a list of types and how often it comes", r)
+		}
+		*t = append(*t, slices.Repeat(types, times)...)
+	}
+	return nil
 }

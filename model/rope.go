@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/graft-ml/graft/internal/op"
@@ -130,6 +131,9 @@ func (r *RopeParameters) check(needs []string, dim int) error {
 		if list, ok := lists[key]; ok {
 			if len(list) != dim/2 {
 				errs = append(errs, fmt.Errorf("model: config.json: rope %s has %d numbers, want %d", key, len(list), dim/2))
+			}
+			if len(list) > 0 && !(slices.Min(list) > 0) {
+				errs = append(errs, fmt.Errorf("model: config.json: rope %s has %g, want numbers above 0", key, slices.Min(list)))
 			}
 			continue
 		}

@@ -1,0 +1,182 @@
+package model
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/graft-ml/graft/internal/op"
+	"github.com/graft-ml/graft/model/layer"
+)
+
+func (b *builder) stem() layer.Stem {
+	c, s := b.c, b.s
+	t := layer.Stem{Tokens: b.embedding(s.Embed, c.VocabSize, b.embedDim()), Scale: float32(or(s.EmbedScale, 1)), Offset: s.PositionOffset}
+	if s.ProjectIn != "" {
+		t.Project = b.linear(s.ProjectIn, layer.Linear, b.embedDim(), c.HiddenSize, false)
+	}
+	if s.Positions != "" {
+		t.Positions = b.embedding(s.Positions, c.MaxPositionEmbeddings+s.PositionOffset, c.HiddenSize)
+	}
+	t.Norm = b.norm(s.EmbedNorm, c.HiddenSize)
+	return t
+}
+
+func (b *builder) block(i int) *layer.Block {
+	spec := b.s.Block
+	if b.s.Layer != nil {
+		b.s.Layer(i, &spec)
+	}
+	at := fmt.Sprintf("%s.%d.", b.s.Blocks, i)
+	return &layer.Block{
+		Parallel: spec.Parallel, FromNorm: spec.FromNorm, Scale: float32(or(spec.Scale, 1)),
+		AttentionNorms: b.norms(at, spec.AttentionNorms),
+		Attention:      b.attention(at, i, &spec),
+		MLPNorms:       b.norms(at, spec.MLPNorms),
+		MLP:            b.mlp(at, &spec),
+	}
+}
+
+func (b *builder) norms(at string, n NormNames) layer.Norms {
+	name := func(s string) *layer.Norm {
+		if s == "" {
+			return nil
+		}
+		return b.norm(at+s, b.c.HiddenSize)
+	}
+	return layer.Norms{Before: name(n.Before), Branch: name(n.Branch), After: name(n.After)}
+}
+
+func (b *builder) attention(at string, i int, spec *Block) *layer.Attention {
+	c, a := b.c, spec.Attention
+	heads := op.Heads{Query: c.NumAttentionHeads, KeyValue: c.NumKeyValueHeads, Dim: c.HeadDim, Grouped: a.Grouped}
+	l := &layer.Attention{
+		AttentionSpec: op.AttentionSpec{Heads: heads, Causal: true, Scale: or(a.Scale, 1/math.Sqrt(float64(c.HeadDim))), Window: a.Window,
+			SoftCap: a.SoftCap, Bias: a.Bias, Layer: i},
+		Rope: a.Rope,
+	}
+	if a.NoRope || len(b.s.Ropes) == 0 {
+		l.Rope = -1
+	}
+	widths := []int{heads.Query * heads.Dim, heads.KeyValue * heads.Dim, heads.KeyValue * heads.Dim}
+	if len(a.In) == 1 {
+		widths = []int{heads.Columns()}
+	}
+	for j, name := range a.In {
+		l.In = append(l.In, b.linear(at+name, spec.slotKind(), c.HiddenSize, widths[j], a.InBias))
+	}
+	l.Output = b.linear(at+a.Output, spec.slotKind(), heads.Query*heads.Dim, c.HiddenSize, a.OutputBias)
+	l.Normed = append(b.headNorms(at, a.QueryNorm, a.NormShape, 0, heads.Query), b.headNorms(at, a.KeyNorm, a.NormShape, heads.Query, heads.KeyValue)...)
+	return l
+}
+
+// headNorms are the norms of n heads from the first on.
+func (b *builder) headNorms(at, name string, shape NormShape, first, n int) (list []layer.HeadNorm) {
+	d := b.c.HeadDim
+	switch {
+	case name == "":
+	case shape == HeadAlike:
+		list = append(list, layer.HeadNorm{Norm: b.norm(at+name, d), At: first * d, Width: d, Count: n})
+	case shape == AllHeads:
+		list = append(list, layer.HeadNorm{Norm: b.norm(at+name, n*d), At: first * d, Width: n * d, Count: 1})
+	default:
+		for j := range n {
+			list = append(list, layer.HeadNorm{Norm: b.norm(at+fmt.Sprintf(name, j), d), At: (first + j) * d, Width: d, Count: 1})
+		}
+	}
+	return list
+}
+
+func (b *builder) mlp(at string, spec *Block) layer.Branch {
+	c, s := b.c, spec.MLP
+	act, _ := activation(c.HiddenAct)
+	if s.Router != "" {
+		return b.mixture(at, s, act)
+	}
+	l := &layer.MLP{Gated: s.Gated, Activation: act}
+	width := c.IntermediateSize
+	if s.Gated && len(s.In) == 1 {
+		width *= 2
+	}
+	for _, name := range s.In {
+		l.In = append(l.In, b.linear(at+name, spec.slotKind(), c.HiddenSize, width, s.InBias))
+	}
+	l.Down = b.linear(at+s.Down, spec.slotKind(), c.IntermediateSize, c.HiddenSize, s.OutBias)
+	return l
+}
+
+func (b *builder) mixture(at string, s MLP, act op.Activation) *layer.Mixture {
+	c := b.c
+	l := &layer.Mixture{Router: b.linear(at+s.Router, layer.Linear, c.HiddenSize, s.Experts, false), TopK: s.TopK, Activation: act}
+	for e := range s.Experts {
+		part := func(name string, in, out int) *layer.Slot {
+			return b.linear(at+fmt.Sprintf(name, e), layer.Linear, in, out, false)
+		}
+		l.Experts = append(l.Experts, layer.Expert{Gate: part(s.In[0], c.HiddenSize, c.IntermediateSize),
+			Up: part(s.In[1], c.HiddenSize, c.IntermediateSize), Down: part(s.Down, c.IntermediateSize, c.HiddenSize)})
+	}
+	return l
+}
+
+// head is the output embedding. A stored one counts more than tie_word_embeddings; without one the input embedding serves.
+func (b *builder) head(embed *layer.Slot) *layer.Slot {
+	name := b.s.Head
+	stored := b.src != nil && slices.Contains(b.src.Names(), name+".weight")
+	if b.c.TieWordEmbeddings && !stored {
+		base := &layer.Frozen{W: embed.Base.W}
+		if b.s.HeadBias {
+			base.Bias = b.numbers(name+".bias", b.c.VocabSize, 0)
+		}
+		return &layer.Slot{Name: name, Kind: layer.Head, Tied: true, Projection: base, Base: base, Stored: embed.Stored}
+	}
+	return b.projection(name, layer.Head, b.embedDim(), b.c.VocabSize, b.s.HeadBias)
+}
+
+func (b *builder) embedding(name string, rows, dim int) *layer.Slot {
+	name = b.at(name)
+	base := &layer.Frozen{W: b.matrix(name+".weight", rows, dim)}
+	return &layer.Slot{Name: name, Kind: layer.Embedding, Lookup: &layer.Table{W: base.W}, Base: base, Stored: b.stored(name + ".weight")}
+}
+
+// linear is a projection below the prefix.
+func (b *builder) linear(name string, kind layer.Kind, in, out int, bias bool) *layer.Slot {
+	return b.projection(b.at(name), kind, in, out, bias)
+}
+
+func (b *builder) projection(name string, kind layer.Kind, in, out int, bias bool) *layer.Slot {
+	rows, cols := out, in
+	if kind == layer.Conv1D {
+		rows, cols = in, out
+	}
+	base := &layer.Frozen{W: b.matrix(name+".weight", rows, cols), Transposed: kind == layer.Conv1D}
+	if bias {
+		base.Bias = b.numbers(name+".bias", out, 0)
+	}
+	return &layer.Slot{Name: name, Kind: kind, Projection: base, Base: base, Stored: b.stored(name + ".weight")}
+}
+
+// norm is a norm of n columns, nil without a name.
+func (b *builder) norm(name string, n int) *layer.Norm {
+	if name == "" {
+		return nil
+	}
+	s := b.s.Norm
+	l := &layer.Norm{Name: b.at(name), Norm: op.Norm{Kind: s.Kind, Plus: s.Plus, Eps: b.c.NormEps}}
+	if s.Frozen {
+		l.Plus = 0
+		return l
+	}
+	l.Weight = &op.Vector{Value: b.numbers(l.Name+".weight", n, 1-s.Plus)}
+	if s.Bias {
+		l.Bias = &op.Vector{Value: b.numbers(l.Name+".bias", n, 0)}
+	}
+	return l
+}
+
+// or is v, or the fallback if v is 0.
+func or(v, fallback float64) float64 {
+	if v == 0 {
+		return fallback
+	}
+	return v
+}
