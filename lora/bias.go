@@ -53,7 +53,7 @@ func (l *biased) idle() bool { return (l.scale == 0 || zero(op.Data(l.Bias))) &&
 
 // deltas folds the bias into the base's.
 func (l *biased) deltas() []merge.Delta {
-	return append(l.Projection.deltas(), &biasDelta{tensor: l.slot.Name + ".bias", bias: op.Data(l.Bias), scale: l.scale})
+	return append(l.Projection.deltas(), &biasDelta{tensor: l.slot.Tensor("bias"), bias: op.Data(l.Bias), scale: l.scale})
 }
 
 // biasDelta adds scale·c to a bias.

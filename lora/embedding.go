@@ -141,7 +141,7 @@ func (e *embedding) detach()            { e.slot.Lookup = e.base }
 
 // deltas implements part: rows of the table are inputs, so the product is stored transposed.
 func (e *embedding) deltas() []merge.Delta {
-	sum := merge.LowRank{Tensor: e.slot.Name + ".weight", A: op.Of(e.A).View(), B: op.Of(e.B).View(), Scale: e.scale, Transposed: true, BothEnds: e.both}
+	sum := merge.LowRank{Tensor: e.slot.Tensor("weight"), A: op.Of(e.A).View(), B: op.Of(e.B).View(), Scale: e.scale, Transposed: true, BothEnds: e.both}
 	if e.M == nil {
 		return []merge.Delta{&sum}
 	}

@@ -141,7 +141,7 @@ func (l *Projection) factors() (a, b kernel.Mat) {
 
 func (l *Projection) lowRank() *merge.LowRank {
 	a, b := l.factors()
-	return &merge.LowRank{Tensor: l.slot.Name + ".weight", A: a, B: b, Scale: l.scale, Transposed: l.slot.Kind == layer.Conv1D}
+	return &merge.LowRank{Tensor: l.slot.Tensor("weight"), A: a, B: b, Scale: l.scale, Transposed: l.slot.Kind == layer.Conv1D}
 }
 
 func (l *Projection) deltas() []merge.Delta { return []merge.Delta{l.lowRank()} }

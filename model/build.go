@@ -123,11 +123,11 @@ func (b *builder) head(embed *layer.Slot) *layer.Slot {
 	name := b.s.Head
 	stored := b.src != nil && slices.Contains(b.src.Names(), name+".weight")
 	if b.c.TieWordEmbeddings && !stored {
-		base := &layer.Frozen{W: embed.Base.W}
+		base := embed.Base
 		if b.s.HeadBias {
-			base.Bias = b.numbers(name+".bias", b.c.VocabSize, 0)
+			base = &layer.Frozen{W: base.W, Bias: b.numbers(name+".bias", b.c.VocabSize, 0)}
 		}
-		return &layer.Slot{Name: name, Kind: layer.Head, Tied: true, Projection: base, Base: base, Stored: embed.Stored}
+		return &layer.Slot{Name: name, Kind: layer.Head, Tied: true, Projection: base, Base: base}
 	}
 	return b.projection(name, layer.Head, b.embedDim(), b.c.VocabSize, b.s.HeadBias)
 }
@@ -135,7 +135,7 @@ func (b *builder) head(embed *layer.Slot) *layer.Slot {
 func (b *builder) embedding(name string, rows, dim int) *layer.Slot {
 	name = b.at(name)
 	base := &layer.Frozen{W: b.matrix(name+".weight", rows, dim)}
-	return &layer.Slot{Name: name, Kind: layer.Embedding, Lookup: &layer.Table{W: base.W}, Base: base, Stored: b.stored(name + ".weight")}
+	return &layer.Slot{Name: name, Kind: layer.Embedding, Lookup: &layer.Table{W: base.W}, Base: base, Stored: b.stored(name)}
 }
 
 // linear is a projection below the prefix.
@@ -152,7 +152,7 @@ func (b *builder) projection(name string, kind layer.Kind, in, out int, bias boo
 	if bias {
 		base.Bias = b.numbers(name+".bias", out, 0)
 	}
-	return &layer.Slot{Name: name, Kind: kind, Projection: base, Base: base, Stored: b.stored(name + ".weight")}
+	return &layer.Slot{Name: name, Kind: kind, Projection: base, Base: base, Stored: b.stored(name)}
 }
 
 // norm is a norm of n columns, nil without a name.
@@ -161,7 +161,7 @@ func (b *builder) norm(name string, n int) *layer.Norm {
 		return nil
 	}
 	s := b.s.Norm
-	l := &layer.Norm{Name: b.at(name), Norm: op.Norm{Kind: s.Kind, Plus: s.Plus, Eps: b.c.NormEps}}
+	l := &layer.Norm{Name: b.at(name), Stored: b.stored(b.at(name)), Norm: op.Norm{Kind: s.Kind, Plus: s.Plus, Eps: b.c.NormEps}}
 	if s.Frozen {
 		l.Plus = 0
 		return l

@@ -153,7 +153,7 @@ func Ties(m layer.Model) (list []merge.Tie) {
 			continue
 		}
 		if t := twin(m, s); t != nil {
-			list = append(list, merge.Tie{Stored: t.Name + ".weight", Other: s.Name + ".weight"})
+			list = append(list, merge.Tie{Stored: t.Tensor("weight"), Other: s.Tensor("weight")})
 		}
 	}
 	return list

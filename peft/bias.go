@@ -29,7 +29,7 @@ func (b Beside) trainBiases(c *Companions, m layer.Model, targets []*layer.Slot,
 		if b.Bias != "all" || !strings.Contains(v.Name, "bias") || slices.ContainsFunc(c.list, func(x companion) bool { s, ok := x.(*savedVector); return ok && s.at == v.Vector }) {
 			continue
 		}
-		c.list = append(c.list, &savedVector{name: v.Name, at: v.Vector})
+		c.list = append(c.list, &savedVector{name: v.Name, tensor: v.Tensor(), at: v.Vector})
 	}
 	if len(c.list) == before {
 		return common.complain(fmt.Sprintf("bias is %q, but there is no bias to train", b.Bias))
@@ -62,7 +62,7 @@ func (x *trainedBias) params() iter.Seq2[string, *nn.Param] {
 }
 
 func (x *trainedBias) deltas() []merge.Delta {
-	return []merge.Delta{wholeVector(x.slot.Name+".bias", x.copy.Bias)}
+	return []merge.Delta{wholeVector(x.slot.Tensor("bias"), x.copy.Bias)}
 }
 
 func (x *trainedBias) extras() []Extra { return nil }

@@ -70,7 +70,7 @@ func (b Beside) saveModules(c *Companions, m layer.Model, targets []*layer.Slot,
 	for _, v := range vectorsOf(m) {
 		if entry, ok := inModule(v.Name[:max(0, strings.LastIndexByte(v.Name, '.'))], entries); ok {
 			hits[entry] = true
-			c.list = append(c.list, &savedVector{name: v.Name, at: v.Vector})
+			c.list = append(c.list, &savedVector{name: v.Name, tensor: v.Tensor(), at: v.Vector})
 		}
 	}
 	return errors.Join(append(errs, b.unmatched(hits, m, common))...)
@@ -162,9 +162,9 @@ func under(prefix string, params iter.Seq2[string, *nn.Param]) iter.Seq2[string,
 }
 
 func (x *savedSlot) deltas() []merge.Delta {
-	list := []merge.Delta{&merge.Whole{Tensor: x.slot.Name + ".weight", Rows: x.slot.Base.W.Rows, Cols: x.slot.Base.W.Cols, Data: op.Data(x.copy.W), BothEnds: x.twin != nil}}
+	list := []merge.Delta{&merge.Whole{Tensor: x.slot.Tensor("weight"), Rows: x.slot.Base.W.Rows, Cols: x.slot.Base.W.Cols, Data: op.Data(x.copy.W), BothEnds: x.twin != nil}}
 	if x.copy.Bias != nil {
-		list = append(list, wholeVector(x.slot.Name+".bias", x.copy.Bias.Value))
+		list = append(list, wholeVector(x.slot.Tensor("bias"), x.copy.Bias.Value))
 	}
 	return list
 }
@@ -201,9 +201,10 @@ func equalsRows(m kernel.Mat, w *kernel.Frozen) bool {
 	return true
 }
 
-// savedVector is a norm's weight or bias that is trained, under its name in the checkpoint.
+// savedVector is a norm's weight or bias that is trained.
 type savedVector struct {
 	name   string
+	tensor string // in the checkpoint
 	at     *op.Vector
 	before op.Vector
 }
@@ -219,7 +220,7 @@ func (x *savedVector) params() iter.Seq2[string, *nn.Param] {
 	return func(yield func(string, *nn.Param) bool) { yield(Prefix+x.name, x.at.Param) }
 }
 
-func (x *savedVector) deltas() []merge.Delta { return []merge.Delta{wholeVector(x.name, x.at.Value)} }
+func (x *savedVector) deltas() []merge.Delta { return []merge.Delta{wholeVector(x.tensor, x.at.Value)} }
 
 func (x *savedVector) extras() []Extra { return nil }
 

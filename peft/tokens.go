@@ -231,7 +231,7 @@ func (x *tokenRows) params() iter.Seq2[string, *nn.Param] {
 
 func (x *tokenRows) deltas() []merge.Delta {
 	w := x.slot.Base.W
-	return []merge.Delta{&merge.Rows{Tensor: x.slot.Name + ".weight", Rows: w.Rows, Cols: w.Cols, IDs: x.ids, Data: op.Data(x.rows), BothEnds: x.twin != nil}}
+	return []merge.Delta{&merge.Rows{Tensor: x.slot.Tensor("weight"), Rows: w.Rows, Cols: w.Cols, IDs: x.ids, Data: op.Data(x.rows), BothEnds: x.twin != nil}}
 }
 
 func (x *tokenRows) extras() []Extra { return nil }

@@ -31,16 +31,16 @@ type Slot struct {
 	Lookup        op.Lookup
 	// Base is what the checkpoint gave and never changes; Projection starts as Base.
 	Base *Frozen
-	// Stored is the weight's name in the checkpoint where it is not Name + ".weight": files of a bare model lack the prefix.
+	// Stored is Name as the checkpoint has it, where that differs: files of a bare model lack the prefix.
 	Stored string
 }
 
-// Tensor is the weight's name in the checkpoint.
-func (s *Slot) Tensor() string {
+// Tensor is the checkpoint's name of the slot's "weight" or "bias".
+func (s *Slot) Tensor(part string) string {
 	if s.Stored != "" {
-		return s.Stored
+		return s.Stored + "." + part
 	}
-	return s.Name + ".weight"
+	return s.Name + "." + part
 }
 
 // Model is what a method sees of a model.

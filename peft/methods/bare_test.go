@@ -8,6 +8,7 @@ import (
 	"github.com/graft-ml/graft/internal/check"
 	"github.com/graft-ml/graft/internal/golden"
 	"github.com/graft-ml/graft/internal/kernel"
+	"github.com/graft-ml/graft/internal/op"
 	"github.com/graft-ml/graft/lora"
 	"github.com/graft-ml/graft/merge"
 	"github.com/graft-ml/graft/model"
@@ -28,6 +29,7 @@ func TestBareBase(t *testing.T) {
 	}
 	c := lora.New()
 	c.Init = "false" // B is drawn, too
+	c.Beside = peft.Beside{ModulesToSave: []string{"wpe", "ln_f"}, Bias: "all"}
 	adapter, err := c.Attach(x.m, rand.New(rand.NewPCG(1, 2)))
 	if err != nil {
 		t.Fatal(err)
@@ -35,9 +37,12 @@ func TestBareBase(t *testing.T) {
 	if !c.FanInFanOut {
 		t.Error("fan_in_fan_out is false for weights that are stored [in, out]")
 	}
+	for _, p := range adapter.Params() {
+		op.Data(p)[0] += 0.1 // what is trained of the base is not what it was
+	}
 	want, _ := x.pass(t, kernel.ModeF32, false)
 	out := filepath.Join(t.TempDir(), "merged")
-	if _, err := merge.Fold(t.Context(), merge.Job{Base: x.src, Deltas: adapter.(peft.Merger).Deltas(), Out: out}); err != nil {
+	if _, err := merge.Fold(t.Context(), merge.Job{Base: x.src, Deltas: adapter.(peft.Merger).Deltas(), Ties: peft.Ties(x.m), Out: out}); err != nil {
 		t.Fatal(err)
 	}
 	if x.m, err = model.Load(open(t, out)); err != nil {
