@@ -58,11 +58,11 @@ func assemble(c *Config, b *builder) (*Model, error) {
 	if err != nil {
 		return nil, fmt.Errorf("model: %w", err)
 	}
-	if err := b.bound(c); err != nil {
-		return nil, err
-	}
 	s := arch.Spec(c)
 	b.c, b.s = c, &s
+	if err := b.bound(); err != nil {
+		return nil, err
+	}
 	b.findPrefix()
 	m := &Model{Config: c}
 	for _, r := range s.Ropes {
@@ -92,7 +92,8 @@ func assemble(c *Config, b *builder) (*Model, error) {
 }
 
 // bound refuses sizes that the source cannot fill or no memory holds, before anything of these sizes is made.
-func (b *builder) bound(c *Config) error {
+func (b *builder) bound() error {
+	c := b.c
 	if b.src != nil {
 		if n := len(b.src.Names()); c.NumHiddenLayers > n {
 			return fmt.Errorf("model: config.json: num_hidden_layers is %d, the checkpoint has only %d tensors", c.NumHiddenLayers, n)
@@ -100,7 +101,7 @@ func (b *builder) bound(c *Config) error {
 		return nil
 	}
 	hidden, heads := float64(c.HiddenSize), float64(c.NumAttentionHeads+c.NumKeyValueHeads)
-	perLayer := 2*hidden*heads*float64(c.HeadDim) + 3*hidden*float64(c.IntermediateSize)
+	perLayer := 2*hidden*heads*float64(c.HeadDim) + 3*hidden*float64(c.IntermediateSize)*float64(max(1, b.s.Block.MLP.Experts))
 	if n := 2*float64(c.VocabSize)*hidden + float64(c.NumHiddenLayers)*perLayer; n > maxRandom {
 		return fmt.Errorf("model: config.json: about %.3g parameters, want at most %d for random weights", n, int64(maxRandom))
 	}
