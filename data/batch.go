@@ -29,8 +29,13 @@ type Batch struct {
 	Tokens    []int32   // [T]
 	Positions []int32   // [T], restart at 0 in each segment
 	Segments  []Segment // cover 0..T in order
-	Targets   []int32   // [T]: the token that the model should give after row t (already shifted), or NoTarget
+	Targets   []int32   // [T]: the token that the model should give after row t (already shifted), or the label of row t itself; or NoTarget
 	Weights   []float32 // [T]: weight of each target in the loss; nil = 1
+
+	// Of encoders and their tasks; nil otherwise.
+	Types  []int32     // [T]: token types, as BERT tells the two texts of a pair apart
+	Labels [][]float32 // [segments]: one class, or a value for each label (several labels, regression)
+	Spans  [][2]int32  // [segments]: rows of the batch where the answer starts and ends; the segment's first row = no answer
 }
 
 // NumTargets counts the rows that carry a target.
