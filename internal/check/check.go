@@ -3,6 +3,8 @@ package check
 
 import (
 	"math"
+	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -54,4 +56,49 @@ func Panics(t testing.TB, what string, f func()) {
 		}
 	}()
 	f()
+}
+
+// Slope holds the gradient of a function of x, which f computes from the present content of x, against central
+// differences in two directions: that of the gradient itself, which finds every error of size or sign, and a random one.
+func Slope(t testing.TB, what string, x, grad []float32, rng *rand.Rand, f func() float64) {
+	t.Helper()
+	norm := 0.0
+	for _, g := range grad {
+		norm += float64(g) * float64(g)
+	}
+	norm = math.Sqrt(norm)
+	along, random := make([]float64, len(x)), make([]float64, len(x))
+	for i, g := range grad {
+		along[i] = float64(g) / max(norm, 1e-12)
+		random[i] = float64(rng.IntN(2)*2-1) / math.Sqrt(float64(len(x)))
+	}
+	slope(t, what+", along the gradient", x, grad, along, norm, f)
+	slope(t, what+", in a random direction", x, grad, random, norm, f)
+}
+
+// slope compares in one direction d of length 1.
+func slope(t testing.TB, what string, x, grad []float32, d []float64, norm float64, f func() float64) {
+	t.Helper()
+	// Float32 values of size 1 give f to 1e-7 or so, which the difference divides by 4e-3; the third derivative adds h².
+	const h, abs, rel = 2e-3, 1e-4, 1e-2
+	keep := slices.Clone(x)
+	at := func(step float64) float64 {
+		for i := range x {
+			x[i] = float32(float64(keep[i]) + step*d[i])
+		}
+		return f()
+	}
+	// Rounding of x itself matters for steps this small, so the direction is what it really was.
+	up := at(h)
+	high := slices.Clone(x)
+	down := at(-h)
+	want := up - down
+	got := 0.0
+	for i := range x {
+		got += float64(grad[i]) * (float64(high[i]) - float64(x[i]))
+	}
+	copy(x, keep)
+	if diff := math.Abs(got-want) / (2 * h); !(diff <= abs+rel*norm) {
+		t.Errorf("%s: slope %g, central difference %g", what, got/(2*h), want/(2*h))
+	}
 }

@@ -25,7 +25,7 @@ var floors = []struct {
 	{"writers", []string{"internal/synth"}},
 	{"data", []string{"data", "data/source"}},
 	{"layers", []string{"model/layer"}},
-	{"models", []string{"model"}},
+	{"models", []string{"model", "model/modeltest"}},
 	{"merging", []string{"merge"}},
 	{"contracts", []string{"peft", "task"}},
 	{"methods", []string{"lora", "adapter", "prefix"}},
