@@ -1,0 +1,69 @@
+package methods_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/graft-ml/graft/lora"
+	"github.com/graft-ml/graft/model/layer"
+	"github.com/graft-ml/graft/peft"
+	"github.com/graft-ml/graft/peft/methods"
+	"github.com/graft-ml/graft/peft/pefttest"
+)
+
+// laws has at least one row for each line of methods.All.
+var laws = []pefttest.Case{
+	{Name: "lora", Method: lora.Method, Identity: true, Mergeable: true, Lost: lostLora,
+		Config: loraWith(func(c *lora.Config, m layer.Model) {})},
+	{Name: "lora with rslora, gaussian A and dropout", Method: lora.Method, Identity: true, Mergeable: true,
+		Config: loraWith(func(c *lora.Config, m layer.Model) { c.UseRSLoRA, c.Init, c.Dropout = true, "gaussian", 0.3 })},
+	{Name: "lora with patterns", Method: lora.Method, Identity: true, Mergeable: true,
+		Config: loraWith(func(c *lora.Config, m layer.Model) {
+			end := linearNames(m)
+			c.TargetModules = peft.Names{List: []string{end[0], end[len(end)-1]}}
+			c.RankPattern = peft.Pattern{peft.NewEntry(end[0], 5)}
+			c.AlphaPattern = peft.Pattern{peft.NewEntry(end[len(end)-1], 2)}
+		})},
+	{Name: "lora whose B is drawn", Method: lora.Method, Mergeable: true,
+		Config: loraWith(func(c *lora.Config, m layer.Model) { c.Init = "false" })},
+}
+
+// loraWith is LoRA on all linear layers, with rank and alpha off the fixed point alpha = r.
+func loraWith(set func(c *lora.Config, m layer.Model)) func(m layer.Model) peft.Config {
+	return func(m layer.Model) peft.Config {
+		c := lora.New()
+		c.Rank, c.Alpha, c.TargetModules = 3, 7, peft.Names{Pattern: peft.AllLinear}
+		set(c, m)
+		return c
+	}
+}
+
+func lostLora(layer.Model) peft.Config {
+	c := lora.New()
+	c.TargetModules = peft.Names{List: []string{"nowhere_proj"}}
+	return c
+}
+
+// linearNames lists the last parts of the names of all linear slots, in the model's order.
+func linearNames(m layer.Model) (ends []string) {
+	for s := range m.Slots() {
+		if s.Kind == layer.Linear || s.Kind == layer.Conv1D {
+			ends = append(ends, s.Name[strings.LastIndexByte(s.Name, '.')+1:])
+		}
+	}
+	return ends
+}
+
+// TestLaws holds every method to the laws on every architecture.
+func TestLaws(t *testing.T) {
+	has := map[string]bool{}
+	for _, c := range laws {
+		has[c.Method.Name] = true
+		t.Run(c.Name, func(t *testing.T) { pefttest.Run(t, c) })
+	}
+	for _, m := range methods.All {
+		if !has[m.Name] {
+			t.Errorf("method %q has no row in laws", m.Name)
+		}
+	}
+}

@@ -1,0 +1,141 @@
+// Package pefttest holds the laws that every fine-tuning method obeys on every architecture. A method joins by a Case in
+// the test of package peft/methods:
+//
+//	pefttest.Run(t, pefttest.Case{
+//		Name: "plain", Method: lora.Method, Identity: true, Mergeable: true,
+//		Config: func(m layer.Model) peft.Config {
+//			c := lora.New()
+//			c.Rank, c.Alpha = 3, 7
+//			return c
+//		},
+//	})
+//
+// Settings must not sit where the mathematics has a fixed point: alpha = r, zero, one.
+package pefttest
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"github.com/graft-ml/graft/data"
+	"github.com/graft-ml/graft/internal/kernel"
+	"github.com/graft-ml/graft/internal/op"
+	"github.com/graft-ml/graft/model/layer"
+	"github.com/graft-ml/graft/model/modeltest"
+	"github.com/graft-ml/graft/peft"
+	"github.com/graft-ml/graft/task"
+	"github.com/nlpodyssey/spago/ag"
+)
+
+// Case is a method with settings, and what it promises.
+type Case struct {
+	Name   string
+	Method peft.Method
+	// Config gives the settings for a model.
+	Config func(m layer.Model) peft.Config
+	// Lost gives settings whose targets the model does not have; nil for methods that choose no targets.
+	Lost func(m layer.Model) peft.Config
+
+	Identity  bool // attaching changes nothing until training does
+	Mergeable bool // the adapter can be folded into its base
+}
+
+// laws in the order of docs/architecture.md.
+var laws = []struct {
+	says string
+	hold func(t *testing.T, x *bench)
+}{
+	{"attaching starts as it says", attaching},
+	{"detaching restores the model", detaching},
+	{"only the adapter's parameters change in training", training},
+	{"gradients match central differences", gradients},
+	{"merged is unmerged", merging},
+	{"packed is one by one", packing},
+	{"how a step is cut into batches does not matter", accumulating},
+	{"interrupted and resumed is uninterrupted", resuming},
+	{"saved, loaded and saved again it is the same", saving},
+	{"settings that a file leaves out are the defaults, unknown ones survive", configuring},
+	{"an adapter or a target without effect is an error", idling},
+	{"a file that does not fit is refused by tensor", misfitting},
+	{"a file cut off anywhere is refused", truncating},
+}
+
+// Run holds the case to every law on every architecture.
+func Run(t *testing.T, c Case) {
+	for _, tiny := range modeltest.Tiny {
+		t.Run(tiny.Name, func(t *testing.T) {
+			dir := modeltest.Write(t, tiny)
+			for _, law := range laws {
+				t.Run(law.says, func(t *testing.T) { law.hold(t, newBench(t, c, dir)) })
+			}
+		})
+	}
+}
+
+// bench is a case on a freshly loaded model.
+type bench struct {
+	Case
+	dir  string // of the model
+	base *modeltest.Base
+	set  data.Set
+	all  *data.Batch
+}
+
+func newBench(t *testing.T, c Case, dir string) *bench {
+	base := modeltest.Open(t, dir)
+	set := modeltest.Set(base.Config.VocabSize)
+	return &bench{Case: c, dir: dir, base: base, set: set, all: set.Batch(modeltest.All(set))}
+}
+
+// attach attaches the method as it starts.
+func (x *bench) attach(t *testing.T) (peft.Config, peft.Adapter) {
+	t.Helper()
+	c := x.Config(x.base.Model)
+	a, err := c.Attach(x.base.Model, rand.New(rand.NewPCG(23, 29)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, a
+}
+
+// trained attaches the method and moves every parameter, as training would.
+func (x *bench) trained(t *testing.T) (peft.Config, peft.Adapter) {
+	t.Helper()
+	c, a := x.attach(t)
+	rng := rand.New(rand.NewPCG(31, 37))
+	for _, p := range a.Params() {
+		for i := range op.Data(p) {
+			op.Data(p)[i] += float32(0.1 * rng.NormFloat64())
+		}
+	}
+	return c, a
+}
+
+// logits of the whole set.
+func (x *bench) logits(t *testing.T) []float32 {
+	t.Helper()
+	return x.base.Logits(t, x.all)
+}
+
+// loss is Σ weight·loss of a batch times scale. With grad, gradients are added to the parameters; dropout is on then and when
+// training is. perRow, if not nil, receives the loss of each row.
+func (x *bench) loss(t *testing.T, b *data.Batch, scale float64, training, grad bool, perRow []float64) float64 {
+	t.Helper()
+	p := op.NewPass(b.Segments, b.Positions, kernel.ModeF32, op.NewArena())
+	p.Grad, p.Train, p.Seed = grad, training, 41
+	node, sums, err := task.Tasks[0].Loss(x.base.Model, p, b, task.LossOptions{Scale: scale, PerRow: perRow})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if grad {
+		if err := ag.Backward(node); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return scale * sums.Loss
+}
+
+// load loads an adapter's folder with nothing but the case's method in the table.
+func (x *bench) load(dir string, allow peft.Allow) (peft.Config, peft.Adapter, error) {
+	return peft.Load(dir, x.base.Model, []peft.Method{x.Method}, allow)
+}
