@@ -14,7 +14,9 @@ import (
 	"github.com/graft-ml/graft/data"
 	"github.com/graft-ml/graft/internal/check"
 	"github.com/graft-ml/graft/internal/golden"
+	"github.com/graft-ml/graft/internal/kernel"
 	"github.com/graft-ml/graft/internal/op"
+	"github.com/graft-ml/graft/model/layer"
 	"github.com/nlpodyssey/spago/ag"
 	"github.com/nlpodyssey/spago/mat"
 	"github.com/nlpodyssey/spago/nn"
@@ -222,7 +224,8 @@ func goldenLoraPlus(suite *golden.Suite, t *testing.T, src []byte) {
 func goldenFormulas(suite *golden.Suite, t *testing.T, src []byte) {
 	formulas := map[string]json.RawMessage{}
 	decode(t, src, &formulas)
-	tests := map[string]func(t *testing.T, src []byte){"clip_grad_norm": goldenClip, "gradient_accumulation": goldenAccumulation}
+	tests := map[string]func(t *testing.T, src []byte){"clip_grad_norm": goldenClip, "gradient_accumulation": goldenAccumulation,
+		"label_smoothing": goldenLabelSmoothing, "neftune": goldenNEFTune}
 	for _, name := range slices.Sorted(maps.Keys(formulas)) {
 		suite.Case("formula "+name, golden.Facts{"formula": name}, func(t *testing.T) {
 			run, ok := tests[name]
@@ -297,6 +300,70 @@ func goldenAccumulation(t *testing.T, src []byte) {
 			t.Errorf("%d batches: loss %.9g, want %.9g", len(batches), got, file.Loss)
 		}
 		check.Close(t, fmt.Sprint(len(batches), " batches: gradient"), op.GradOf(w), flatten(file.Grad), 1e-6, 1e-6) // float32 sums of ten terms
+	}
+}
+
+// goldenLabelSmoothing gives logits to a head that passes them on.
+func goldenLabelSmoothing(t *testing.T, src []byte) {
+	var file struct {
+		Logits []any
+		Target []int32
+		Cases  []struct {
+			Epsilon float64
+			Loss    float64 `json:"torch_cross_entropy"`
+		}
+	}
+	decode(t, src, &file)
+	logits := flatten(file.Logits)
+	rows := len(file.Target)
+	vocab := len(logits) / rows
+	one := make([]float32, vocab*vocab)
+	for i := range vocab {
+		one[i*vocab+i] = 1
+	}
+	head := &layer.Frozen{W: kernel.FrozenF32(one, vocab, vocab)}
+	for _, c := range file.Cases {
+		p := op.NewPass([]op.Segment{{End: rows}}, make([]int32, rows), kernel.ModeF32, op.NewArena())
+		_, sums := op.CrossEntropy(p, op.NewTensor(logits, rows, vocab), head, op.CrossEntropySpec{Targets: file.Target, Scale: 1, Smoothing: c.Epsilon})
+		if got := sums.Loss / sums.Weight; math.Abs(got-c.Loss) > 1e-6*c.Loss { // float32 logits and exponentials
+			t.Errorf("epsilon %g: loss %.9f, want %.9f", c.Epsilon, got, c.Loss)
+		}
+	}
+}
+
+// goldenNEFTune draws noise over a table of zeros: its bound, its variance, and how near it comes to the bound.
+func goldenNEFTune(t *testing.T, src []byte) {
+	var cases []struct {
+		Alpha, Bound, Variance float64
+		Dim                    int `json:"embedding_dim"`
+		Length                 int `json:"sequence_length"`
+	}
+	decode(t, src, &cases)
+	for _, c := range cases {
+		const sequences = 500 // draws of the smallest case
+		table := &layer.Table{W: kernel.FrozenF32(make([]float32, c.Dim), 1, c.Dim)}
+		var segments []op.Segment
+		for i := range sequences {
+			segments = append(segments, op.Segment{Start: i * c.Length, End: (i + 1) * c.Length})
+		}
+		n := sequences * c.Length
+		p := op.NewPass(segments, make([]int32, n), kernel.ModeF32, op.NewArena())
+		p.Train, p.Seed, p.NEFTune = true, 3, c.Alpha
+		largest, sum, squares := 0.0, 0.0, 0.0
+		noise := op.Of(op.Embed(p, table, make([]int32, n))).Values()
+		for _, v := range noise {
+			largest = max(largest, math.Abs(float64(v)))
+			sum += float64(v)
+			squares += float64(v) * float64(v)
+		}
+		// Of 500 or more uniform numbers the mean square has a relative deviation of 0.04 at most; the largest is near 1 − 1/500.
+		count := float64(len(noise))
+		if variance := squares / count; math.Abs(variance-c.Variance) > 0.16*c.Variance || math.Abs(sum/count) > 0.16*c.Bound {
+			t.Errorf("alpha %g, length %d, dim %d: variance %g around %g, want %g around 0", c.Alpha, c.Length, c.Dim, variance, sum/count, c.Variance)
+		}
+		if largest > c.Bound*(1+1e-6) || largest < 0.98*c.Bound { // the bound is rounded to float32
+			t.Errorf("alpha %g, length %d, dim %d: largest %g, want just below %g", c.Alpha, c.Length, c.Dim, largest, c.Bound)
+		}
 	}
 }
 

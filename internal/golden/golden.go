@@ -10,13 +10,17 @@ import (
 	"testing"
 )
 
-// Root returns a folder of reference material: the one that the environment variable names, else the default beside
-// the project (../shared/<sub>). It skips the test, saying so, where there is none.
+// Root returns a folder of reference material: the one that the environment variable names (from the project's root, as
+// tests run in their package's folder), else the default beside the project (../shared/<sub>). It skips the test, saying so,
+// where there is none.
 func Root(t testing.TB, env, sub string) string {
 	t.Helper()
 	dir := os.Getenv(env)
-	if dir == "" {
+	switch {
+	case dir == "":
 		dir = filepath.Join(project(t), "..", "shared", sub)
+	case !filepath.IsAbs(dir):
+		dir = filepath.Join(project(t), dir)
 	}
 	if st, err := os.Stat(dir); err != nil || !st.IsDir() {
 		t.Skipf("no reference values: %s is not a folder (set %s)", dir, env)

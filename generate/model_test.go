@@ -1,0 +1,193 @@
+package generate
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+
+	"github.com/graft-ml/graft/checkpoint"
+	"github.com/graft-ml/graft/internal/golden"
+	"github.com/graft-ml/graft/internal/kernel"
+	"github.com/graft-ml/graft/internal/op"
+	"github.com/graft-ml/graft/model"
+	"github.com/graft-ml/graft/model/modeltest"
+)
+
+// uncached is a Session that reads every sequence again from its start.
+type uncached struct {
+	m    *model.Model
+	live [][]int32
+}
+
+func (s *uncached) Extend(tokens [][]int32) (kernel.Mat, error) {
+	for len(s.live) < len(tokens) {
+		s.live = append(s.live, nil)
+	}
+	out := kernel.NewMat(make([]float32, len(tokens)*s.m.Config.VocabSize), len(tokens), s.m.Config.VocabSize)
+	for i, ids := range tokens {
+		s.live[i] = append(s.live[i][:len(s.live[i]):len(s.live[i])], ids...)
+		positions := make([]int32, len(s.live[i]))
+		for j := range positions {
+			positions[j] = int32(j)
+		}
+		p := op.NewPass([]op.Segment{{End: len(positions)}}, positions, kernel.ModeF32, op.NewArena())
+		copy(out.Row(i), s.m.Logits(p, s.m.Hidden(p, s.live[i]), []int{len(positions) - 1}).Row(0))
+	}
+	return out, nil
+}
+
+func (s *uncached) Select(parents []int) {
+	var live [][]int32
+	for _, p := range parents {
+		live = append(live, s.live[p])
+	}
+	s.live = live
+}
+
+// ways are options of every kind of decoding. The tiny models' logits are far enough apart for float32.
+var ways = []struct {
+	name string
+	o    Options
+}{
+	{"greedy", Options{MaxNewTokens: 9}},
+	{"greedy until some end token", Options{MaxNewTokens: 9, EOS: []int32{3, 5, 8, 13, 21}}},
+	{"sampled", Options{MaxNewTokens: 9, Temperature: 0.8, TopK: 9, TopP: 0.95, Seed: 5}},
+	{"penalised", Options{MaxNewTokens: 9, RepetitionPenalty: 1.3, NoRepeatNgram: 2}},
+	{"three beams", Options{MaxNewTokens: 7, NumBeams: 3, LengthPenalty: 0.8, EOS: []int32{3, 5, 8}}},
+}
+
+// TestCachedIsUncached decodes in every way on every architecture, with a cache and without; and a batch as each prompt alone.
+func TestCachedIsUncached(t *testing.T) {
+	for _, c := range modeltest.Tiny {
+		base := modeltest.Open(t, modeltest.Write(t, c))
+		var prompts [][]int32
+		for _, e := range modeltest.Set(base.Config.VocabSize)[:4] {
+			prompts = append(prompts, e.IDs)
+		}
+		for _, w := range ways {
+			t.Run(c.Name+": "+w.name, func(t *testing.T) {
+				want := tokens(t, &uncached{m: base.Model}, prompts, w.o)
+				if got := tokens(t, NewSession(base.Model, kernel.ModeF32), prompts, w.o); !reflect.DeepEqual(got, want) {
+					t.Errorf("with a cache %v, want %v as without", got, want)
+				}
+				if w.o.Temperature > 0 {
+					return // alone, a prompt has index 0 and other random numbers
+				}
+				for i, p := range prompts {
+					if got := tokens(t, NewSession(base.Model, kernel.ModeF32), [][]int32{p}, w.o); !reflect.DeepEqual(got[0], want[i]) {
+						t.Errorf("prompt %d alone %v, want %v as in a batch", i, got[0], want[i])
+					}
+				}
+			})
+		}
+	}
+}
+
+func tokens(t *testing.T, s Session, prompts [][]int32, o Options) [][]int32 {
+	t.Helper()
+	out, err := Tokens(context.Background(), s, prompts, o, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// TestTruncate continues a conversation from its middle.
+func TestTruncate(t *testing.T) {
+	base := modeltest.Open(t, modeltest.Write(t, modeltest.Tiny[0]))
+	s, fresh := NewSession(base.Model, kernel.ModeF32), NewSession(base.Model, kernel.ModeF32)
+	extend := func(s *ModelSession, ids ...int32) []float32 {
+		m, err := s.Extend([][]int32{ids})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m.Row(0)
+	}
+	if n := s.Len(0); n != 0 {
+		t.Errorf("a new session has %d tokens", n)
+	}
+	first := append([]float32(nil), extend(s, 1, 2, 3)...)
+	extend(s, 9, 9, 9)
+	s.Truncate(0, 2)
+	if n := s.Len(0); n != 2 {
+		t.Errorf("%d tokens after Truncate, want 2", n)
+	}
+	extend(fresh, 1, 2)
+	if got := extend(s, 3); !reflect.DeepEqual(got, extend(fresh, 3)) {
+		t.Errorf("logits after Truncate differ from those of a session that never read further (first %g)", first[0])
+	}
+	if _, err := s.Extend([][]int32{{99}}); err == nil {
+		t.Error("a token beyond the vocabulary was read")
+	}
+}
+
+// TestGoldenGreedy continues the prompts of the golden decoders as transformers does, all at once and with a cache.
+func TestGoldenGreedy(t *testing.T) {
+	dir := filepath.Join(golden.Dir(t), "models")
+	suite := golden.NewSuite(t, "models")
+	folders, err := os.ReadDir(dir)
+	if err != nil {
+		t.Skipf("no golden models: %v", err)
+	}
+	for _, f := range folders {
+		path := filepath.Join(dir, f.Name())
+		b, err := os.ReadFile(filepath.Join(path, "case.json"))
+		if err != nil {
+			continue
+		}
+		var c struct {
+			Task      string `json:"task"`
+			ModelType string `json:"model_type"`
+			Greedy    *struct {
+				Continuations [][]int32 `json:"continuations"`
+			} `json:"greedy"`
+		}
+		if err := json.Unmarshal(b, &c); err != nil {
+			t.Fatal(err)
+		}
+		if c.Greedy == nil {
+			continue // not a decoder; its logits are compared in package model
+		}
+		_, err = os.Stat(filepath.Join(path, "pytorch_model.bin"))
+		facts := golden.Facts{"model_type": c.ModelType, "task": c.Task, "storage": map[bool]string{true: "torch", false: "safetensors"}[err == nil]}
+		suite.Case(f.Name(), facts, func(t *testing.T) {
+			base := modeltest.Open(t, path)
+			got := tokens(t, NewSession(base.Model, kernel.ModeF32), goldenPrompts(t, path), Options{MaxNewTokens: len(c.Greedy.Continuations[0])})
+			if !reflect.DeepEqual(got, c.Greedy.Continuations) {
+				t.Errorf("got %v, want %v", got, c.Greedy.Continuations)
+			}
+		})
+	}
+}
+
+// goldenPrompts are the rows of the reference without their padding.
+func goldenPrompts(t *testing.T, path string) (prompts [][]int32) {
+	t.Helper()
+	ref, err := checkpoint.Open(filepath.Join(path, "reference.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ref.Close()
+	ids, err := ref.Ints("input_ids")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mask, err := ref.Ints("attention_mask")
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, _ := ref.Info("input_ids")
+	for r := range info.Shape[0] {
+		var p []int32
+		for i := r * info.Shape[1]; i < (r+1)*info.Shape[1]; i++ {
+			if mask[i] != 0 {
+				p = append(p, int32(ids[i]))
+			}
+		}
+		prompts = append(prompts, p)
+	}
+	return prompts
+}
