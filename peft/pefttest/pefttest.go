@@ -53,6 +53,7 @@ var laws = []struct {
 	{"packed is one by one", packing},
 	{"how a step is cut into batches does not matter", accumulating},
 	{"interrupted and resumed is uninterrupted", resuming},
+	{"the number of threads changes no bit", threading},
 	{"saved, loaded and saved again it is the same", saving},
 	{"settings that a file leaves out are the defaults, unknown ones survive", configuring},
 	{"an adapter or a target without effect is an error", idling},

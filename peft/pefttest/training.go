@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -118,4 +119,29 @@ func read(t *testing.T, path string) []byte {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// threading trains with different numbers of threads.
+func threading(t *testing.T, x *bench) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	var first []float32
+	for _, n := range []int{1, 2, 5} {
+		runtime.GOMAXPROCS(n)
+		own := newBench(t, x.Case, x.dir)
+		_, a := own.attach(t)
+		j := own.job(t, a)
+		if _, err := train.Run(t.Context(), j); err != nil {
+			t.Fatal(err)
+		}
+		var all []float32
+		for _, p := range j.Params {
+			all = append(all, p.Value...)
+		}
+		if first == nil {
+			first = all
+		}
+		if !sameBits(first, all) {
+			t.Errorf("the trained parameters differ with %d threads", n)
+		}
+	}
 }
