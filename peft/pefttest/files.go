@@ -221,13 +221,13 @@ func misfitting(t *testing.T, x *bench) {
 	}
 }
 
-// truncating cuts both files of an adapter at forty offsets; a test of package peft/methods cuts a small one at all.
+// truncating cuts both files of an adapter at twenty offsets; a test of package peft/methods cuts a small one at all.
 func truncating(t *testing.T, x *bench) {
 	dir := x.save(t)
 	for _, name := range []string{peft.ConfigFile, peft.TensorsFile} {
 		path := filepath.Join(dir, name)
 		whole := read(t, path)
-		for n := 0; n < len(whole); n += 1 + len(whole)/40 {
+		for n := 0; n < len(whole); n += 1 + len(whole)/20 {
 			if err := os.WriteFile(path, whole[:n], 0o666); err != nil {
 				t.Fatal(err)
 			}

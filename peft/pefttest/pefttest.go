@@ -42,23 +42,24 @@ type Case struct {
 
 // laws in the order of docs/architecture.md.
 var laws = []struct {
-	says string
-	hold func(t *testing.T, x *bench)
+	says  string
+	hold  func(t *testing.T, x *bench)
+	alone bool // changes what all tests share
 }{
-	{"attaching starts as it says", attaching},
-	{"detaching restores the model", detaching},
-	{"only the adapter's parameters change in training", training},
-	{"gradients match central differences", gradients},
-	{"merged is unmerged", merging},
-	{"packed is one by one", packing},
-	{"how a step is cut into batches does not matter", accumulating},
-	{"interrupted and resumed is uninterrupted", resuming},
-	{"the number of threads changes no bit", threading},
-	{"saved, loaded and saved again it is the same", saving},
-	{"settings that a file leaves out are the defaults, unknown ones survive", configuring},
-	{"an adapter or a target without effect is an error", idling},
-	{"a file that does not fit is refused by tensor", misfitting},
-	{"a file cut off anywhere is refused", truncating},
+	{"attaching starts as it says", attaching, false},
+	{"detaching restores the model", detaching, false},
+	{"only the adapter's parameters change in training", training, false},
+	{"gradients match central differences", gradients, false},
+	{"merged is unmerged", merging, false},
+	{"packed is one by one", packing, false},
+	{"how a step is cut into batches does not matter", accumulating, false},
+	{"interrupted and resumed is uninterrupted", resuming, false},
+	{"the number of threads changes no bit", threading, true},
+	{"saved, loaded and saved again it is the same", saving, false},
+	{"settings that a file leaves out are the defaults, unknown ones survive", configuring, false},
+	{"an adapter or a target without effect is an error", idling, false},
+	{"a file that does not fit is refused by tensor", misfitting, false},
+	{"a file cut off anywhere is refused", truncating, false},
 }
 
 // Run holds the case to every law on every architecture.
@@ -67,7 +68,14 @@ func Run(t *testing.T, c Case) {
 		t.Run(tiny.Name, func(t *testing.T) {
 			dir := modeltest.Write(t, tiny)
 			for _, law := range laws {
-				t.Run(law.says, func(t *testing.T) { law.hold(t, newBench(t, c, dir)) })
+				t.Run(law.says, func(t *testing.T) {
+					if law.alone {
+						law.hold(t, newBench(t, c, dir))
+						return
+					}
+					t.Parallel() // much of the time goes into syncing files
+					law.hold(t, newBench(t, c, dir))
+				})
 			}
 		})
 	}
