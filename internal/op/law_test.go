@@ -84,7 +84,7 @@ func TestAttentionOverBlocks(t *testing.T) {
 		t.Run(fmt.Sprintf("window %d", window), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(7, 8))
 			x := param(rng, n, heads.Columns())
-			spec := op.AttentionSpec{Heads: heads, Scale: .6, Window: window}
+			spec := op.AttentionSpec{Heads: heads, Scale: 2.5, Window: window} // so that some keys count much more than others
 			pass := func() *op.Pass {
 				p := op.NewPass(segments, make([]int32, n), kernel.ModeF32, op.NewArena())
 				p.Grad = true
@@ -109,14 +109,35 @@ func TestAttentionOverBlocks(t *testing.T) {
 			if err := ag.Backward(y); err != nil {
 				t.Fatal(err)
 			}
-			check.Slope(t, "qkv", op.Data(x), slices.Clone(op.GradOf(x)), rng, func() (sum float64) {
+			loss := func() (sum float64) {
 				for i, v := range op.Of(attend(pass())).Values() {
 					sum += float64(v) * float64(weights[i])
 				}
 				return sum
-			})
+			}
+			query, key := heads.Query*heads.Dim, heads.KeyValue*heads.Dim
+			slopeOfColumns(t, "queries", x, 0, query, rng, loss)
+			slopeOfColumns(t, "keys", x, query, query+key, rng, loss) // their gradients are the smallest
+			slopeOfColumns(t, "values", x, query+key, heads.Columns(), rng, loss)
 		})
 	}
+}
+
+// slopeOfColumns is check.Slope for some columns of a parameter.
+func slopeOfColumns(t *testing.T, what string, x *nn.Param, lo, hi int, rng *rand.Rand, f func() float64) {
+	m := op.Of(x).View()
+	g := kernel.NewMat(op.GradOf(x), m.Rows, m.Cols)
+	var values, grad []float32
+	for i := range m.Rows {
+		values, grad = append(values, m.Row(i)[lo:hi]...), append(grad, g.Row(i)[lo:hi]...)
+	}
+	put := func() {
+		for i := range m.Rows {
+			copy(m.Row(i)[lo:hi], values[i*(hi-lo):])
+		}
+	}
+	check.Slope(t, what, values, grad, rng, func() float64 { put(); return f() })
+	put()
 }
 
 // naiveAttention is the formula, head by head and row by row.
