@@ -54,23 +54,26 @@ func (o Options) Validate() error {
 	if o.MaxNewTokens < 1 {
 		bad("max_new_tokens", o.MaxNewTokens, "at least 1")
 	}
-	if !(o.Temperature >= 0) || math.IsInf(o.Temperature, 1) {
-		bad("temperature", o.Temperature, "at least 0")
+	for _, f := range []struct {
+		key     string
+		value   float64
+		highest float64
+		want    string
+	}{
+		{"temperature", o.Temperature, math.MaxFloat64, "at least 0"},
+		{"top_k", float64(o.TopK), math.Inf(1), "at least 0"},
+		{"top_p", o.TopP, 1, "0 to 1"},
+		{"min_p", o.MinP, 1, "0 to 1"},
+		{"repetition_penalty", o.RepetitionPenalty, math.MaxFloat32, "at least 0"},
+		{"no_repeat_ngram_size", float64(o.NoRepeatNgram), math.Inf(1), "at least 0"},
+		{"num_beams", float64(o.NumBeams), maxBeams, fmt.Sprintf("0 to %d", maxBeams)},
+	} {
+		if !(f.value >= 0 && f.value <= f.highest) { // NaN is neither
+			bad(f.key, f.value, f.want)
+		}
 	}
-	if o.TopK < 0 {
-		bad("top_k", o.TopK, "at least 0")
-	}
-	if !(o.TopP >= 0 && o.TopP <= 1) {
-		bad("top_p", o.TopP, "0 to 1")
-	}
-	if !(o.MinP >= 0 && o.MinP <= 1) {
-		bad("min_p", o.MinP, "0 to 1")
-	}
-	if !(o.RepetitionPenalty >= 0) || math.IsInf(o.RepetitionPenalty, 1) {
-		bad("repetition_penalty", o.RepetitionPenalty, "above 0")
-	}
-	if o.NumBeams < 0 || o.NumBeams > maxBeams {
-		bad("num_beams", o.NumBeams, fmt.Sprintf("0 to %d", maxBeams))
+	if math.IsNaN(o.LengthPenalty) || math.IsInf(o.LengthPenalty, 0) {
+		bad("length_penalty", o.LengthPenalty, "a finite number")
 	}
 	if o.NumBeams > 1 && o.Temperature > 0 {
 		bad("num_beams", o.NumBeams, "1 when temperature is above 0")

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/graft-ml/graft/internal/kernel"
@@ -165,6 +166,37 @@ func TestTokens(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+}
+
+// TestNaNOptions gives every number as NaN, which compares with nothing.
+func TestNaNOptions(t *testing.T) {
+	nan := math.NaN()
+	err := Options{MaxNewTokens: 1, Temperature: nan, TopP: nan, MinP: nan, RepetitionPenalty: nan, LengthPenalty: nan}.Validate()
+	for _, key := range []string{"temperature", "top_p", "min_p", "repetition_penalty", "length_penalty"} {
+		if err == nil || !strings.Contains(err.Error(), key+" is NaN") {
+			t.Errorf("Validate() = %v, want an error about %s", err, key)
+		}
+	}
+}
+
+// TestBrokenLogits continues by models that give no numbers, and where all tokens are forbidden.
+func TestBrokenLogits(t *testing.T) {
+	for _, o := range []Options{{MaxNewTokens: 3}, {MaxNewTokens: 3, Temperature: 1}, {MaxNewTokens: 3, NumBeams: 2}} {
+		for _, bad := range []float64{math.NaN(), math.Inf(1)} {
+			m := newToy(11, 1)
+			for _, row := range m.table {
+				row[4] = float32(bad)
+			}
+			_, err := Tokens(context.Background(), m, prompts[:1], o, nil)
+			if err == nil || !strings.Contains(err.Error(), "logit of token 4") {
+				t.Errorf("%+v, a score of %g: %v, want an error about it", o, bad, err)
+			}
+		}
+		o.NoRepeatNgram, o.MaxNewTokens = 1, 13 // more tokens than there are
+		if out, err := Tokens(context.Background(), newToy(11, 1), prompts[:1], o, nil); err != nil || len(out[0]) != 13 {
+			t.Errorf("%+v: %d tokens, %v, want 13", o, len(out[0]), err)
+		}
+	}
 }
 
 func TestDraw(t *testing.T) {

@@ -56,6 +56,9 @@ func (o Options) draw(logits []float32, rng *rand.Rand) int32 {
 			list = append(list, candidate{int32(id), p})
 		}
 	}
+	if len(list) == 0 { // every token was forbidden
+		return int32(argmax(logits))
+	}
 	// Ties keep the order of ids, so that the same seed draws the same tokens everywhere.
 	slices.SortStableFunc(list, func(a, b candidate) int {
 		switch {
