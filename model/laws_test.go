@@ -18,6 +18,7 @@ import (
 	"github.com/graft-ml/graft/internal/op"
 	"github.com/graft-ml/graft/model"
 	"github.com/graft-ml/graft/model/modeltest"
+	"github.com/graft-ml/graft/task"
 	"github.com/nlpodyssey/spago/ag"
 )
 
@@ -158,7 +159,10 @@ func passLoss(t *testing.T, m *model.Model, b *data.Batch, grad bool) float64 {
 	p := op.NewPass(b.Segments, b.Positions, kernel.ModeF32, op.NewArena())
 	p.Grad = grad
 	scale := 1 / float64(b.NumTargets())
-	node, sums := op.CrossEntropy(p, m.Hidden(p, b.Tokens), m.Head(), op.CrossEntropySpec{Targets: b.Targets, Scale: scale})
+	node, sums, err := task.Tasks[0].Loss(m, p, b, task.LossOptions{Scale: scale})
+	if err != nil {
+		t.Fatal(err)
+	}
 	if grad {
 		if err := ag.Backward(node); err != nil {
 			t.Fatal(err)

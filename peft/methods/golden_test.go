@@ -7,12 +7,14 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/graft-ml/graft/checkpoint"
 	"github.com/graft-ml/graft/data"
+	"github.com/graft-ml/graft/generate"
 	"github.com/graft-ml/graft/internal/check"
 	"github.com/graft-ml/graft/internal/golden"
 	"github.com/graft-ml/graft/internal/kernel"
@@ -39,6 +41,9 @@ type peftCase struct {
 		Logits float64 `json:"logits_f32_vs_f64"`
 		Grad   float64 `json:"grad_f32_vs_f64"`
 	} `json:"noise"`
+	Greedy *struct {
+		Continuations [][]int32 `json:"continuations"`
+	} `json:"greedy"`
 	Merge struct {
 		Changed   []string `json:"changed"`
 		Loss      float64  `json:"loss"`
@@ -176,6 +181,7 @@ func runPeft(t *testing.T, path string, c peftCase) {
 	}
 	abs := max(2e-5, 5*c.Noise.Logits) // a few times the reference's own distance from float64
 	x.outputs(t, kernel.ModeF32, abs)
+	x.greedy(t)
 	if n := peft.NumParams(x.adapter) + twice(x.adapter); c.Params > 0 && n != c.Params {
 		t.Errorf("%d trainable parameters, want %d", n, c.Params)
 	}
@@ -257,6 +263,22 @@ func (x *fixture) outputs(t *testing.T, mode kernel.Mode, abs float64) {
 	for _, other := range []kernel.Mode{kernel.ModeSplit, kernel.ModeBF16} {
 		l, s := x.pass(t, other, false)
 		t.Logf("%s: logits within %.2g of f32, loss within %.2g", other, check.MaxDiff(l, logits), math.Abs(s-loss))
+	}
+}
+
+// greedy continues the case's rows with a cache.
+func (x *fixture) greedy(t *testing.T) {
+	if x.c.Greedy == nil {
+		return
+	}
+	var prompts [][]int32
+	for _, s := range x.batch.Segments {
+		prompts = append(prompts, x.batch.Tokens[s.Start:s.End])
+	}
+	want := x.c.Greedy.Continuations
+	got, err := generate.Tokens(t.Context(), generate.NewSession(x.m, kernel.ModeF32), prompts, generate.Options{MaxNewTokens: len(want[0])}, nil)
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("greedy: %v, %v, want %v", got, err, want)
 	}
 }
 
