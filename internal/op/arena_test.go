@@ -188,35 +188,3 @@ func TestTensorTakeOver(t *testing.T) {
 		t.Error("the new owner did not give the buffer back")
 	}
 }
-
-func TestCache(t *testing.T) {
-	row := func(v float32) *Tensor { return NewTensor([]float32{v, v + 0.5}, 1, 2) }
-	c := NewCache(2, 2)
-	put := func(seq int, v float32) (keys int) {
-		for l := range 2 {
-			k, _ := c.extend(l, seq, row(v).View(), row(-v).View())
-			keys = k.Rows
-		}
-		return keys
-	}
-	a, b := c.Open(), c.Open()
-	put(a, 1)
-	put(a, 2)
-	if n := put(b, 3); n != 1 || c.Len(a) != 2 || c.Len(b) != 1 {
-		t.Errorf("lengths %d and %d, want 2 and 1", c.Len(a), c.Len(b))
-	}
-	c.Select([]int{a, a, b})
-	put(0, 4)
-	put(1, 5)
-	c.Truncate(2, 0)
-	for i, want := range [][]float32{{1, 1.5, 2, 2.5, 4, 4.5}, {1, 1.5, 2, 2.5, 5, 5.5}, {}} {
-		check.Close(t, "keys of a selected sequence", c.seqs[i].keys[1], want, 0, 0)
-		if c.Len(i) != len(want)/2 {
-			t.Errorf("sequence %d has %d rows, want %d", i, c.Len(i), len(want)/2)
-		}
-	}
-	c.Select(nil)
-	if c.Sequences() != 0 {
-		t.Errorf("%d sequences after none was selected", c.Sequences())
-	}
-}

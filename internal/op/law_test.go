@@ -253,3 +253,57 @@ func TestNEFTune(t *testing.T) {
 		}
 	}
 }
+
+// TestCacheFollowsItsSequences attends with a cache whose sequences fork, end and are cut, and compares with plain passes over the
+// rows that each sequence then has.
+func TestCacheFollowsItsSequences(t *testing.T) {
+	spec := op.AttentionSpec{Heads: op.Heads{Query: 2, KeyValue: 1, Dim: 2}, Scale: 1.3}
+	rng := rand.New(rand.NewPCG(1, 2))
+	cache := op.NewCache(1, 2)
+	var history [][]float32 // by sequence, rows of qkv
+	extend := func(counts ...int) {
+		t.Helper()
+		var rows []float32
+		var segments []op.Segment
+		n := 0
+		for q, count := range counts {
+			if q == cache.Sequences() {
+				cache.Open()
+				history = append(history, nil)
+			}
+			fresh := op.Data(param(rng, count, spec.Columns()))
+			rows, history[q] = append(rows, fresh...), append(slices.Clip(history[q]), fresh...)
+			segments = append(segments, op.Segment{Start: n, End: n + count, Sequence: q})
+			n += count
+		}
+		p := op.NewPass(segments, make([]int32, n), kernel.ModeF32, op.NewArena())
+		p.Cache = cache
+		y := op.Of(op.Attention(p, op.NewTensor(rows, n, spec.Columns()), spec)).View()
+		for q, s := range segments {
+			all := len(history[q]) / spec.Columns()
+			if cache.Len(q) != all {
+				t.Errorf("sequence %d has %d rows, want %d", q, cache.Len(q), all)
+			}
+			want := naiveAttention(kernel.NewMat(history[q], all, spec.Columns()), []op.Segment{{End: all}}, spec)
+			for i := range s.End - s.Start {
+				width := spec.Query * spec.Dim
+				at := (all - (s.End - s.Start) + i) * width
+				check.Close(t, fmt.Sprintf("sequence %d, row %d", q, i), y.Row(s.Start+i), want[at:at+width], 1e-6, 1e-6)
+			}
+		}
+	}
+	extend(3, 1)
+	cache.Select([]int{0, 1, 0, 0}) // one sequence goes on in three ways
+	history = [][]float32{history[0], history[1], history[0], history[0]}
+	extend(1, 2, 1, 3)
+	extend(1, 1, 1, 1)
+	cache.Truncate(2, 2)
+	history[2] = history[2][:2*spec.Columns()]
+	extend(1, 1, 2, 1)
+	cache.Select([]int{2, 1})
+	history = [][]float32{history[2], history[1]}
+	extend(1, 5)
+	if cache.Select(nil); cache.Sequences() != 0 {
+		t.Errorf("%d sequences after none was selected", cache.Sequences())
+	}
+}
