@@ -2,14 +2,9 @@ package generate
 
 import (
 	"context"
-	"encoding/json"
-	"os"
-	"path/filepath"
 	"reflect"
 	"testing"
 
-	"github.com/graft-ml/graft/checkpoint"
-	"github.com/graft-ml/graft/internal/golden"
 	"github.com/graft-ml/graft/internal/kernel"
 	"github.com/graft-ml/graft/internal/op"
 	"github.com/graft-ml/graft/model"
@@ -122,72 +117,4 @@ func TestTruncate(t *testing.T) {
 	if _, err := s.Extend([][]int32{{99}}); err == nil {
 		t.Error("a token beyond the vocabulary was read")
 	}
-}
-
-// TestGoldenGreedy continues the prompts of the golden decoders as transformers does, all at once and with a cache.
-func TestGoldenGreedy(t *testing.T) {
-	dir := filepath.Join(golden.Dir(t), "models")
-	suite := golden.NewSuite(t, "models")
-	folders, err := os.ReadDir(dir)
-	if err != nil {
-		t.Skipf("no golden models: %v", err)
-	}
-	for _, f := range folders {
-		path := filepath.Join(dir, f.Name())
-		b, err := os.ReadFile(filepath.Join(path, "case.json"))
-		if err != nil {
-			continue
-		}
-		var c struct {
-			Task      string `json:"task"`
-			ModelType string `json:"model_type"`
-			Greedy    *struct {
-				Continuations [][]int32 `json:"continuations"`
-			} `json:"greedy"`
-		}
-		if err := json.Unmarshal(b, &c); err != nil {
-			t.Fatal(err)
-		}
-		if c.Greedy == nil {
-			continue // not a decoder; its logits are compared in package model
-		}
-		_, err = os.Stat(filepath.Join(path, "pytorch_model.bin"))
-		facts := golden.Facts{"model_type": c.ModelType, "task": c.Task, "storage": map[bool]string{true: "torch", false: "safetensors"}[err == nil]}
-		suite.Case(f.Name(), facts, func(t *testing.T) {
-			base := modeltest.Open(t, path)
-			got := tokens(t, NewSession(base.Model, kernel.ModeF32), goldenPrompts(t, path), Options{MaxNewTokens: len(c.Greedy.Continuations[0])})
-			if !reflect.DeepEqual(got, c.Greedy.Continuations) {
-				t.Errorf("got %v, want %v", got, c.Greedy.Continuations)
-			}
-		})
-	}
-}
-
-// goldenPrompts are the rows of the reference without their padding.
-func goldenPrompts(t *testing.T, path string) (prompts [][]int32) {
-	t.Helper()
-	ref, err := checkpoint.Open(filepath.Join(path, "reference.safetensors"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ref.Close()
-	ids, err := ref.Ints("input_ids")
-	if err != nil {
-		t.Fatal(err)
-	}
-	mask, err := ref.Ints("attention_mask")
-	if err != nil {
-		t.Fatal(err)
-	}
-	info, _ := ref.Info("input_ids")
-	for r := range info.Shape[0] {
-		var p []int32
-		for i := r * info.Shape[1]; i < (r+1)*info.Shape[1]; i++ {
-			if mask[i] != 0 {
-				p = append(p, int32(ids[i]))
-			}
-		}
-		prompts = append(prompts, p)
-	}
-	return prompts
 }

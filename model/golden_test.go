@@ -4,11 +4,13 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"testing"
 
 	"github.com/graft-ml/graft/checkpoint"
 	"github.com/graft-ml/graft/data"
+	"github.com/graft-ml/graft/generate"
 	"github.com/graft-ml/graft/internal/check"
 	"github.com/graft-ml/graft/internal/golden"
 	"github.com/graft-ml/graft/internal/kernel"
@@ -173,33 +175,15 @@ func hidden(t *testing.T, m *model.Model, b *data.Batch, ref *checkpoint.Checkpo
 	m.Hidden(p, b.Tokens)
 }
 
-// greedy continues each row by the best token, with a cache.
+// greedy continues all rows at once by the best token, with a cache.
 func greedy(t *testing.T, m *model.Model, b *data.Batch, want [][]int32) {
-	for r, s := range b.Segments {
-		cache := m.NewCache()
-		next := b.Tokens[s.Start:s.End]
-		seq := cache.Open()
-		var got []int32
-		for range want[r] {
-			positions := make([]int32, len(next))
-			for i := range positions {
-				positions[i] = int32(cache.Len(seq) + i)
-			}
-			p := op.NewPass([]op.Segment{{End: len(next), Sequence: seq}}, positions, kernel.ModeF32, op.NewArena())
-			p.Cache = cache
-			logits := m.Logits(p, m.Hidden(p, next), []int{len(next) - 1}).Row(0)
-			best := 0
-			for i, v := range logits {
-				if v > logits[best] {
-					best = i
-				}
-			}
-			got = append(got, int32(best))
-			next = []int32{int32(best)}
-		}
-		if !slices.Equal(got, want[r]) {
-			t.Errorf("greedy row %d: %v, want %v", r, got, want[r])
-		}
+	var prompts [][]int32
+	for _, s := range b.Segments {
+		prompts = append(prompts, b.Tokens[s.Start:s.End])
+	}
+	got, err := generate.Tokens(t.Context(), generate.NewSession(m, kernel.ModeF32), prompts, generate.Options{MaxNewTokens: len(want[0])}, nil)
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("greedy: %v, %v, want %v", got, err, want)
 	}
 }
 
