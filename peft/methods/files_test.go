@@ -89,7 +89,7 @@ func TestBadConfigs(t *testing.T) {
 		{"lora_dropout", `-0.1`, "lora_dropout is -0.1, want 0 or more"},
 		{"use_rslora", `"yes"`, `use_rslora is "yes", want true or false`},
 		{"init_lora_weights", `[1]`, "init_lora_weights is [1], want true, false or a string"},
-		{"init_lora_weights", `"pissa"`, "init_lora_weights"},
+		{"init_lora_weights", `"magic"`, `init_lora_weights is "magic", want one of`},
 		{"target_modules", `{"a": 1}`, "target_modules"},
 		{"target_modules", `[1, 2]`, "target_modules"},
 		{"target_modules", `"(unclosed"`, "target_modules"},
@@ -100,7 +100,7 @@ func TestBadConfigs(t *testing.T) {
 		{"rank_pattern", `{"q_proj": "big"}`, "rank_pattern"},
 		{"rank_pattern", `{"(": 3}`, "rank_pattern"},
 		{"alpha_pattern", `{"q_proj": 1e999}`, "alpha_pattern"},
-		{"use_dora", `true`, "use_dora"},
+		{"use_dora", `true`, "lora_magnitude_vector\" is missing"},
 		{"bias", `"some"`, "bias"},
 	} {
 		o := map[string]json.RawMessage{}

@@ -26,6 +26,20 @@ var laws = []pefttest.Case{
 		})},
 	{Name: "lora whose B is drawn", Method: lora.Method, Variant: true, Mergeable: true,
 		Config: loraWith(func(c *lora.Config, m layer.Model) { c.Init = "false" })},
+	{Name: "dora", Method: lora.Method, Variant: true, Identity: true, Mergeable: true,
+		// The length of W + ΔW is a constant to the gradients of ΔW [liu2024] section 4.3.
+		Approximate: func(name string) bool { return !strings.HasSuffix(name, "lora_magnitude_vector") },
+		Config:      loraWith(func(c *lora.Config, m layer.Model) { c.UseDoRA, c.Dropout = true, 0.2 })},
+	{Name: "lora with biases", Method: lora.Method, Variant: true, Identity: true, Mergeable: true,
+		Config: loraOnBiases},
+	{Name: "lora on the embedding", Method: lora.Method, Variant: true, Identity: true, Mergeable: true,
+		Config: loraWith(func(c *lora.Config, m layer.Model) {
+			c.TargetModules = peft.Names{List: []string{embeddingName(m), linearNames(m)[0]}}
+		})},
+	{Name: "lora beside a trained embedding", Method: lora.Method, Variant: true, Identity: true, Mergeable: true,
+		Config: loraWith(func(c *lora.Config, m layer.Model) { c.Beside.ModulesToSave = []string{embeddingName(m)} })},
+	{Name: "lora by olora", Method: lora.Method, Variant: true, Mergeable: true, Converted: true,
+		Config: loraWith(func(c *lora.Config, m layer.Model) { c.Init, c.Rank = "olora", 2 })},
 }
 
 // loraWith is LoRA on all linear layers, with rank and alpha off the fixed point alpha = r.
@@ -38,10 +52,35 @@ func loraWith(set func(c *lora.Config, m layer.Model)) func(m layer.Model) peft.
 	}
 }
 
+// loraOnBiases adapts the layers that have a bias; nil if none has. Only these can take a bias of B in when they are merged.
+func loraOnBiases(m layer.Model) peft.Config {
+	c := lora.New()
+	c.Rank, c.Alpha, c.LoraBias, c.Beside.Bias = 3, 7, true, "all"
+	for s := range m.Slots() {
+		if s.Base.Bias != nil {
+			c.TargetModules.List = append(c.TargetModules.List, s.Name)
+		}
+	}
+	if len(c.TargetModules.List) == 0 {
+		return nil
+	}
+	return c
+}
+
 func lostLora(layer.Model) peft.Config {
 	c := lora.New()
 	c.TargetModules = peft.Names{List: []string{"nowhere_proj"}}
 	return c
+}
+
+// embeddingName is the last part of the name of the input embedding.
+func embeddingName(m layer.Model) string {
+	for s := range m.Slots() {
+		if s.Kind == layer.Embedding {
+			return s.Name[strings.LastIndexByte(s.Name, '.')+1:]
+		}
+	}
+	return ""
 }
 
 // linearNames lists the last parts of the names of all linear slots, in the model's order.

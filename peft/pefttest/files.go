@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/graft-ml/graft/checkpoint"
+	"github.com/graft-ml/graft/internal/check"
 	"github.com/graft-ml/graft/internal/op"
 	"github.com/graft-ml/graft/peft"
 )
@@ -48,7 +49,9 @@ func saving(t *testing.T, x *bench) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !sameBits(x.logits(t), want) {
+	if x.Converted {
+		check.Close(t, "logits of the loaded adapter", x.logits(t), want, 1e-4, 1e-5) // a sum of twice as many terms; logits of size 10
+	} else if !sameBits(x.logits(t), want) {
 		t.Error("the loaded adapter gives other logits than the saved one")
 	}
 	if s := c.Shared(); s.BaseModel != "models/tiny" || s.TaskType != "CAUSAL_LM" || len(s.Warnings) > 0 {

@@ -29,7 +29,7 @@ func merging(t *testing.T, x *bench) {
 		t.Fatal(err)
 	}
 	out := filepath.Join(t.TempDir(), "merged")
-	if _, err := merge.Fold(t.Context(), merge.Job{Base: x.base.Source, Deltas: a.(peft.Merger).Deltas(), Out: out}); err != nil {
+	if _, err := merge.Fold(t.Context(), merge.Job{Base: x.base.Source, Deltas: a.(peft.Merger).Deltas(), Ties: peft.Ties(x.base.Model), Out: out}); err != nil {
 		t.Fatal(err)
 	}
 	merged := modeltest.Open(t, out)

@@ -23,17 +23,16 @@ const (
 	rank = 2
 )
 
-// projection is a base [3, 5] with a branch of rank 2, alpha 7 and the given dropout; nothing of it is zero.
+// projection is a base [3, 5] with a branch of rank 2, alpha 7 (scale 3.5) and the given dropout; nothing of it is zero.
 func projection(dropout float64) *Projection {
 	rng := rand.New(rand.NewPCG(1, 2))
-	base := &layer.Frozen{W: kernel.FrozenF32(normal(rng, out*in), out, in), Bias: normal(rng, out)}
+	base := &layer.Frozen{W: kernel.FrozenF32(gauss(rng, out*in), out, in), Bias: gauss(rng, out)}
 	s := &layer.Slot{Name: "model.layers.0.mlp.up_proj", Projection: base, Base: base}
-	c := New()
-	c.Rank, c.Alpha, c.Dropout, c.Init = rank, 7, dropout, "false"
-	return c.part(branch{slot: s, rank: rank, alpha: 7}, 3, rng)
+	return &Projection{slot: s, base: base, was: base, stream: 3, rank: rank, scale: 3.5, dropout: dropout,
+		A: op.NewParam(gauss(rng, rank*in), rank, in), B: op.NewParam(gauss(rng, out*rank), out, rank)}
 }
 
-func normal(rng *rand.Rand, n int) []float32 {
+func gauss(rng *rand.Rand, n int) []float32 {
 	x := make([]float32, n)
 	for i := range x {
 		x[i] = float32(rng.NormFloat64())
@@ -41,9 +40,9 @@ func normal(rng *rand.Rand, n int) []float32 {
 	return x
 }
 
-func input(rng *rand.Rand) kernel.Mat { return kernel.NewMat(normal(rng, rows*in), rows, in) }
+func input(rng *rand.Rand) kernel.Mat { return kernel.NewMat(gauss(rng, rows*in), rows, in) }
 
-func pass(seed uint64, training bool) *op.Pass {
+func walk(seed uint64, training bool) *op.Pass {
 	p := op.NewPass([]op.Segment{{End: rows}}, make([]int32, rows), kernel.ModeF32, op.NewArena())
 	p.Grad, p.Train, p.Seed = true, training, seed
 	return p
@@ -57,7 +56,7 @@ func forward(l *Projection, p *op.Pass, x kernel.Mat) (kernel.Mat, any) {
 
 func TestFormula(t *testing.T) {
 	l, x := projection(0), input(rand.New(rand.NewPCG(3, 4)))
-	y, _ := forward(l, pass(0, true), x)
+	y, _ := forward(l, walk(0, true), x)
 	base := l.base.(*layer.Frozen)
 	a, b, w := op.Of(l.A).View(), op.Of(l.B).View(), make([]float32, in)
 	want := make([]float32, 0, rows*out)
@@ -84,15 +83,15 @@ func TestGradients(t *testing.T) {
 		t.Run(fmt.Sprintf("with dropout %g", dropout), func(t *testing.T) {
 			l := projection(dropout)
 			rng := rand.New(rand.NewPCG(5, 6))
-			x, dy := input(rng), kernel.NewMat(normal(rng, rows*out), rows, out)
+			x, dy := input(rng), kernel.NewMat(gauss(rng, rows*out), rows, out)
 			loss := func() (sum float64) {
-				y, _ := forward(l, pass(9, true), x)
+				y, _ := forward(l, walk(9, true), x)
 				for i, v := range y.Data {
 					sum += float64(v) * float64(dy.Data[i])
 				}
 				return sum
 			}
-			p := pass(9, true)
+			p := walk(9, true)
 			_, saved := forward(l, p, x)
 			dx := kernel.NewMat(make([]float32, rows*in), rows, in)
 			l.Backward(p, dx, dy, op.NewInput(x), saved)
@@ -115,33 +114,33 @@ func masked(l *Projection, p *op.Pass) (mask []bool) {
 
 func TestDropout(t *testing.T) {
 	l := projection(0.4)
-	first := masked(l, pass(9, true))
+	first := masked(l, walk(9, true))
 	t.Run("the seed decides the mask", func(t *testing.T) {
-		if !slices.Equal(first, masked(l, pass(9, true))) {
+		if !slices.Equal(first, masked(l, walk(9, true))) {
 			t.Error("the same seed gave another mask")
 		}
-		if slices.Equal(first, masked(l, pass(10, true))) {
+		if slices.Equal(first, masked(l, walk(10, true))) {
 			t.Error("another seed gave the same mask")
 		}
 	})
 	t.Run("every module has a mask of its own", func(t *testing.T) {
 		other := projection(0.4)
 		other.stream++
-		if slices.Equal(first, masked(other, pass(9, true))) {
+		if slices.Equal(first, masked(other, walk(9, true))) {
 			t.Error("two modules share a mask")
 		}
 	})
 	t.Run("evaluation drops nothing", func(t *testing.T) {
 		x := input(rand.New(rand.NewPCG(3, 4)))
-		got, _ := forward(l, pass(9, false), x)
-		want, _ := forward(projection(0), pass(9, true), x)
+		got, _ := forward(l, walk(9, false), x)
+		want, _ := forward(projection(0), walk(9, true), x)
 		if !slices.Equal(got.Data, want.Data) {
 			t.Error("the projection in evaluation is not the one without dropout")
 		}
 	})
 	t.Run("what is kept is scaled so that the mean stays", func(t *testing.T) {
 		wide := kernel.NewMat(slices.Repeat([]float32{1}, 200*50), 200, 50)
-		d, done := l.drop(pass(1, true), wide)
+		d, done := l.drop(walk(1, true), wide)
 		defer done()
 		sum, zeros := 0.0, 0
 		for _, v := range d.Data {
@@ -171,34 +170,6 @@ func TestScaling(t *testing.T) {
 	}
 }
 
-func TestInitialise(t *testing.T) {
-	const wide = 4096 // of A; enough draws for the bounds below
-	for _, c := range []struct {
-		init      string
-		deviation float64 // of A
-		zeroB     bool
-	}{
-		{"true", 1 / math.Sqrt(3*wide), true}, // U(±1/√in)
-		{"gaussian", 1.0 / rank, true},        // N(0, 1/r), as PEFT has it: 1/r is the deviation
-		{"false", 1 / math.Sqrt(3*wide), false},
-	} {
-		cfg := New()
-		cfg.Init = c.init
-		a, b := make([]float32, rank*wide), make([]float32, out*rank)
-		cfg.initialise(a, b, wide, rank, rand.New(rand.NewPCG(1, 2)))
-		sum := 0.0
-		for _, v := range a {
-			sum += float64(v) * float64(v)
-		}
-		if got := math.Sqrt(sum / float64(len(a))); math.Abs(got-c.deviation) > 0.05*c.deviation { // 8192 draws: six deviations
-			t.Errorf("init_lora_weights %s: A has the deviation %g, want %g", c.init, got, c.deviation)
-		}
-		if zero(b) != c.zeroB {
-			t.Errorf("init_lora_weights %s: B is zero: %v, want %v", c.init, zero(b), c.zeroB)
-		}
-	}
-}
-
 // TestValidate checks that every bad setting is named at once.
 func TestValidate(t *testing.T) {
 	c := New()
@@ -215,7 +186,7 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// TestIdle checks that an adapter knows when it changes nothing.
+// TestIdle checks that a branch knows when it changes nothing.
 func TestIdle(t *testing.T) {
 	for _, c := range []struct {
 		says string
@@ -230,8 +201,8 @@ func TestIdle(t *testing.T) {
 	} {
 		l := projection(0)
 		c.set(l)
-		if why := (&Adapter{parts: []*Projection{l}}).Idle(); (why != "") != c.idle {
-			t.Errorf("%s: Idle() = %q, want idle: %v", c.says, why, c.idle)
+		if got := l.idle(); got != c.idle {
+			t.Errorf("%s: idle() = %v, want %v", c.says, got, c.idle)
 		}
 	}
 }
