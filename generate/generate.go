@@ -56,20 +56,21 @@ func (o Options) Validate() error {
 	}
 	for _, f := range []struct {
 		key     string
+		got     any
 		value   float64
 		highest float64
 		want    string
 	}{
-		{"temperature", o.Temperature, math.MaxFloat64, "at least 0"},
-		{"top_k", float64(o.TopK), math.Inf(1), "at least 0"},
-		{"top_p", o.TopP, 1, "0 to 1"},
-		{"min_p", o.MinP, 1, "0 to 1"},
-		{"repetition_penalty", o.RepetitionPenalty, math.MaxFloat32, "at least 0"},
-		{"no_repeat_ngram_size", float64(o.NoRepeatNgram), math.Inf(1), "at least 0"},
-		{"num_beams", float64(o.NumBeams), maxBeams, fmt.Sprintf("0 to %d", maxBeams)},
+		{"temperature", o.Temperature, o.Temperature, math.MaxFloat64, "at least 0"},
+		{"top_k", o.TopK, float64(o.TopK), math.Inf(1), "at least 0"},
+		{"top_p", o.TopP, o.TopP, 1, "0 to 1"},
+		{"min_p", o.MinP, o.MinP, 1, "0 to 1"},
+		{"repetition_penalty", o.RepetitionPenalty, o.RepetitionPenalty, math.MaxFloat32, "at least 0"},
+		{"no_repeat_ngram_size", o.NoRepeatNgram, float64(o.NoRepeatNgram), math.Inf(1), "at least 0"},
+		{"num_beams", o.NumBeams, float64(o.NumBeams), maxBeams, fmt.Sprintf("0 to %d", maxBeams)},
 	} {
 		if !(f.value >= 0 && f.value <= f.highest) { // NaN is neither
-			bad(f.key, f.value, f.want)
+			bad(f.key, f.got, f.want)
 		}
 	}
 	if math.IsNaN(o.LengthPenalty) || math.IsInf(o.LengthPenalty, 0) {
