@@ -84,7 +84,7 @@ func TestAttentionOverBlocks(t *testing.T) {
 		t.Run(fmt.Sprintf("window %d", window), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(7, 8))
 			x := param(rng, n, heads.Columns())
-			spec := op.AttentionSpec{Heads: heads, Scale: 2.5, Window: window} // so that some keys count much more than others
+			spec := op.AttentionSpec{Heads: heads, Causal: true, Scale: 2.5, Window: window} // so that some keys count much more than others
 			pass := func() *op.Pass {
 				p := op.NewPass(segments, make([]int32, n), kernel.ModeF32, op.NewArena())
 				p.Grad = true
@@ -257,7 +257,7 @@ func TestNEFTune(t *testing.T) {
 // TestCacheFollowsItsSequences attends with a cache whose sequences fork, end and are cut, and compares with plain passes over the
 // rows that each sequence then has.
 func TestCacheFollowsItsSequences(t *testing.T) {
-	spec := op.AttentionSpec{Heads: op.Heads{Query: 2, KeyValue: 1, Dim: 2}, Scale: 1.3}
+	spec := op.AttentionSpec{Heads: op.Heads{Query: 2, KeyValue: 1, Dim: 2}, Causal: true, Scale: 1.3}
 	rng := rand.New(rand.NewPCG(1, 2))
 	cache := op.NewCache(1, 2)
 	var history [][]float32 // by sequence, rows of qkv
