@@ -143,7 +143,7 @@ func (e *env) printForecast(p *plan, f forecast, rows int) error {
 	t.flush()
 	fmt.Fprintf(w, "\n%s\n", s.paint(bold, "data"))
 	for _, r := range f.Reports {
-		t.add("  shape", r.Detected)
+		t.add("  shape", strings.TrimPrefix(r.Detected, "shape "))
 		t.add("  rows", fmt.Sprintf("%s read, %s used, %s examples, %s cut", count(int64(r.Rows)), count(int64(r.Used)), count(int64(r.Examples)), count(int64(r.Truncated))))
 		for _, d := range r.Dropped {
 			t.add("  dropped", fmt.Sprintf("%s: %s (first at %s)", count(int64(d.Rows)), d.Reason, d.First))

@@ -92,7 +92,7 @@ type Source struct {
 type Train struct {
 	BatchSize        int     `toml:"batch_size" default:"8" min:"1" doc:"rows of one update (times gradient_accumulation_steps)" syn:"micro_batch_size per_device_train_batch_size train_batch_size batch"`
 	Accumulation     int     `toml:"gradient_accumulation_steps" default:"1" min:"1" doc:"batches of one update" syn:"grad_accumulation_steps grad_accum_steps accumulate_grad_batches"`
-	MicroTokens      int     `toml:"micro_tokens" default:"0" min:"0" doc:"most tokens in one forward pass; a batch above is cut into several passes with the same result; 0 = 2048" syn:"max_tokens_per_forward"`
+	MicroTokens      int     `toml:"micro_tokens" default:"0" min:"0" doc:"most tokens in one forward pass; a batch above is cut into several passes with the same result; 0 = what keeps activations below 1.2 GB, 512 to 4096" syn:"max_tokens_per_forward"`
 	Epochs           float64 `toml:"epochs" default:"1" above:"0" doc:"times to go through the rows" syn:"num_epochs num_train_epochs max_epochs epoch"`
 	MaxSteps         int     `toml:"max_steps" default:"0" min:"0" doc:"number of updates instead of epochs; 0 = by epochs" syn:"steps num_steps iters max_iters total_steps"`
 	Optimizer        string  `toml:"optimizer" default:"adamw" choice:"adamw adam sgd adafactor lion rmsprop adagrad" doc:"rule of the updates" syn:"optim optimizer_name adamw_torch"`
