@@ -31,8 +31,7 @@ type Config struct {
 	Beside            peft.Beside  // modules_to_save, trainable_token_indices, bias, ensure_weight_tying
 	FanInFanOut       bool         // fan_in_fan_out: weights are stored [in, out]. PEFT writes it; the model knows better
 
-	file peft.Object // what adapter_config.json said, every key of it
-	read *Config     // the settings as they were read, to tell which were changed since
+	record peft.Record // what adapter_config.json said
 }
 
 // New returns PEFT's defaults: a file that leaves a key out means these.
@@ -87,7 +86,7 @@ func (c *Config) Validate() error {
 		bad("lora_bias is true with init_lora_weights %q, want true or false", c.Init)
 	}
 	for _, r := range refused {
-		if v := c.file[r.key]; !saysNo(v) {
+		if v := c.record.Said(r.key); !peft.SaysNo(v) {
 			b, _ := json.Marshal(v) // it came out of JSON
 			bad("%s is %.60s, which is not supported: %s", r.key, b, r.why)
 		}
@@ -106,24 +105,18 @@ func (c *Config) Validate() error {
 	return errors.Join(append(errs, c.selection().Validate(), c.Beside.Validate("lora_only"), err)...)
 }
 
-// saysNo tells whether a JSON value means no: null, false, or something empty.
-func saysNo(v any) bool {
-	switch v := v.(type) {
-	case nil:
-		return true
-	case bool:
-		return !v
-	case string:
-		return v == ""
-	case []any:
-		return len(v) == 0
-	case map[string]any:
-		return len(v) == 0
-	}
-	return false
-}
-
 func (c *Config) selection() peft.Selection {
 	return peft.Selection{TargetModules: c.TargetModules, ExcludeModules: c.ExcludeModules, LayersToTransform: c.LayersToTransform,
 		LayersPattern: c.LayersPattern, ModulesToSave: c.Beside.ModulesToSave, Lenient: c.FromFile}
+}
+
+// noDropout reports kinds of dropout that graft does not have, given as key and value in turn.
+func noDropout(list ...any) error {
+	var errs []error
+	for i := 0; i < len(list); i += 2 {
+		if list[i+1] != 0.0 {
+			errs = append(errs, fmt.Errorf("lora: %s is %g, want 0: it is not built for training", list[i], list[i+1]))
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -25,7 +25,7 @@ func (b Beside) trainBiases(c *Companions, m layer.Model, targets []*layer.Slot,
 		}
 		c.list = append(c.list, &trainedBias{slot: slot, adapted: adapted})
 	}
-	for _, v := range vectorsOf(m) {
+	for _, v := range Vectors(m) {
 		if b.Bias != "all" || !strings.Contains(v.Name, "bias") || slices.ContainsFunc(c.list, func(x companion) bool { s, ok := x.(*savedVector); return ok && s.at == v.Vector }) {
 			continue
 		}

@@ -59,6 +59,11 @@ func Entries(a Adapter) (list []checkpoint.Entry) {
 	for name, p := range a.Params() {
 		list = append(list, checkpoint.FromFloats(name, op.FileShape(p), op.Data(p)))
 	}
+	if x, ok := a.(Buffered); ok {
+		for _, b := range x.Buffers() {
+			list = append(list, b.entries()...)
+		}
+	}
 	if x, ok := a.(Extended); ok {
 		for _, e := range x.Extras() {
 			if e.Written {

@@ -121,6 +121,11 @@ func Fill(a Adapter, file *checkpoint.Checkpoint, allow Allow) error {
 		}
 		copy(op.Data(p), v)
 	}
+	mine, wrong := fillBuffers(a, file, allow)
+	errs = append(errs, wrong...)
+	for _, key := range mine {
+		found[key] = true
+	}
 	for _, key := range file.Names() {
 		if found[key] || allow.Unexpected {
 			continue

@@ -31,8 +31,8 @@ func inModule(name string, entries []string) (entry string, ok bool) {
 	return "", false
 }
 
-// vectorsOf lists the norm weights and biases that a model shows.
-func vectorsOf(m layer.Model) []layer.NamedVector {
+// Vectors lists the norm weights and biases that a model shows.
+func Vectors(m layer.Model) []layer.NamedVector {
 	if v, ok := m.(interface{ Vectors() []layer.NamedVector }); ok {
 		return v.Vectors()
 	}
@@ -67,7 +67,7 @@ func (b Beside) saveModules(c *Companions, m layer.Model, targets []*layer.Slot,
 		c.saved[slot] = true
 		c.list = append(c.list, x)
 	}
-	for _, v := range vectorsOf(m) {
+	for _, v := range Vectors(m) {
 		if entry, ok := inModule(v.Name[:max(0, strings.LastIndexByte(v.Name, '.'))], entries); ok {
 			hits[entry] = true
 			c.list = append(c.list, &savedVector{name: v.Name, tensor: v.Tensor(), at: v.Vector})

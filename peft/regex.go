@@ -121,3 +121,12 @@ func escapeOpen(p string) string {
 	}
 	return b.String()
 }
+
+// FullMatch says whether the pattern of a key of adapter_config.json matches the whole of a name, as re.fullmatch does.
+func FullMatch(key, pattern, name string) (bool, error) {
+	re, err := fullMatch(key, pattern)
+	if err != nil {
+		return false, err
+	}
+	return re.match(name)
+}

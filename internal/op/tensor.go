@@ -15,7 +15,7 @@ type Tensor struct {
 	mat.Matrix // a Dense over the same numbers, for what graft does not override
 	data       []float32
 	rows, cols int
-	vector     bool   // of one row that files hold as [cols]
+	shape      []int  // of a parameter in files, where it is not [rows, cols]
 	arena      *Arena // nil for parameters
 
 	mu   sync.Mutex
@@ -127,20 +127,31 @@ func NewParam(data []float32, rows, cols int) *nn.Param {
 }
 
 // NewVectorParam makes a trainable vector [1, n] that files hold as [n]: a bias, the weight of a norm.
-func NewVectorParam(data []float32) *nn.Param {
-	p := NewParam(data, 1, len(data))
-	Of(p).vector = true
+func NewVectorParam(data []float32) *nn.Param { return NewShapedParam(data, len(data)) }
+
+// NewShapedParam makes a trainable parameter that files hold in the given shape. Here it has a row for each but the last
+// dimension.
+func NewShapedParam(data []float32, shape ...int) *nn.Param {
+	cols := shape[len(shape)-1]
+	rows := 1
+	for _, n := range shape[:len(shape)-1] {
+		rows *= n
+	}
+	p := NewParam(data, rows, cols)
+	if len(shape) != 2 {
+		Of(p).shape = shape
+	}
 	return p
 }
 
-// IsVector says that the parameter is one of NewVectorParam.
-func IsVector(p *nn.Param) bool { return Of(p).vector }
+// IsVector says that files hold the parameter in one dimension.
+func IsVector(p *nn.Param) bool { return len(Of(p).shape) == 1 }
 
-// FileShape is the parameter's shape in a file: [n] of a vector, else [rows, cols].
+// FileShape is the parameter's shape in a file.
 func FileShape(p *nn.Param) []int {
 	t := Of(p)
-	if t.vector {
-		return []int{t.cols}
+	if t.shape != nil {
+		return t.shape
 	}
 	return []int{t.rows, t.cols}
 }

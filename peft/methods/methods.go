@@ -5,13 +5,21 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/graft-ml/graft/adapter"
 	"github.com/graft-ml/graft/lora"
 	"github.com/graft-ml/graft/model/layer"
 	"github.com/graft-ml/graft/peft"
 )
 
 // All lists the methods.
-var All = []peft.Method{lora.Method}
+var All = []peft.Method{
+	lora.Method,
+	lora.VeRA,
+	lora.LoHa,
+	lora.LoKr,
+	adapter.IA3,
+	adapter.LNTuning,
+}
 
 // Lookup finds a method by its name in recipes.
 func Lookup(name string) (peft.Method, error) {

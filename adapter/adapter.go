@@ -1,0 +1,3 @@
+// Package adapter holds methods that leave weights alone and change what flows: IA3 scales what a projection reads or
+// writes, OFT, BOFT, HRA and ROAD rotate it. LN_TUNING, the smallest of all, trains the norms themselves.
+package adapter
