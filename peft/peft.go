@@ -78,6 +78,22 @@ type Idler interface {
 	Idle() string
 }
 
+// Penalized is an adapter that adds a term of its own to the loss.
+type Penalized interface {
+	// Penalty is the term; its gradients are added to the parameters' if asked for.
+	Penalty(grad bool) float64
+}
+
+// Scheduled is an adapter that changes itself as training goes on.
+type Scheduled interface {
+	// Begin is called before the first step, and again when a run is resumed.
+	Begin(steps int) error
+	// AfterStep is called after the optimizer has done update number step, counted from 0, while the gradients are still there.
+	AfterStep(step int)
+	// State are the numbers beside the parameters that a checkpoint must keep, by name. They alias the adapter's own.
+	State() iter.Seq2[string, []float32]
+}
+
 // Prefix is what PEFT writes before a slot's name.
 const Prefix = "base_model.model."
 

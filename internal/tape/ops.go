@@ -84,6 +84,27 @@ func (t *Tape) Add(a *Node, f float32, b *Node) *Node {
 	}, a, b)
 }
 
+// AddRow is a + f·v with the row v added to every row of a.
+func (t *Tape) AddRow(a *Node, f float32, v *Node) *Node {
+	want("AddRow", v.Rows*v.Cols == a.Cols, a, v)
+	return t.Op(a.Rows, a.Cols, func(y kernel.Mat) {
+		u, w := a.Value(), v.Value().Data
+		rows(y, func(i int, row []float32) {
+			copy(row, u.Row(i))
+			kernel.Axpy(row, f, w)
+		})
+	}, func(dy kernel.Mat) {
+		if a.needs {
+			AddTo(a.Grad(), dy)
+		}
+		if v.needs { // in the order of the rows
+			for i := range dy.Rows {
+				kernel.Axpy(v.Grad().Data, f, dy.Row(i))
+			}
+		}
+	}, a, v)
+}
+
 // Scale is f·a.
 func (t *Tape) Scale(f float32, a *Node) *Node {
 	return t.Op(a.Rows, a.Cols, func(y kernel.Mat) {
@@ -285,6 +306,31 @@ func (t *Tape) BlockMul(x, stack *Node) *Node {
 			}
 		})
 	}, x, stack)
+}
+
+// StackMul multiplies stacks of n×n matrices [blocks·n, n] block by block.
+func (t *Tape) StackMul(a, b *Node) *Node {
+	n := a.Cols
+	want("StackMul", n > 0 && a.Rows == b.Rows && b.Cols == n && a.Rows%n == 0, a, b)
+	each := func(f func(block func(kernel.Mat) kernel.Mat)) {
+		for k := 0; k < a.Rows; k += n {
+			f(func(m kernel.Mat) kernel.Mat { return m.RowRange(k, k+n) })
+		}
+	}
+	return t.Op(a.Rows, n, func(y kernel.Mat) {
+		each(func(block func(kernel.Mat) kernel.Mat) {
+			kernel.MatMul(block(y), block(a.Value()), block(b.Value()), opts{})
+		})
+	}, func(dy kernel.Mat) {
+		each(func(block func(kernel.Mat) kernel.Mat) {
+			if a.needs {
+				kernel.MatMul(block(a.Grad()), block(dy), block(b.Value()), opts{TransB: true, Add: true})
+			}
+			if b.needs {
+				kernel.MatMul(block(b.Grad()), block(a.Value()), block(dy), opts{TransA: true, Add: true})
+			}
+		})
+	}, a, b)
 }
 
 // Kron is the Kronecker product: a[i,j]·b at block (i, j).

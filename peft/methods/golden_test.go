@@ -141,6 +141,7 @@ type fixture struct {
 	src     *checkpoint.Checkpoint
 	ref     *checkpoint.Checkpoint
 	m       *model.Model
+	folded  *model.Model // m, if the adapter is in its weights
 	adapter peft.Adapter
 	config  peft.Config
 	batch   *data.Batch
@@ -240,18 +241,22 @@ func (x *fixture) pass(t *testing.T, mode kernel.Mode, grad bool) ([]float32, fl
 	if err != nil {
 		t.Fatal(err)
 	}
+	loss := sums.Loss / weight
+	if a, ok := x.adapter.(peft.Penalized); ok && mode == kernel.ModeF32 && x.m != x.folded {
+		loss += a.Penalty(grad)
+	}
 	if grad {
 		if err := ag.Backward(node); err != nil {
 			t.Fatal(err)
 		}
-		return nil, sums.Loss / weight
+		return nil, loss
 	}
 	rows := make([]int, len(x.batch.Tokens))
 	for i := range rows {
 		rows[i] = i
 	}
 	q := op.NewPass(x.batch.Segments, x.batch.Positions, mode, op.NewArena())
-	return x.m.Logits(q, x.m.Hidden(q, x.batch.Tokens), rows).Data, sums.Loss / weight
+	return x.m.Logits(q, x.m.Hidden(q, x.batch.Tokens), rows).Data, loss
 }
 
 func (x *fixture) outputs(t *testing.T, mode kernel.Mode, abs float64) {
@@ -401,7 +406,7 @@ func (x *fixture) loadedLogits(t *testing.T, src *checkpoint.Checkpoint, want []
 		t.Fatal(err)
 	}
 	y := *x
-	y.m = m
+	y.m, y.folded = m, m
 	logits, _ := y.pass(t, kernel.ModeF32, false)
 	check.Close(t, "merged logits", logits, want, abs, 1e-5)
 }
@@ -419,9 +424,13 @@ func (x *fixture) unmergeable(t *testing.T) {
 
 // train compares the gradients, ten steps of AdamW and their result.
 func (x *fixture) train(t *testing.T) {
-	params := x.steps(t)
+	x.steps(t)
 	file := open(t, filepath.Join(x.path, "adapter_trained", peft.TensorsFile))
-	for _, p := range params {
+	a := x.adapter
+	if s, ok := a.(peft.Converter); ok && x.c.Type != "LORA" {
+		_, a = s.Convert(x.config)
+	}
+	for _, p := range train.NewParams(a.Params()) {
 		if _, ill := x.c.Train.F64.Over[p.Name]; ill {
 			continue // the reference itself is not within 1e-5 of its float64 run there
 		}
@@ -442,6 +451,12 @@ func (x *fixture) steps(t *testing.T) []train.Param {
 	if err != nil {
 		t.Fatal(err)
 	}
+	a, scheduled := x.adapter.(peft.Scheduled)
+	if scheduled {
+		if err := a.Begin(c.Steps); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for i := range c.Steps {
 		o.ZeroGrad()
 		_, loss := x.pass(t, kernel.ModeF32, true)
@@ -459,6 +474,9 @@ func (x *fixture) steps(t *testing.T) []train.Param {
 			o.Clip(norm, *c.MaxGradNorm)
 		}
 		o.Step(c.LRs[i])
+		if scheduled {
+			a.AfterStep(i)
+		}
 	}
 	_, last := x.pass(t, kernel.ModeF32, false)
 	if math.Abs(last-c.Losses[c.Steps]) > 1e-4*c.Losses[c.Steps] {

@@ -14,10 +14,16 @@ import (
 // All lists the methods.
 var All = []peft.Method{
 	lora.Method,
+	lora.AdaLoRA,
 	lora.VeRA,
 	lora.LoHa,
 	lora.LoKr,
+	lora.MiSS,
 	adapter.IA3,
+	adapter.OFT,
+	adapter.BOFT,
+	adapter.HRA,
+	adapter.TrainableTokens,
 	adapter.LNTuning,
 }
 

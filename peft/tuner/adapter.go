@@ -18,6 +18,7 @@ type Adapter struct {
 	config     *Config
 	parts      []*part
 	bank       *Bank
+	maker      Maker
 	companions *peft.Companions
 }
 
@@ -123,4 +124,63 @@ func (a *Adapter) Penalty(grad bool) (sum float64) {
 		c.Free()
 	}
 	return sum
+}
+
+// Begin implements peft.Scheduled.
+func (a *Adapter) Begin(steps int) error {
+	if s, ok := a.maker.(Scheduler); ok {
+		return s.Begin(steps)
+	}
+	return nil
+}
+
+// AfterStep implements peft.Scheduled.
+func (a *Adapter) AfterStep(step int) {
+	if s, ok := a.maker.(Scheduler); ok {
+		s.AfterStep(step)
+	}
+}
+
+// State implements peft.Scheduled.
+func (a *Adapter) State() iter.Seq2[string, []float32] {
+	if s, ok := a.maker.(Scheduler); ok {
+		return s.State()
+	}
+	return func(func(string, []float32) bool) {}
+}
+
+// Convert implements peft.Converter.
+func (a *Adapter) Convert(c peft.Config) (peft.Config, peft.Adapter) {
+	s, ok := a.maker.(Storer)
+	config, mine := c.(*Config)
+	if !ok || !mine {
+		return c, a
+	}
+	options, tensors := s.Stored()
+	if options == nil {
+		return c, a
+	}
+	copied := *config
+	copied.Options = options
+	return &copied, &stored{a, tensors}
+}
+
+// stored is an adapter with some tensors replaced, to be written.
+type stored struct {
+	*Adapter
+	tensors map[string]*nn.Param
+}
+
+// Params implements peft.Adapter.
+func (s *stored) Params() iter.Seq2[string, *nn.Param] {
+	return func(yield func(string, *nn.Param) bool) {
+		for name, p := range s.Adapter.Params() {
+			if q, ok := s.tensors[name]; ok {
+				p = q
+			}
+			if !yield(name, p) {
+				return
+			}
+		}
+	}
 }

@@ -165,6 +165,7 @@ func (c *Config) build(m layer.Model, slots []*layer.Slot, rng *rand.Rand) (*Ada
 	if err != nil {
 		return nil, err
 	}
+	a.maker = maker
 	for i, s := range slots {
 		in, out := s.Dims()
 		site := &Site{Slot: s, In: in, Out: out, Bank: Bank{Slots: slots, rng: rng}, patterns: c.patterns}

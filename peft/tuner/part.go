@@ -132,7 +132,7 @@ func (l *part) Backward(p *op.Pass, dx, dy kernel.Mat, x *op.Input, kept any) {
 // Dropout sets elements of x to zero with the probability and scales the others by 1/(1−probability), in training. The mask
 // is a function of the pass's seed, the slot and the element.
 func (c *Call) Dropout(x *tape.Node, probability float64) *tape.Node {
-	if c.pass == nil || !c.pass.Train || probability == 0 {
+	if !c.pass.Train || probability == 0 {
 		return x
 	}
 	keep, bound := float32(1/(1-probability)), uint64(probability*(1<<53))
@@ -172,3 +172,15 @@ func (c *Call) Weight() *tape.Node {
 		}
 	})
 }
+
+// Bias is the frozen bias of the projection, [1, out]; nil if it has none.
+func (c *Call) Bias() *tape.Node {
+	b := c.slot.Base.Bias
+	if b == nil {
+		return nil
+	}
+	return c.Const(kernel.NewMat(b, 1, len(b)))
+}
+
+// Training says that the pass is one of training.
+func (c *Call) Training() bool { return c.pass.Train }

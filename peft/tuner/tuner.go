@@ -13,6 +13,7 @@ import (
 
 	"github.com/graft-ml/graft/internal/tape"
 	"github.com/graft-ml/graft/peft"
+	"github.com/nlpodyssey/spago/nn"
 )
 
 // Kind is one method.
@@ -53,6 +54,15 @@ type Banked interface {
 	// Bank makes what is shared and returns what makes the layers.
 	Bank(b *Bank) (Maker, error)
 }
+
+// Scheduler is a Maker whose layers change as training goes on, and Storer one that is stored otherwise than it is trained.
+type (
+	Scheduler interface{ peft.Scheduled }
+	Storer    interface {
+		// Stored returns what is stored: the options and, by full name, the tensors that replace others.
+		Stored() (Options, map[string]*nn.Param)
+	}
+)
 
 // Trainee are options with settings that only matter in training.
 type Trainee interface {
