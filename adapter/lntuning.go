@@ -39,7 +39,7 @@ type NormConfig struct {
 	TargetModules  peft.Names
 	ExcludeModules peft.Names
 	Beside         peft.Beside // modules_to_save
-	record         peft.Record
+	peft.Record                // what adapter_config.json said
 }
 
 // Settings are the keys of the method.
@@ -57,13 +57,13 @@ func (c *NormConfig) Parse(b []byte) error {
 	for _, key := range unknown {
 		c.Warnings = append(c.Warnings, fmt.Sprintf("adapter_config.json: key %q is unknown and has no effect", key))
 	}
-	c.record = record
+	c.Record = record
 	return err
 }
 
 // JSON implements peft.Config.
 func (c *NormConfig) JSON() ([]byte, error) {
-	return c.record.JSON("LN_TUNING", normDefaults, c.Settings())
+	return c.Record.JSON("LN_TUNING", normDefaults, c.Settings())
 }
 
 // Validate implements peft.Config.

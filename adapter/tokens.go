@@ -24,7 +24,7 @@ type TokensConfig struct {
 	TargetModules peft.Names // ends of names of embeddings; null is the input embedding
 	TokenIndices  []int      // token_indices
 	init          bool
-	record        peft.Record
+	peft.Record   // what adapter_config.json said
 }
 
 // Settings are the keys of the method.
@@ -42,13 +42,13 @@ func (c *TokensConfig) Parse(b []byte) error {
 	for _, key := range unknown {
 		c.Warnings = append(c.Warnings, fmt.Sprintf("adapter_config.json: key %q is unknown and has no effect", key))
 	}
-	c.record = record
+	c.Record = record
 	return err
 }
 
 // JSON implements peft.Config.
 func (c *TokensConfig) JSON() ([]byte, error) {
-	return c.record.JSON("TRAINABLE_TOKENS", tokenDefaults, c.Settings())
+	return c.Record.JSON("TRAINABLE_TOKENS", tokenDefaults, c.Settings())
 }
 
 // Validate implements peft.Config.
@@ -112,6 +112,9 @@ func (a *tokensAdapter) Params() iter.Seq2[string, *nn.Param] {
 
 // Deltas implements peft.Merger.
 func (a *tokensAdapter) Deltas() []merge.Delta { return a.Companions.Deltas() }
+
+// Extras implements peft.Extended: a head that shares the rows has them in the file, too.
+func (a *tokensAdapter) Extras() []peft.Extra { return a.TiedTokens() }
 
 // Idle implements peft.Idler.
 func (a *tokensAdapter) Idle() string {

@@ -18,7 +18,6 @@ import (
 	"github.com/graft-ml/graft/data/source"
 	"github.com/graft-ml/graft/internal/kernel"
 	"github.com/graft-ml/graft/internal/op"
-	"github.com/graft-ml/graft/lora"
 	"github.com/graft-ml/graft/model"
 	"github.com/graft-ml/graft/peft"
 	"github.com/graft-ml/graft/peft/methods"
@@ -248,7 +247,9 @@ func (p *plan) attach(context.Context, func(string)) error {
 	if m.Adapter != "" {
 		p.config, p.adapter, err = methods.Load(m.Adapter, p.base.model, peft.Allow{Idle: true})
 	} else {
-		p.config = p.loraConfig()
+		if p.config, err = p.methodConfig(); err != nil {
+			return err
+		}
 		p.config.Shared().TaskType = p.task.Type // which may name heads to train
 		p.adapter, err = p.config.Attach(p.base.model, rand.New(rand.NewPCG(p.recipe.Train.Seed, 2)))
 	}
@@ -261,19 +262,14 @@ func (p *plan) attach(context.Context, func(string)) error {
 	return p.initial(m.InitValues)
 }
 
-// loraConfig turns the recipe's method into the method's own settings.
-func (p *plan) loraConfig() *lora.Config {
-	m := p.recipe.Method
-	c := lora.New()
-	c.Rank, c.Alpha, c.Dropout, c.UseRSLoRA, c.Init = m.Rank, m.Alpha, m.Dropout, m.UseRSLoRA, m.InitWeights
-	c.TargetModules = peft.Names{List: m.TargetModules.List, Pattern: m.TargetModules.Pattern}
-	c.ExcludeModules = peft.Names{List: m.ExcludeModules.List, Pattern: m.ExcludeModules.Pattern}
-	c.LayersToTransform, c.LayersPattern = m.LayersToTransform, m.LayersPattern
-	c.RankPattern, c.AlphaPattern = patternOf(m.RankPattern), patternOf(m.AlphaPattern)
-	c.UseDoRA, c.LoraBias = m.UseDoRA, m.LoraBias
-	c.Beside = peft.Beside{ModulesToSave: m.ModulesToSave, Bias: m.Bias, Tie: m.EnsureWeightTying,
-		TokenIndices: peft.TokenIndices{List: m.TokenIndices.List, ByModule: m.TokenIndices.ByName}}
-	return c
+// methodConfig turns the recipe's method into the method's own settings, by way of adapter_config.json.
+func (p *plan) methodConfig() (peft.Config, error) {
+	m, err := methods.Lookup(p.recipe.Method.Type)
+	if err != nil {
+		return nil, err
+	}
+	c := m.New()
+	return c, peft.Configure(c, m.Type, p.recipe.Settings())
 }
 
 // initial replaces the initial values by those of a file, for comparisons with other programs. Its names may carry the
@@ -461,12 +457,4 @@ func (p *plan) job() train.Job {
 		j.Eval = p.eval.Batches(p.recipe.Train.MicroTokens)
 	}
 	return j
-}
-
-func patternOf(p recipes.Pattern) peft.Pattern {
-	var out peft.Pattern
-	for _, e := range p {
-		out = append(out, peft.NewEntry(e.Key, e.Value))
-	}
-	return out
 }

@@ -31,7 +31,7 @@ type Config struct {
 	Beside            peft.Beside  // modules_to_save, trainable_token_indices, bias, ensure_weight_tying
 	FanInFanOut       bool         // fan_in_fan_out: weights are stored [in, out]. PEFT writes it; the model knows better
 
-	record peft.Record // what adapter_config.json said
+	peft.Record // what adapter_config.json said
 }
 
 // New returns PEFT's defaults: a file that leaves a key out means these.
@@ -86,7 +86,7 @@ func (c *Config) Validate() error {
 		bad("lora_bias is true with init_lora_weights %q, want true or false", c.Init)
 	}
 	for _, r := range refused {
-		if v := c.record.Said(r.key); !peft.SaysNo(v) {
+		if v := c.Said(r.key); !peft.SaysNo(v) {
 			b, _ := json.Marshal(v) // it came out of JSON
 			bad("%s is %.60s, which is not supported: %s", r.key, b, r.why)
 		}

@@ -65,7 +65,7 @@ func (c *Config) Parse(b []byte) error {
 			c.Warnings = append(c.Warnings, fmt.Sprintf("adapter_config.json: key %q has no effect with init_lora_weights %q", key, c.Init))
 		}
 	}
-	c.record = record
+	c.Record = record
 	return err
 }
 
@@ -93,4 +93,4 @@ func (i *initName) Value() any {
 }
 
 // JSON implements peft.Config.
-func (c *Config) JSON() ([]byte, error) { return c.record.JSON("LORA", defaults(), c.settings()) }
+func (c *Config) JSON() ([]byte, error) { return c.Record.JSON("LORA", defaults(), c.settings()) }

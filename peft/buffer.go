@@ -18,6 +18,8 @@ type Buffer struct {
 	Aliases []string  // other names under which the file has the same tensor
 	// Optional says that the file need not have it: the settings say how it was drawn, or PEFT writes it only if asked to.
 	Optional bool
+	// Check, if set, reports numbers from a file that cannot be.
+	Check func() error
 	// Hidden says that it is read but not written.
 	Hidden bool
 }
@@ -64,6 +66,11 @@ func (b *Buffer) fill(file *checkpoint.Checkpoint, key string) error {
 	if b.Ints != nil {
 		v, err := file.Ints(key)
 		copy(b.Ints, v)
+		if err == nil && b.Check != nil {
+			if err = b.Check(); err != nil {
+				err = fmt.Errorf("peft: %s: tensor %q: %w", file.Path(), key, err)
+			}
+		}
 		return err
 	}
 	if i, not := file.FirstNonFinite(key); not {

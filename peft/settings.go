@@ -31,6 +31,9 @@ type Record struct {
 	was  map[string]any // the values as they were read, to tell which were changed since
 }
 
+// Forget makes the settings such as came from no file.
+func (r *Record) Forget() { *r = Record{} }
+
 // Said is what the file said for a key, nil if nothing.
 func (r Record) Said(key string) any { return r.file[key] }
 
@@ -80,6 +83,20 @@ func (r Record) JSON(kind string, defaults Object, settings []Setting) ([]byte, 
 	}
 	o["inference_mode"], o["peft_type"] = true, kind
 	return PythonJSON(o)
+}
+
+// Configure gives a config settings in the form of adapter_config.json that come from no file.
+func Configure(c Config, kind string, settings map[string]json.RawMessage) error {
+	o := maps.Clone(settings)
+	o["peft_type"], _ = json.Marshal(kind) // strings always marshal
+	b, err := json.Marshal(o)
+	if err == nil {
+		err = c.Parse(b)
+	}
+	if f, ok := c.(interface{ Forget() }); ok {
+		f.Forget()
+	}
+	return err
 }
 
 // CheckSettings reports numbers out of their bounds.

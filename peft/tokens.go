@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/graft-ml/graft/checkpoint"
 	"github.com/graft-ml/graft/internal/kernel"
 	"github.com/graft-ml/graft/internal/op"
 	"github.com/graft-ml/graft/merge"
@@ -235,6 +236,17 @@ func (x *tokenRows) deltas() []merge.Delta {
 }
 
 func (x *tokenRows) extras() []Extra { return nil }
+
+// TiedTokens are the second names of trained rows, those of heads that follow, as TRAINABLE_TOKENS alone stores them.
+func (c *Companions) TiedTokens() (list []Extra) {
+	for _, y := range c.list {
+		if x, ok := y.(*tokenRows); ok && x.twin != nil {
+			list = append(list, Extra{Name: Prefix + x.twin.Name + ".trainable_tokens_delta", Of: x.slot.Name, DType: checkpoint.F32,
+				Shape: op.FileShape(x.rows), Row: rowsOf(op.Of(x.rows).View()), Written: true})
+		}
+	}
+	return list
+}
 
 func (x *tokenRows) idle() bool {
 	w, m := x.slot.Base.W, op.Of(x.rows).View()

@@ -23,6 +23,7 @@ type Key struct {
 	Example  string   `json:"example,omitempty"`
 	Doc      string   `json:"doc"`
 	Synonyms []string `json:"synonyms,omitempty"` // in other tools
+	For      []string `json:"for,omitempty"`      // of [method]: see Options; empty for all
 
 	field []int // of Recipe; of Source for keys of data.sources
 }
@@ -57,10 +58,17 @@ var sourceKeys = keysOf(reflect.TypeFor[Source](), "data.sources.", nil)
 func keysOf(t reflect.Type, prefix string, at []int) (keys []Key) {
 	for i := range t.NumField() {
 		f := t.Field(i)
+		if f.Anonymous {
+			keys = append(keys, keysOf(f.Type, prefix, append(slices.Clone(at), i))...)
+			continue
+		}
 		tag := f.Tag.Get
 		k := Key{Path: prefix + tag("toml"), Kind: kindOf(reflect.Zero(f.Type).Interface()), Default: tag("default"), Choices: strings.Fields(tag("choice")),
 			Min: tag("min"), Max: tag("max"), Above: tag("above"), Below: tag("below"), Example: tag("example"), Doc: tag("doc"),
-			Synonyms: strings.Fields(tag("syn")), field: append(slices.Clone(at), i)}
+			Synonyms: strings.Fields(tag("syn")), For: strings.Fields(tag("for")), field: append(slices.Clone(at), i)}
+		if len(k.For) == 0 {
+			k.For = nil
+		}
 		if len(k.Choices) == 1 && k.Choices[0] == "@schedules" {
 			k.Choices = schedules
 		}

@@ -35,26 +35,27 @@ type Model struct {
 
 // Method is what is trained.
 type Method struct {
-	Type              string   `toml:"type" default:"lora" choice:"lora full" doc:"lora: low-rank branches beside frozen projections; full: every weight" syn:"peft_type adapter finetuning_type method peft_method"`
-	Rank              int      `toml:"r" default:"16" min:"1" doc:"rank of A and B" syn:"lora_r rank lora_rank lora_dim"`
-	Alpha             float64  `toml:"lora_alpha" default:"32" doc:"the branch is scaled by lora_alpha / r" syn:"alpha"`
-	Dropout           float64  `toml:"lora_dropout" default:"0" min:"0" below:"1" doc:"share of the branch's inputs that are set to zero in training" syn:"dropout"`
-	UseRSLoRA         bool     `toml:"use_rslora" default:"false" doc:"scale by lora_alpha / √r instead" syn:"rslora peft_use_rslora"`
-	TargetModules     Names    `toml:"target_modules" default:"\"all-linear\"" doc:"names or ends of names of the projections to adapt; one string is a pattern that must match the whole name; \"all-linear\" = all but the head" example:"[\"q_proj\", \"v_proj\"]" syn:"lora_target_modules lora_target target_module lora_target_linear"`
-	ExcludeModules    Names    `toml:"exclude_modules" doc:"names, ends or a pattern of projections to leave alone" example:"[\"down_proj\"]"`
-	LayersToTransform []int    `toml:"layers_to_transform" doc:"only these layers, counted from 0" example:"[0, 1, 2]" syn:"peft_layers_to_transform"`
-	LayersPattern     []string `toml:"layers_pattern" doc:"name of the list of layers, where the model has several" example:"[\"layers\"]" syn:"peft_layers_pattern"`
-	RankPattern       Pattern  `toml:"rank_pattern" doc:"other ranks for some modules; keys are patterns, the first that matches counts" example:"{ \"down_proj\" = 4 }" syn:"lora_rank_pattern"`
-	AlphaPattern      Pattern  `toml:"alpha_pattern" doc:"other alphas for some modules" example:"{ \"down_proj\" = 8 }" syn:"lora_alpha_pattern"`
-	InitWeights       string   `toml:"init_lora_weights" default:"true" choice:"true gaussian false orthogonal pissa pissa_niter_N olora" doc:"how A and B start: true = U(±1/√in) and 0; gaussian = N(0, 1/r) and 0; false = both random; orthogonal = random with B·A = 0; pissa = the largest singular directions of the weight, which the base loses; pissa_niter_N = the same, fast, by N iterations; olora = its QR; the adapter is stored as plain LoRA of the base" syn:"peft_init_lora_weights init_weights pissa_init pissa_iter"`
-	UseDoRA           bool     `toml:"use_dora" default:"false" doc:"learn the length of every output's weights beside their direction (DoRA)" syn:"dora peft_use_dora lora_use_dora use_weight_decomposition"`
-	LoraBias          bool     `toml:"lora_bias" default:"false" doc:"B has a bias; it folds only into layers that have one" syn:"b_bias"`
-	Bias              string   `toml:"bias" default:"none" choice:"none all lora_only" doc:"biases of the base that are trained, too: all, or those of the adapted modules" syn:"train_bias lora_train_bias"`
-	ModulesToSave     []string `toml:"modules_to_save" doc:"ends of names of modules of which full copies are trained and stored" example:"[\"embed_tokens\", \"lm_head\"]" syn:"lora_modules_to_save additional_target trainable_modules"`
-	TokenIndices      Indices  `toml:"trainable_token_indices" doc:"ids of tokens whose embeddings are trained and stored; a table names modules" example:"[32000, 32001]" syn:"trainable_tokens fix_untrained_tokens new_tokens"`
-	EnsureWeightTying bool     `toml:"ensure_weight_tying" default:"false" doc:"what is done to the embedding is done to a head that shares its weight" syn:"tie_weights"`
-	Adapter           string   `toml:"adapter" doc:"folder of an adapter to start from; r, alpha and targets are its own" example:"runs/first/adapter" syn:"lora_model_dir adapter_name_or_path resume_adapter_file"`
+	Type              string   `toml:"type" default:"lora" choice:"lora adalora vera loha lokr miss hira delora gralora randlora vblora shira c3a ia3 oft boft hra road ln_tuning trainable_tokens full" doc:"lora: low-rank branches beside frozen projections; adalora … c3a: other changes of their weights; ia3, oft, boft, hra, road: scaled or rotated activations; ln_tuning: the norms; trainable_tokens: single embeddings; full: every weight. Keys that are not set have PEFT's default of the method" syn:"peft_type adapter finetuning_type method peft_method"`
+	Rank              int      `toml:"r" for:"lora adalora=init_r vera loha lokr miss hira delora gralora randlora vblora shira oft hra" default:"16" min:"1" doc:"rank of A and B" syn:"lora_r rank lora_rank lora_dim"`
+	Alpha             float64  `toml:"lora_alpha" for:"lora adalora loha=alpha lokr=alpha gralora=alpha randlora=randlora_alpha" default:"32" doc:"the branch is scaled by lora_alpha / r" syn:"alpha"`
+	Dropout           float64  `toml:"lora_dropout" for:"lora adalora vera=vera_dropout miss=miss_dropout hira=hira_dropout gralora=gralora_dropout randlora=randlora_dropout vblora=vblora_dropout" default:"0" min:"0" below:"1" doc:"share of the branch's inputs that are set to zero in training" syn:"dropout"`
+	UseRSLoRA         bool     `toml:"use_rslora" for:"lora" default:"false" doc:"scale by lora_alpha / √r instead" syn:"rslora peft_use_rslora"`
+	TargetModules     Names    `toml:"target_modules" for:"* -trainable_tokens" default:"\"all-linear\"" doc:"names or ends of names of the projections to adapt; one string is a pattern that must match the whole name; \"all-linear\" = all but the head" example:"[\"q_proj\", \"v_proj\"]" syn:"lora_target_modules lora_target target_module lora_target_linear"`
+	ExcludeModules    Names    `toml:"exclude_modules" for:"* -vera -gralora -randlora -shira -road -c3a -trainable_tokens" doc:"names, ends or a pattern of projections to leave alone" example:"[\"down_proj\"]"`
+	LayersToTransform []int    `toml:"layers_to_transform" for:"* -ia3 -shira -road -ln_tuning -trainable_tokens" doc:"only these layers, counted from 0" example:"[0, 1, 2]" syn:"peft_layers_to_transform"`
+	LayersPattern     []string `toml:"layers_pattern" for:"* -ia3 -shira -road -ln_tuning -trainable_tokens" doc:"name of the list of layers, where the model has several" example:"[\"layers\"]" syn:"peft_layers_pattern"`
+	RankPattern       Pattern  `toml:"rank_pattern" for:"lora loha lokr hira delora" doc:"other ranks for some modules; keys are patterns, the first that matches counts" example:"{ \"down_proj\" = 4 }" syn:"lora_rank_pattern"`
+	AlphaPattern      Pattern  `toml:"alpha_pattern" for:"lora loha lokr" doc:"other alphas for some modules" example:"{ \"down_proj\" = 8 }" syn:"lora_alpha_pattern"`
+	InitWeights       string   `toml:"init_lora_weights" for:"lora" default:"true" choice:"true gaussian false orthogonal pissa pissa_niter_N olora" doc:"how A and B start: true = U(±1/√in) and 0; gaussian = N(0, 1/r) and 0; false = both random; orthogonal = random with B·A = 0; pissa = the largest singular directions of the weight, which the base loses; pissa_niter_N = the same, fast, by N iterations; olora = its QR; the adapter is stored as plain LoRA of the base" syn:"peft_init_lora_weights init_weights pissa_init pissa_iter"`
+	UseDoRA           bool     `toml:"use_dora" for:"lora" default:"false" doc:"learn the length of every output's weights beside their direction (DoRA)" syn:"dora peft_use_dora lora_use_dora use_weight_decomposition"`
+	LoraBias          bool     `toml:"lora_bias" for:"lora" default:"false" doc:"B has a bias; it folds only into layers that have one" syn:"b_bias"`
+	Bias              string   `toml:"bias" for:"lora" default:"none" choice:"none all lora_only" doc:"biases of the base that are trained, too: all, or those of the adapted modules" syn:"train_bias lora_train_bias"`
+	ModulesToSave     []string `toml:"modules_to_save" for:"* -trainable_tokens" doc:"ends of names of modules of which full copies are trained and stored" example:"[\"embed_tokens\", \"lm_head\"]" syn:"lora_modules_to_save additional_target trainable_modules"`
+	TokenIndices      Indices  `toml:"trainable_token_indices" for:"lora" doc:"ids of tokens whose embeddings are trained and stored; a table names modules" example:"[32000, 32001]" syn:"trainable_tokens fix_untrained_tokens new_tokens"`
+	EnsureWeightTying bool     `toml:"ensure_weight_tying" for:"lora" default:"false" doc:"what is done to the embedding is done to a head that shares its weight" syn:"tie_weights"`
+	Adapter           string   `toml:"adapter" for:"*" doc:"folder of an adapter to start from; r, alpha and targets are its own" example:"runs/first/adapter" syn:"lora_model_dir adapter_name_or_path resume_adapter_file"`
 	InitValues        string   `toml:"init_values" doc:"safetensors file with the initial value of every trainable parameter, for comparisons" example:"init.safetensors"`
+	Options
 }
 
 // Data is what the model is trained on.

@@ -50,16 +50,17 @@ var rulesTable = []rule{
 		}},
 	{"method.trainable_token_indices", "method.trainable_token_indices has a number below 0, want ids of tokens",
 		func(r *Recipe) bool { return r.Method.TokenIndices.below(0) }},
-	{"model.init", "model.init is \"random\" and method.type is \"lora\", want method.type = \"full\": a random base is worth no adapter",
-		func(r *Recipe) bool { return r.Model.Init == "random" && r.Method.Type == "lora" }},
+	{"model.init", "model.init is \"random\", want method.type = \"full\": a random base is worth no adapter",
+		func(r *Recipe) bool { return r.Model.Init == "random" && r.Method.Type != "full" }},
+	{"method.type", "method.token_indices is missing, want ids of tokens",
+		func(r *Recipe) bool {
+			return r.Method.Type == "trainable_tokens" && len(r.Method.TokensToTrain) == 0 && r.Method.Adapter == ""
+		}},
 	{"data.concatenate", "data.concatenate is for data.shape \"text\"",
 		func(r *Recipe) bool { return r.Data.Concatenate && r.Data.Shape != "text" && r.Data.Shape != "auto" }},
 	{"train.learning_rate", "train.learning_rate is 0, which would train nothing",
 		func(r *Recipe) bool { return r.Train.LearningRate == 0 && r.given["train.learning_rate"] }},
 }
-
-// loraKeys mean nothing for method "full".
-var loraKeys = strings.Fields("r lora_alpha lora_dropout use_rslora target_modules exclude_modules layers_to_transform layers_pattern rank_pattern alpha_pattern init_lora_weights use_dora lora_bias bias modules_to_save trainable_token_indices ensure_weight_tying adapter")
 
 // rules checks the recipe as a whole.
 func (d *decoder) rules() {
@@ -68,14 +69,8 @@ func (d *decoder) rules() {
 			d.bad(strings.Split(x.key, "."), "%s", x.message)
 		}
 	}
-	if d.recipe.Method.Type == "full" {
-		for _, k := range loraKeys {
-			if d.recipe.given["method."+k] {
-				d.bad([]string{"method", k}, "method.%s means nothing for method.type \"full\"", k)
-			}
-		}
-		if d.recipe.given["train.loraplus_lr_ratio"] && d.recipe.Train.LoraPlusRatio > 0 {
-			d.bad([]string{"train", "loraplus_lr_ratio"}, "train.loraplus_lr_ratio means nothing for method.type \"full\"")
-		}
+	d.meaningless()
+	if t := d.recipe.Method.Type; t != "lora" && t != "adalora" && d.recipe.given["train.loraplus_lr_ratio"] && d.recipe.Train.LoraPlusRatio > 0 {
+		d.bad([]string{"train", "loraplus_lr_ratio"}, "train.loraplus_lr_ratio means nothing for method.type %q", t)
 	}
 }

@@ -63,12 +63,8 @@ func (k Key) skip(f reflect.Value, r *Recipe) bool {
 		return true
 	case k.Path == "train.epochs" && r.Train.MaxSteps > 0, k.Path == "train.batch_size" && r.Data.BatchTokens > 0:
 		return true
-	case r.Method.Type == "full" && strings.HasPrefix(k.Path, "method."):
-		for _, l := range loraKeys {
-			if k.Path == "method."+l {
-				return true
-			}
-		}
+	case k.For != nil && (k.calledBy(r.Method.Type) == "" || r.Method.Type != "lora" && !r.given[k.Path]):
+		return true
 	}
 	return false
 }
@@ -146,7 +142,31 @@ func explainKey(b *strings.Builder, k Key) {
 	row("default", k.Default)
 	row("range", k.Range())
 	row("example", k.Example)
+	row("for", k.methods())
 	row("elsewhere", strings.Join(k.Synonyms, ", "))
+}
+
+// methods says in words which methods have the key.
+func (k Key) methods() string {
+	var names, not []string
+	all := false
+	for _, f := range k.For {
+		kind, as, renamed := strings.Cut(f, "=")
+		switch {
+		case kind == "*":
+			all = true
+		case strings.HasPrefix(kind, "-"):
+			not = append(not, kind[1:])
+		case renamed:
+			names = append(names, kind+" ("+as+")")
+		default:
+			names = append(names, kind)
+		}
+	}
+	if !all {
+		return strings.Join(names, ", ")
+	}
+	return "all but " + strings.Join(append(not, "full"), ", ")
 }
 
 // Markdown is docs/recipe.md.
@@ -157,6 +177,9 @@ func Markdown() []byte {
 		b.WriteString("\n| key | type | default | range | meaning | elsewhere called |\n|---|---|---|---|---|---|\n")
 		for _, k := range keys {
 			doc := k.Doc
+			if len(k.For) > 0 {
+				doc += " (for " + k.methods() + ")"
+			}
 			if k.Example != "" {
 				doc += ", e.g. `" + k.Example + "`"
 			}

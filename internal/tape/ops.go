@@ -377,3 +377,21 @@ func (t *Tape) Stack(list ...*Node) *Node {
 
 // Repeat puts n copies of a side by side.
 func (t *Tape) Repeat(a *Node, n int) *Node { return t.Beside(slices.Repeat([]*Node{a}, n)...) }
+
+// Columns takes column from[j] of a, times sign[j], as column j.
+func (t *Tape) Columns(a *Node, from []int, sign []float32) *Node {
+	return t.Op(a.Rows, len(from), func(y kernel.Mat) {
+		u := a.Value()
+		rows(y, func(i int, row []float32) {
+			for j, k := range from {
+				row[j] = sign[j] * u.Row(i)[k]
+			}
+		})
+	}, func(dy kernel.Mat) {
+		rows(a.Grad(), func(i int, row []float32) {
+			for j, k := range from {
+				row[k] += sign[j] * dy.Row(i)[j]
+			}
+		})
+	}, a)
+}

@@ -21,8 +21,9 @@ type Config struct {
 	Beside            peft.Beside // as far as the method has the keys
 	Options           Options
 
-	kind     *Kind
-	record   peft.Record
+	kind        *Kind
+	peft.Record // what adapter_config.json said
+
 	patterns map[string]*peft.CompiledPattern
 }
 
@@ -53,13 +54,13 @@ func (c *Config) Parse(b []byte) error {
 	for _, key := range unknown {
 		c.Warnings = append(c.Warnings, fmt.Sprintf("adapter_config.json: key %q is unknown and has no effect", key))
 	}
-	c.record = record
+	c.Record = record
 	return err
 }
 
 // JSON implements peft.Config.
 func (c *Config) JSON() ([]byte, error) {
-	return c.record.JSON(c.kind.Type, c.kind.Defaults, c.Settings())
+	return c.Record.JSON(c.kind.Type, c.kind.Defaults, c.Settings())
 }
 
 func (c *Config) selection() peft.Selection {
@@ -78,7 +79,7 @@ func (c *Config) Validate() error {
 		known[s.Key] = true
 	}
 	for key, usual := range c.kind.Defaults { // keys that graft does not read may only say what PEFT's default says
-		if said := c.record.Said(key); !known[key] && said != nil && !ignored[key] && fmt.Sprint(said) != fmt.Sprint(usual) && !peft.SaysNo(said) {
+		if said := c.Said(key); !known[key] && said != nil && !ignored[key] && fmt.Sprint(said) != fmt.Sprint(usual) && !peft.SaysNo(said) {
 			errs = append(errs, fmt.Errorf("%s: %s is %v, which is not supported", c.kind.Name, key, said))
 		}
 	}
@@ -88,7 +89,7 @@ func (c *Config) Validate() error {
 
 // ignored are keys that say nothing that graft needs: how a weight is stored is known from the layer, and initial values are
 // drawn before training only.
-var ignored = map[string]bool{"fan_in_fan_out": true, "megatron_core": true, "qalora_group_size": true}
+var ignored = map[string]bool{"fan_in_fan_out": true, "megatron_core": true, "qalora_group_size": true, "random_seed": true, "r": true}
 
 func text(err error) string {
 	if err == nil {
