@@ -453,6 +453,12 @@ func (p *plan) settings() train.Config {
 // job is the run as the loop wants it.
 func (p *plan) job() train.Job {
 	j := train.Job{Config: p.settings(), Params: p.params, Objective: train.For(p.base.model, p.task), Source: p.stream, Mode: p.base.mode, Arena: op.NewArena()}
+	if a, ok := p.adapter.(peft.Penalized); ok {
+		j.Penalty = a.Penalty
+	}
+	if a, ok := p.adapter.(peft.Scheduled); ok {
+		j.Schedule = a
+	}
 	if len(p.eval) > 0 {
 		j.Eval = p.eval.Batches(p.recipe.Train.MicroTokens)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"slices"
 
 	"github.com/graft-ml/graft/internal/kernel"
 	"github.com/graft-ml/graft/internal/op"
@@ -159,11 +160,13 @@ func (m *masks) Value() any {
 
 // Stored implements tuner.Storer: ranks that were given up are left out of the file.
 func (l *allocator) Stored() (tuner.Options, map[string]*nn.Param) {
-	if l.kept == nil {
+	if !slices.ContainsFunc(l.kept, func(k []float32) bool { return slices.Contains(k, 0) }) {
 		return nil, nil
 	}
 	o := *l.adalora
-	o.masks = masks{}
+	if o.masks = maps.Clone(o.masks); o.masks == nil { // of targets that had nothing left at the start
+		o.masks = masks{}
+	}
 	tensors := map[string]*nn.Param{}
 	for i, t := range l.list {
 		mask := make([]bool, len(l.kept[i]))

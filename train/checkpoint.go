@@ -195,14 +195,13 @@ func hashFile(name string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// saveCheckpoint writes the checkpoint of a state and returns its folder.
-func (f *Folder) saveCheckpoint(params []Param, o *Optimizer, s State) (string, error) {
+// saveCheckpoint writes the checkpoint of a state, with what optimizer and method remember, and returns its folder.
+func (f *Folder) saveCheckpoint(params []Param, moments []StateTensor, s State) (string, error) {
 	s.Format, s.RecipeHash, s.BaseHash = stateFormat, f.id.RecipeHash, f.id.BaseHash
 	trainable := make([]StateTensor, len(params))
 	for i, p := range params {
 		trainable[i] = StateTensor{p.Name, p.Rows, p.Cols, p.Value}
 	}
-	moments := o.State()
 	s.HasOptimizer = len(moments) > 0
 	state, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
@@ -272,10 +271,10 @@ func (f *Folder) prune(limit, best int) error {
 }
 
 // Load reads the trained numbers into the parameters, which must be exactly those of the checkpoint.
-func (c *Checkpoint) Load(params []Param) error { return c.restore(params, nil) }
+func (c *Checkpoint) Load(params []Param) error { return c.restore(params, nil, nil) }
 
-// restore reads the numbers of the checkpoint into the parameters and, unless o is nil, the optimizer.
-func (c *Checkpoint) restore(params []Param, o *Optimizer) error {
+// restore reads the numbers of the checkpoint into the parameters and, unless o is nil, into what optimizer and method remember.
+func (c *Checkpoint) restore(params []Param, o *Optimizer, moments []StateTensor) error {
 	trainable := make([]StateTensor, len(params))
 	for i, p := range params {
 		trainable[i] = StateTensor{p.Name, p.Rows, p.Cols, p.Value}
@@ -284,7 +283,6 @@ func (c *Checkpoint) restore(params []Param, o *Optimizer) error {
 		return err
 	}
 	o.SetSteps(c.State.Step)
-	moments := o.State()
 	if c.State.HasOptimizer != (len(moments) > 0) {
 		return fmt.Errorf("train: %s: was written with optimizer %s, which has other state", c.Dir, c.State.Optimizer)
 	}

@@ -225,7 +225,7 @@ func (r *runner) save() error {
 		}
 	}
 	r.state.MetricsOffset, r.state.TimingOffset = r.metrics.offset, r.timing.offset
-	dir, err := r.Folder.saveCheckpoint(r.Params, r.optimizer, r.state)
+	dir, err := r.Folder.saveCheckpoint(r.Params, r.memories(), r.state)
 	if err != nil {
 		return err
 	}

@@ -100,6 +100,11 @@ func (r *runner) setUp() error {
 	if err := r.build(); err != nil {
 		return err
 	}
+	if r.Schedule != nil {
+		if err := r.Schedule.Begin(r.Steps); err != nil {
+			return err
+		}
+	}
 	r.state = State{TotalSteps: r.Steps, Seed: r.Seed, Optimizer: r.Optimizer, Evaluated: -1, Position: r.Source.Position()}
 	r.state.Plateau, _ = r.schedule.(*Plateau)
 	r.savedStep = -1
@@ -162,7 +167,7 @@ func (r *runner) restore() error {
 		return fmt.Errorf("train: %s: was written by optimizer %s, %d steps, seed %d; this run has %s, %d, %d",
 			c.Dir, c.State.Optimizer, c.State.TotalSteps, c.State.Seed, r.Optimizer, r.Steps, r.Seed)
 	}
-	if err := c.restore(r.Params, r.optimizer); err != nil {
+	if err := c.restore(r.Params, r.optimizer, r.memories()); err != nil {
 		return err
 	}
 	if err := r.Source.Seek(c.State.Position); err != nil {
@@ -179,6 +184,17 @@ func (r *runner) restore() error {
 	r.checkpoint, r.savedStep = c.Dir, c.State.Step
 	r.Report(Event{Kind: Resumed, Step: r.state.Step, TotalSteps: r.Steps, Path: c.Dir})
 	return nil
+}
+
+// memories are the numbers that optimizer and method must find again.
+func (r *runner) memories() []StateTensor {
+	list := r.optimizer.State()
+	if r.Schedule != nil {
+		for name, v := range r.Schedule.State() {
+			list = append(list, StateTensor{"method/" + name, 1, len(v), v})
+		}
+	}
+	return list
 }
 
 func (r *runner) openLogs() (err error) {
@@ -225,6 +241,9 @@ func (r *runner) step(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if r.Penalty != nil {
+		r.Penalty(true)
+	}
 	factor := r.schedule.Factor(r.state.Step)
 	norm := r.optimizer.GradNorm()
 	loss := sums.Loss / sums.Weight
@@ -235,6 +254,9 @@ func (r *runner) step(ctx context.Context) error {
 		r.optimizer.Clip(norm, r.MaxGradNorm)
 	}
 	r.optimizer.Step(factor)
+	if r.Schedule != nil {
+		r.Schedule.AfterStep(r.state.Step)
+	}
 	r.optimizer.ZeroGrad()
 
 	s := &r.state

@@ -43,7 +43,8 @@
 // A checkpoint holds
 //
 //	trainable.safetensors   every parameter, float32
-//	optimizer.safetensors   every buffer of the optimizer, float32, named SLOT/PARAMETER; absent if it has none
+//	optimizer.safetensors   every buffer of the optimizer, float32, named SLOT/PARAMETER, and of the method,
+//	                        named method/NAME; absent if there are none
 //	state.json              step, position in the data, random seed, accumulators, hashes: State
 //	SHA256SUMS              "hash  name" of the three, as sha256sum -c reads it
 //
@@ -150,6 +151,13 @@ type Metric struct {
 	Value float64 `json:"value"`
 }
 
+// Scheduled is what changes itself as training goes on: see peft.Scheduled.
+type Scheduled interface {
+	Begin(steps int) error
+	AfterStep(step int)
+	State() iter.Seq2[string, []float32]
+}
+
 // Job is a run with everything it needs. Only Params, Objective and Source must be set.
 type Job struct {
 	Config
@@ -163,6 +171,11 @@ type Job struct {
 	Eval iter.Seq2[*data.Batch, error]
 	// Metrics measures more after each evaluation, names beginning with "eval_".
 	Metrics func(ctx context.Context) ([]Metric, error)
+
+	// Penalty is a term that the method adds to the loss, with its gradients; it is in no number that is logged. Nil is none.
+	Penalty func(grad bool) float64
+	// Schedule is a method that changes itself as training goes on; nil is none.
+	Schedule Scheduled
 
 	Folder *Folder                // nil writes nothing
 	Save   func(dir string) error // writes the result into an empty folder

@@ -108,7 +108,7 @@ func (l *part) idle() bool {
 	return slices.Equal(l.layer.Apply(c, in, base).Value().Data, base(in).Value().Data)
 }
 
-// Penalty implements peft.Penalized: the mean over the layers of factor·penalty, with its gradients if asked for.
+// Penalty implements peft.Penalized: the mean of the layers' penalties.
 func (a *Adapter) Penalty(grad bool) (sum float64) {
 	for _, l := range a.parts {
 		if l.layer.Penalty == nil {
