@@ -63,11 +63,7 @@ func (o *boft) Layer(s *tuner.Site) (*tuner.Layer, error) {
 	gain := s.Param("boft_s", tuner.Fill(1), s.Out, 1)
 	return &tuner.Layer{Apply: func(c *tuner.Call, x *tape.Node, base func(*tape.Node) *tape.Node) *tape.Node {
 		y := base(c.BlockMul(x, cayley(c, halfSkew(c, c.Param(p), d, n), d, n)))
-		b := c.Bias()
-		if b == nil {
-			return c.MulCols(y, c.Param(gain))
-		}
-		return c.AddRow(c.MulCols(c.AddRow(y, -1, b), c.Param(gain)), 1, b)
+		return c.Shift(c.MulCols(c.Shift(y, -1, c.Bias()), c.Param(gain)), 1, c.Bias())
 	}}, nil
 }
 

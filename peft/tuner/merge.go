@@ -18,7 +18,10 @@ func (l *part) deltas() []merge.Delta {
 	if l.layer.Add != nil {
 		return []merge.Delta{&added{w}}
 	}
-	list := []merge.Delta{&replaced{w}}
+	var list []merge.Delta
+	if !l.layer.BiasOnly {
+		list = append(list, &replaced{w})
+	}
 	if b := l.bias(); !slices.Equal(b, s.Base.Bias) {
 		list = append(list, &merge.Whole{Tensor: s.Name + ".bias", Rows: len(b), Cols: 1, Data: b})
 	}
@@ -28,6 +31,7 @@ func (l *part) deltas() []merge.Delta {
 // image is what the formula makes of the unit vectors, [in, out], without a bias.
 func (l *part) image() kernel.Mat {
 	c := l.call(&op.Pass{Arena: op.NewArena()})
+	c.linear = true
 	one := c.Identity(l.site.In)
 	if l.layer.Add != nil {
 		return l.layer.Add(c, one).Value()

@@ -56,6 +56,7 @@ type Call struct {
 	pass   *op.Pass
 	stream uint64
 	slot   *layer.Slot
+	linear bool // without biases: the weight is read off
 }
 
 func (l *part) call(p *op.Pass) *Call {
@@ -173,10 +174,10 @@ func (c *Call) Weight() *tape.Node {
 	})
 }
 
-// Bias is the frozen bias of the projection, [1, out]; nil if it has none.
+// Bias is the frozen bias of the projection, [1, out]; nil if it has none, and where the weight is read off.
 func (c *Call) Bias() *tape.Node {
 	b := c.slot.Base.Bias
-	if b == nil {
+	if b == nil || c.linear {
 		return nil
 	}
 	return c.Const(kernel.NewMat(b, 1, len(b)))
@@ -184,3 +185,11 @@ func (c *Call) Bias() *tape.Node {
 
 // Training says that the pass is one of training.
 func (c *Call) Training() bool { return c.pass.Train }
+
+// Shift is y + f·v with the row v added to every row: what belongs to the bias. It is y where the weight is read off.
+func (c *Call) Shift(y *tape.Node, f float32, v *tape.Node) *tape.Node {
+	if c.linear || v == nil {
+		return y
+	}
+	return c.AddRow(y, f, v)
+}
