@@ -33,6 +33,7 @@ var All = []peft.Method{
 	lora.PEANuT,
 	lora.DEFT,
 	lora.GLoRA,
+	lora.OSF,
 	adapter.IA3,
 	adapter.OFT,
 	adapter.BOFT,

@@ -81,38 +81,48 @@ func (w *weight) Dims() (rows, cols int) {
 	return w.out, w.in
 }
 
-// rows writes rows lo to hi of the tensor.
-func (w *weight) rows(lo, hi int, dst []float32) {
-	rows, cols := w.Dims()
+// rows gives put the numbers of rows lo to hi of the tensor, counted from the first of them.
+func (w *weight) rows(lo, hi int, put func(i int, v float32)) {
+	m := w.take(hi - lo)
+	_, cols := w.Dims()
+	for i := lo; i < hi; i++ {
+		for j := range cols {
+			if w.transposed {
+				put((i-lo)*cols+j, m.Row(i)[j])
+			} else {
+				put((i-lo)*cols+j, m.Row(j)[i])
+			}
+		}
+	}
+}
+
+// take makes the matrix if it is not there, and forgets it with its last rows.
+func (w *weight) take(n int) kernel.Mat {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.m.Rows == 0 {
-		w.m, w.left = w.make(), rows
+		w.left, _ = w.Dims()
+		w.m = w.make()
 	}
 	m := w.m
-	if w.left -= hi - lo; w.left <= 0 {
+	if w.left -= n; w.left <= 0 {
 		w.m = kernel.Mat{}
 	}
-	w.mu.Unlock()
-	for i := lo; i < hi; i++ {
-		row := dst[(i-lo)*cols : (i-lo+1)*cols]
-		if w.transposed {
-			copy(row, m.Row(i))
-			continue
-		}
-		for j := range row {
-			row[j] = m.Row(j)[i]
-		}
-	}
+	return m
 }
 
 // added is a weight that is added to the base's.
 type added struct{ *weight }
 
 // AddTo implements merge.Adder.
-func (d *added) AddTo(lo, hi int, dst []float32) { d.rows(lo, hi, dst) }
+func (d *added) AddTo(lo, hi int, dst []float32) {
+	d.rows(lo, hi, func(i int, v float32) { dst[i] += v })
+}
 
 // replaced is a weight that takes the place of the base's.
 type replaced struct{ *weight }
 
 // SetTo implements merge.Setter.
-func (d *replaced) SetTo(lo, hi int, dst []float32) { d.rows(lo, hi, dst) }
+func (d *replaced) SetTo(lo, hi int, dst []float32) {
+	d.rows(lo, hi, func(i int, v float32) { dst[i] = v })
+}
