@@ -123,8 +123,9 @@ func (c *NormConfig) Attach(m layer.Model, rng *rand.Rand) (peft.Adapter, error)
 	}
 	for _, v := range peft.Vectors(m) {
 		if slices.ContainsFunc(chosen, func(s *layer.Slot) bool { return s.Name == module(v) }) {
-			a.list = append(a.list, &tunedNorm{name: v.Name, at: v.Vector, before: *v.Vector})
-			*v.Vector = *layer.NewTrainableVector(v.Value)
+			x := &tunedNorm{name: v.Name, tensor: v.Tensor(), at: v.Vector, before: *v.Vector, now: layer.NewTrainableVector(v.Value)}
+			a.list = append(a.list, x)
+			*v.Vector = *x.now
 		}
 	}
 	c.Warnings = append(c.Warnings, warnings...)
@@ -140,8 +141,10 @@ func (c *NormConfig) Attach(m layer.Model, rng *rand.Rand) (peft.Adapter, error)
 // tunedNorm is a weight or a bias of a norm.
 type tunedNorm struct {
 	name   string
+	tensor string // its name in the checkpoint
 	at     *op.Vector
 	before op.Vector
+	now    *op.Vector
 }
 
 // normAdapter is LN_TUNING attached to a model.
@@ -155,7 +158,7 @@ func (a *normAdapter) Params() iter.Seq2[string, *nn.Param] {
 	return func(yield func(string, *nn.Param) bool) {
 		for _, x := range a.list {
 			dot := strings.LastIndexByte(x.name, '.')
-			if !yield(peft.Prefix+x.name[:dot]+".ln_tuning_layers"+x.name[dot:], x.at.Param) {
+			if !yield(peft.Prefix+x.name[:dot]+".ln_tuning_layers"+x.name[dot:], x.now.Param) {
 				return
 			}
 		}
@@ -174,7 +177,7 @@ func (a *normAdapter) Detach() {
 // Deltas implements peft.Merger.
 func (a *normAdapter) Deltas() (list []merge.Delta) {
 	for _, x := range a.list {
-		list = append(list, &merge.Whole{Tensor: x.name, Rows: len(x.at.Value), Cols: 1, Data: x.at.Value})
+		list = append(list, &merge.Whole{Tensor: x.tensor, Rows: len(x.now.Value), Cols: 1, Data: x.now.Value})
 	}
 	return append(list, a.companions.Deltas()...)
 }
@@ -194,7 +197,7 @@ func (a *normAdapter) Modules() (names []string) {
 
 // Idle implements peft.Idler.
 func (a *normAdapter) Idle() string {
-	if !a.companions.Idle() || slices.ContainsFunc(a.list, func(x *tunedNorm) bool { return !slices.Equal(x.at.Value, x.before.Value) }) {
+	if !a.companions.Idle() || slices.ContainsFunc(a.list, func(x *tunedNorm) bool { return !slices.Equal(x.now.Value, x.before.Value) }) {
 		return ""
 	}
 	return "every norm is the base's"

@@ -14,7 +14,7 @@ import (
 )
 
 // TrainableTokens trains the embeddings of single tokens, and of a head that shares them.
-var TrainableTokens = peft.Method{Type: "TRAINABLE_TOKENS", Name: "trainable_tokens", New: func() peft.Config { return &TokensConfig{init: true} }}
+var TrainableTokens = peft.Method{Type: "TRAINABLE_TOKENS", Name: "trainable_tokens", New: func() peft.Config { return &TokensConfig{TokenIndices: []int{}, init: true} }}
 
 var tokenDefaults = peft.Object{"init_weights": true, "target_modules": nil, "token_indices": []any{}}
 

@@ -18,6 +18,7 @@ import (
 	"github.com/graft-ml/graft/model/layer"
 	"github.com/graft-ml/graft/peft"
 	"github.com/graft-ml/graft/peft/methods"
+	"github.com/graft-ml/graft/peft/pefttest"
 	"github.com/nlpodyssey/spago/ag"
 )
 
@@ -255,4 +256,57 @@ func applied(d merge.Delta, base []float32, rows, cols int) []float32 {
 		d.Change(0, rows, base, out)
 	}
 	return out
+}
+
+// lawSettings are settings in the place of small's for the models of the laws, whose sides are multiples of 4.
+var lawSettings = map[string]string{
+	"vblora": `{"r": 2, "num_vectors": 5, "vector_length": 2, "topk": 2}`, "c3a": `{"block_size": 2}`, "road": `{"group_size": 4, "variant": "road_2"}`,
+	"ln_tuning": `{}`, "hra": `{"r": 2}`,
+}
+
+// lawTargets are the targets on the two models that stand for all: one with biases, one whose weights are stored transposed
+// and whose names have a prefix in the file. The laws of LoRA go over all models.
+var lawTargets = map[string]string{"qwen2": `["q_proj", "v_proj"]`, "gpt2": `["c_attn"]`}
+
+// moving are methods that change the model as soon as they are attached.
+var moving = []string{"vblora", "c3a", "fourierft", "deft", "hra"}
+
+// othersLaws are the rows of all methods but LoRA.
+func othersLaws() (rows []pefttest.Case) {
+	for _, m := range methods.All {
+		if m.Name == "lora" || slices.Contains(untrainable, m.Name) {
+			continue
+		}
+		settings := small[m.Name]
+		if s, ok := lawSettings[m.Name]; ok {
+			settings = s
+		}
+		rows = append(rows, pefttest.Case{Name: m.Name, Method: m, Identity: !slices.Contains(moving, m.Name), Mergeable: true,
+			Config: func(base layer.Model) peft.Config { return lawConfig(m, settings, base) }})
+	}
+	return rows
+}
+
+// lawConfig is nil on models that are not looked at.
+func lawConfig(m peft.Method, settings string, base layer.Model) peft.Config {
+	targets, ok := lawTargets[base.ModelType()]
+	if !ok {
+		return nil
+	}
+	var o map[string]json.RawMessage
+	if json.Unmarshal([]byte(settings), &o) != nil {
+		panic(settings)
+	}
+	switch m.Name {
+	case "ln_tuning":
+	case "trainable_tokens":
+		o["target_modules"], _ = json.Marshal([]string{embeddingName(base)})
+	default:
+		o["target_modules"] = json.RawMessage(targets)
+	}
+	c := m.New()
+	if err := peft.Configure(c, m.Type, o); err != nil {
+		panic(err)
+	}
+	return c
 }

@@ -95,6 +95,7 @@ func (l *part) idle() bool {
 		x[i] = 1 + float32(op.Random(1, 1, uint64(i))>>40)/(1<<24) // nothing that could cancel by design
 	}
 	c := l.call(&op.Pass{Arena: op.NewArena()})
+	c.linear = true
 	in := c.Const(kernel.NewMat(x, 1, len(x)))
 	if l.layer.Add != nil {
 		for _, v := range l.layer.Add(c, in).Value().Data {
@@ -105,7 +106,7 @@ func (l *part) idle() bool {
 		return true
 	}
 	base := func(h *tape.Node) *tape.Node { return c.MatMulT(h, c.Weight()) }
-	return slices.Equal(l.layer.Apply(c, in, base).Value().Data, base(in).Value().Data)
+	return slices.Equal(l.layer.Apply(c, in, base).Value().Data, base(in).Value().Data) && slices.Equal(l.bias(), l.site.Slot.Base.Bias)
 }
 
 // Penalty implements peft.Penalized: the mean of the layers' penalties.

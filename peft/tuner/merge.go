@@ -14,7 +14,7 @@ import (
 // deltas fold the layer into the base: what its formula makes of the unit vectors is the weight, and of zero the bias.
 func (l *part) deltas() []merge.Delta {
 	s := l.site.Slot
-	w := &weight{tensor: s.Name + ".weight", in: l.site.In, out: l.site.Out, transposed: s.Kind == layer.Conv1D, make: l.image}
+	w := &weight{tensor: s.Tensor("weight"), in: l.site.In, out: l.site.Out, transposed: s.Kind == layer.Conv1D, make: l.image}
 	if l.layer.Add != nil {
 		return []merge.Delta{&added{w}}
 	}
@@ -23,7 +23,7 @@ func (l *part) deltas() []merge.Delta {
 		list = append(list, &replaced{w})
 	}
 	if b := l.bias(); !slices.Equal(b, s.Base.Bias) {
-		list = append(list, &merge.Whole{Tensor: s.Name + ".bias", Rows: len(b), Cols: 1, Data: b})
+		list = append(list, &merge.Whole{Tensor: s.Tensor("bias"), Rows: len(b), Cols: 1, Data: b})
 	}
 	return list
 }
