@@ -6,11 +6,11 @@ import (
 	"github.com/graft-ml/graft/peft/tuner"
 )
 
-// BEFT adds a vector to what a projection writes [huang2025]:
+// BEFT adds a vector to what a projection writes [beft2025]:
 //
 //	y = base(x) + b     b [out], zero at first
 //
-// References: [huang2025] BEFT: Bias-Efficient Fine-Tuning of Language Models, arXiv 2509.15974.
+// References: [beft2025] BEFT: Bias-Efficient Fine-Tuning of Language Models, arXiv 2509.15974.
 var BEFT = (&tuner.Kind{Type: "BEFT", Name: "beft", New: func() tuner.Options { return &beft{init: true} }, Targets: beftTargets,
 	Defaults: peft.Object{"init_weights": true, "modules_to_save": nil, "target_modules": nil}}).Method()
 

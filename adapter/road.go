@@ -9,13 +9,13 @@ import (
 	"github.com/graft-ml/graft/peft/tuner"
 )
 
-// ROAD rotates and stretches pairs of outputs, one from each half of a group [petrushkov2024]:
+// ROAD rotates and stretches pairs of outputs, one from each half of a group [road2024]:
 //
 //	z₁ = c₁·y₁ − s₁·y₂     c = α·cos θ
 //	z₂ = c₂·y₂ + s₂·y₁     s = α·sin θ
 //
 // road_1 has one α and θ for a pair, road_2 one for each output, road_4 two: one for c and one for s. α starts at one, θ at
-// zero. References: [petrushkov2024] 3-in-1: 2D Rotary Adaptation for Efficient Finetuning, arXiv 2409.00119.
+// zero. References: [road2024] 3-in-1: 2D Rotary Adaptation for Efficient Finetuning, arXiv 2409.00119.
 var ROAD = (&tuner.Kind{Type: "ROAD", Name: "road", New: func() tuner.Options { return &road{variant: "road_1", group: 64, init: true} },
 	Defaults: peft.Object{"group_size": 64, "init_weights": true, "modules_to_save": nil, "target_modules": nil, "variant": "road_1"}}).Method()
 

@@ -10,12 +10,12 @@ import (
 	"github.com/graft-ml/graft/peft/tuner"
 )
 
-// DEFT takes what the weight does in a learned subspace of its outputs and puts something else there [kim2025]:
+// DEFT takes what the weight does in a learned subspace of its outputs and puts something else there [kumar2025]:
 //
 //	W' = W + P·(s·R − relu(P)ᵀ·W)     P [out, r], R [r, in], s = alpha/r, or 1 without alpha
 //
-// With para there is no R. R starts as what is taken. References: [kim2025] DEFT: Decompositional Efficient Fine-Tuning,
-// arXiv 2509.22793.
+// With para there is no R. R starts as what is taken. References: [kumar2025] DEFT: Decompositional Efficient Fine-Tuning
+// for Text-to-Image Models, NeurIPS 2025.
 var DEFT = (&tuner.Kind{Type: "DEFT", Name: "deft", New: func() tuner.Options { return &deft{r: 8, how: "relu", scale: 1, init: true} },
 	Defaults: peft.Object{"alpha": nil, "bias": "none", "decomposition_method": "relu", "deft_dropout": 0.0, "exclude_modules": nil,
 		"fan_in_fan_out": false, "init_scale": 1.0, "init_weights": true, "layers_pattern": nil, "layers_to_transform": nil, "modules_to_save": nil,

@@ -11,13 +11,13 @@ import (
 	"github.com/nlpodyssey/spago/nn"
 )
 
-// PEANuT makes the change by a small network that looks at the weight [zhong2024]:
+// PEANuT makes the change by a small network that looks at the weight [peanut2024]:
 //
 //	ΔWᵀ = s·f(…f(Wᵀ·Aᵀ)…)·Bᵀ     A [r, out], B [out, r]
 //
 // between which lie depth layers [r, r] in and as many out, the latter with residuals. B starts at zero.
 //
-// References: [zhong2024] NEAT: Nonlinear Parameter-efficient Adaptation of Pre-trained Models, arXiv 2410.01870.
+// References: [peanut2024] PEANuT: Parameter-Efficient Adaptation with Weight-aware Neural Tweakers, arXiv 2410.01870.
 var PEANuT = (&tuner.Kind{Type: "PEANUT", Name: "peanut", New: func() tuner.Options { return &peanut{r: 32, scaling: 1, act: "relu", init: true} },
 	Defaults: peft.Object{"act_fn": "relu", "depth": 0, "exclude_modules": nil, "init_weights": true, "layers_pattern": nil,
 		"layers_to_transform": nil, "modules_to_save": nil, "r": 32, "scaling": 1.0, "target_modules": nil}}).Method()

@@ -10,9 +10,9 @@ import (
 )
 
 // PVeRA is VeRA whose inner values are drawn from a learned normal distribution in training; what is used afterwards is its
-// mean [vasiu2025]. graft uses such adapters but does not train them.
+// mean [pvera2025]. graft uses such adapters but does not train them.
 //
-// References: [vasiu2025] PVeRA: Probabilistic Vector-Based Random Matrix Adaptation, arXiv 2512.07703.
+// References: [pvera2025] PVeRA: Probabilistic Vector-Based Random Matrix Adaptation, arXiv 2512.07703.
 var PVeRA = (&tuner.Kind{Type: "PVERA", Name: "pvera", New: func() tuner.Options { return &pvera{vera: vera{r: 256, d: 0.1, save: true, init: true}} },
 	Defaults: peft.Object{"bias": "none", "d_initial": 0.1, "fan_in_fan_out": false, "generator_seed": nil, "init_weights": true, "layers_pattern": nil,
 		"layers_to_transform": nil, "modules_to_save": nil, "projection_prng_key": 0, "pvera_dropout": 0.0, "r": 256, "sample_at_inference": false,

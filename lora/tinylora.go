@@ -11,11 +11,11 @@ import (
 	"github.com/nlpodyssey/spago/nn"
 )
 
-// TinyLoRA trains u numbers for each target, or for groups of them, between frozen factors [morris2026]:
+// TinyLoRA trains u numbers for each target, or for groups of them, between frozen factors [tinylora2026]:
 //
 //	ΔW = B·(Σ_i v_i·P_i)·A     A [r, in] and B [out, r] by the largest singular values of W, P [u, r, r] random
 //
-// v starts at zero. References: [morris2026] Learning to Reason in 13 Parameters, arXiv 2602.04118.
+// v starts at zero. References: [tinylora2026] Learning to Reason in 13 Parameters, arXiv 2602.04118.
 var TinyLoRA = (&tuner.Kind{Type: "TINYLORA", Name: "tinylora", New: func() tuner.Options { return &tinylora{r: 2, u: 64, seed: 42, bound: 0.02, save: true, init: "true"} },
 	Defaults: peft.Object{"bias": "none", "fan_in_fan_out": false, "init_v_bound": 0.02, "init_weights": true, "layers_pattern": nil,
 		"layers_to_transform": nil, "modules_to_save": nil, "projection_seed": 42, "r": 2, "save_projection": true, "target_modules": nil,

@@ -45,8 +45,8 @@ type Options struct {
 	TokensToTrain []int   `toml:"token_indices" for:"trainable_tokens" doc:"ids of the tokens" example:"[32000, 32001]"`
 }
 
-// calledBy is the key's name in adapter_config.json of a method, "" if the method has no such key.
-func (k Key) calledBy(method string) string {
+// CalledBy is the key's name in adapter_config.json of a method, "" if the method has no such key.
+func (k Key) CalledBy(method string) string {
 	name := k.Path[strings.LastIndexByte(k.Path, '.')+1:]
 	found := ""
 	for _, f := range k.For {
@@ -75,7 +75,7 @@ func (r *Recipe) Settings() map[string]json.RawMessage {
 		if !strings.HasPrefix(k.Path, "method.") || slices.Contains(ours, k.Path) {
 			continue
 		}
-		name := k.calledBy(r.Method.Type)
+		name := k.CalledBy(r.Method.Type)
 		f := v.FieldByIndex(k.field)
 		if name == "" || !r.sets(k, f) {
 			continue
@@ -86,7 +86,7 @@ func (r *Recipe) Settings() map[string]json.RawMessage {
 }
 
 // ownTargets are methods for which "all-linear" is not what is meant where nothing is said: PEFT's choice is.
-var ownTargets = []string{"ia3", "ln_tuning"}
+var ownTargets = []string{"ia3", "beft", "ln_tuning"}
 
 // sets says whether a key's value goes to the method.
 func (r *Recipe) sets(k Key, f reflect.Value) bool {
@@ -134,7 +134,7 @@ func jsonOf(v any) json.RawMessage {
 func (d *decoder) meaningless() {
 	method := d.recipe.Method.Type
 	for _, k := range Keys() {
-		if d.recipe.given[k.Path] && k.For != nil && k.calledBy(method) == "" {
+		if d.recipe.given[k.Path] && k.For != nil && k.CalledBy(method) == "" {
 			d.bad(strings.Split(k.Path, "."), "%s means nothing for method.type %q%s", k.Path, method, k.instead(method))
 		}
 	}
@@ -145,7 +145,7 @@ func (k Key) instead(method string) string {
 	last := func(k Key) string { return k.Path[strings.LastIndexByte(k.Path, '.')+1:] }
 	var names []string
 	for _, other := range Keys() {
-		if other.For == nil || other.calledBy(method) == "" {
+		if other.For == nil || other.CalledBy(method) == "" {
 			continue
 		}
 		if slices.Contains(other.Synonyms, last(k)) {

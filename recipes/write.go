@@ -63,7 +63,7 @@ func (k Key) skip(f reflect.Value, r *Recipe) bool {
 		return true
 	case k.Path == "train.epochs" && r.Train.MaxSteps > 0, k.Path == "train.batch_size" && r.Data.BatchTokens > 0:
 		return true
-	case k.For != nil && (k.calledBy(r.Method.Type) == "" || r.Method.Type != "lora" && !r.given[k.Path]):
+	case k.For != nil && (k.CalledBy(r.Method.Type) == "" || r.Method.Type != "lora" && !r.given[k.Path]):
 		return true
 	}
 	return false

@@ -160,8 +160,19 @@ func (c *Config) Attach(m layer.Model, rng *rand.Rand) (peft.Adapter, error) {
 }
 
 // build makes the layers before the model changes.
-func (c *Config) build(m layer.Model, slots []*layer.Slot, rng *rand.Rand) (*Adapter, error) {
-	a := &Adapter{kind: c.kind, config: c, bank: &Bank{Slots: slots, Model: m.ModelType(), rng: rng}}
+func (c *Config) build(m layer.Model, slots []*layer.Slot, rng *rand.Rand) (a *Adapter, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			large, ok := r.(tooLarge)
+			if !ok {
+				panic(r)
+			}
+			a, err = nil, fmt.Errorf("%s: %w", c.kind.Name, large.error)
+		}
+	}()
+	shared := Bank{Slots: slots, Model: m.ModelType(), rng: rng, budget: newBudget(slots)}
+	a = &Adapter{kind: c.kind, config: c, bank: &Bank{}}
+	*a.bank = shared
 	maker, err := c.maker(a.bank)
 	if err != nil {
 		return nil, err
@@ -169,7 +180,7 @@ func (c *Config) build(m layer.Model, slots []*layer.Slot, rng *rand.Rand) (*Ada
 	a.maker = maker
 	for i, s := range slots {
 		in, out := s.Dims()
-		site := &Site{Slot: s, In: in, Out: out, Bank: Bank{Slots: slots, rng: rng}, patterns: c.patterns}
+		site := &Site{Slot: s, In: in, Out: out, Bank: shared, patterns: c.patterns}
 		l, err := maker.Layer(site)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %s: %w", c.kind.Name, s.Name, err)

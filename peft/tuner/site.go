@@ -16,6 +16,7 @@ type Bank struct {
 	Slots   []*layer.Slot // the targets
 	Model   string        // its model_type
 	rng     *rand.Rand
+	budget  *budget
 	params  []named
 	buffers []*peft.Buffer
 	err     error
@@ -27,8 +28,22 @@ type named struct {
 	p    *nn.Param
 }
 
-// most is the largest number of elements of one tensor, so that hostile settings cannot exhaust memory before anybody looks.
-const most = 1 << 31
+// budget is how many numbers an adapter may still have, so that hostile settings cannot exhaust memory before anybody looks at
+// them: a few times what it adapts, or a number that no one need ask about.
+type budget struct{ left float64 }
+
+func newBudget(slots []*layer.Slot) *budget {
+	const small, times = 1 << 26, 4
+	base := 0.0
+	for _, s := range slots {
+		in, out := s.Dims()
+		base += float64(in) * float64(out)
+	}
+	return &budget{max(small, times*base)}
+}
+
+// tooLarge is what numbers panics with, and build recovers: makers go on with what they asked for.
+type tooLarge struct{ error }
 
 // numbers makes the initial values of a tensor.
 func (b *Bank) numbers(name string, draw Draw, shape []int) []float32 {
@@ -36,12 +51,8 @@ func (b *Bank) numbers(name string, draw Draw, shape []int) []float32 {
 	for _, k := range shape {
 		n *= float64(k)
 	}
-	if n > most {
-		b.err = fmt.Errorf("the settings make tensor %q %v, want at most %d numbers", name, shape, most)
-		for i := range shape {
-			shape[i] = 0
-		}
-		n = 0
+	if b.budget.left -= n; b.budget.left < 0 {
+		panic(tooLarge{fmt.Errorf("the settings make tensor %q %v, which is more than the modules themselves have", name, shape)})
 	}
 	x := make([]float32, int(n))
 	draw(x, b.rng)
