@@ -7,18 +7,19 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/graft-ml/graft/internal/op"
 	"github.com/graft-ml/graft/peft"
 	"github.com/graft-ml/graft/peft/methods"
+	"github.com/graft-ml/graft/report"
 	"github.com/graft-ml/graft/task"
-	"github.com/graft-ml/graft/train"
 	"github.com/urfave/cli/v2"
 )
 
 func (e *env) evalCommand() *cli.Command {
 	return &cli.Command{
-		Name:      "eval",
-		Usage:     "measure the held-out loss of a run, of the base, or of any adapter on a recipe's data",
+		Name:  "eval",
+		Usage: "measure the held-out loss of a run, of the base, or of any adapter on a recipe's data",
+		Description: "The report of a run (report.html, report.md, report.json) is written anew, unless a flag asks for something else than\n" +
+			"the run itself.",
 		ArgsUsage: "RUN|RECIPE",
 		UsageText: "graft eval runs/first\ngraft eval my.toml --adapter runs/first/adapter\ngraft eval my.toml --base-only",
 		Flags: []cli.Flag{setFlag(), jsonFlag(),
@@ -33,13 +34,11 @@ func (e *env) evalCommand() *cli.Command {
 			if adapter != "" && c.Bool("base-only") {
 				return usagef("eval: --adapter and --base-only contradict each other")
 			}
+			run := ""
 			if inner := filepath.Join(path, "recipe.toml"); exists(inner) {
-				if adapter == "" {
-					adapter = filepath.Join(path, "adapter")
-				}
-				path = inner
+				run, path = path, inner
 			}
-			return e.eval(c, path, adapter)
+			return e.eval(c, run, path, adapter)
 		},
 	}
 }
@@ -54,7 +53,8 @@ type evaluation struct {
 	Accuracy   float64 `json:"eval_accuracy"`
 }
 
-func (e *env) eval(c *cli.Context, path, adapter string) error {
+// eval measures an adapter, or the base without one. run is the folder of the run, if path is its recipe.
+func (e *env) eval(c *cli.Context, run, path, adapter string) error {
 	if st, err := os.Stat(path); err == nil && st.IsDir() {
 		return usagef("eval: %s has no recipe.toml, want a run folder or a recipe", path)
 	}
@@ -62,12 +62,16 @@ func (e *env) eval(c *cli.Context, path, adapter string) error {
 	if err != nil {
 		return err
 	}
-	r.Model.Init = "pretrained"
+	itself := run != "" && adapter == "" && !c.Bool("base-only") && len(c.StringSlice("set")) == 0
+	if run != "" && adapter == "" && !c.Bool("base-only") {
+		adapter = filepath.Join(run, "adapter")
+	}
 	view := newProgress(e.stderr, 1)
-	p := &plan{recipe: r}
-	model := r.Model.Path
-	if r.Method.Type == "full" && adapter != "" && !c.Bool("base-only") {
-		model, adapter = adapter, ""
+	defer view.end()
+	p := &plan{recipe: r, task: task.Tasks[0]}
+	model, part := r.Model.Path, adapter
+	if r.Method.Type == "full" && adapter != "" {
+		model, part = adapter, ""
 	}
 	if p.base, err = openBase(model, r.Model.Compute); err != nil {
 		return err
@@ -79,64 +83,40 @@ func (e *env) eval(c *cli.Context, path, adapter string) error {
 	if len(p.eval) == 0 {
 		return usagef("eval: the recipe holds nothing out, want data.eval_path or data.eval_fraction")
 	}
-	if c.Bool("base-only") {
-		adapter = ""
-	}
-	if adapter != "" {
-		if _, p.adapter, err = methods.Load(adapter, p.base.model, peft.Allow{}); err != nil {
+	if part != "" {
+		if _, p.adapter, err = methods.Load(part, p.base.model, peft.Allow{}); err != nil {
 			return err
 		}
 	}
 	view.stage("evaluating")
-	out, err := p.evaluate(c)
-	view.end()
+	m, err := report.Measure(c.Context, p.base.model, p.task, p.base.mode, p.eval)
 	if err != nil {
 		return err
 	}
-	out.Adapter = adapter
+	if itself {
+		if err := p.report(c.Context, run, m, view.stage); err != nil {
+			return err
+		}
+	}
+	view.end()
+	return e.printEvaluation(c, &evaluation{Adapter: part, Examples: len(p.eval), Targets: m.Sums.Targets, Loss: m.Loss(),
+		Perplexity: math.Exp(m.Loss()), Accuracy: m.Accuracy()}, model, itself, run)
+}
+
+func (e *env) printEvaluation(c *cli.Context, out *evaluation, model string, reported bool, run string) error {
 	if c.Bool("json") {
 		return e.printJSON(out)
 	}
 	t := newPairs(e.stdout)
 	t.add("model", model)
-	if adapter != "" {
-		t.add("adapter", adapter)
+	if out.Adapter != "" {
+		t.add("adapter", out.Adapter)
 	}
 	t.add("held out", fmt.Sprintf("%s examples, %s targets", count(int64(out.Examples)), count(int64(out.Targets))))
 	t.add("loss per target", fmt.Sprintf("%.4f (perplexity %.3f)", out.Loss, out.Perplexity))
 	t.add("accuracy", fmt.Sprintf("%.2f %% of targets are the best token", 100*out.Accuracy))
+	if reported {
+		t.add("report", filepath.Join(run, "report.html"))
+	}
 	return t.flush()
-}
-
-// evaluate sums the loss over the held-out examples.
-func (p *plan) evaluate(c *cli.Context) (*evaluation, error) {
-	p.task = task.Tasks[0]
-	arena := op.NewArena()
-	var sum train.Sums
-	for b, err := range p.eval.Batches(4096) {
-		if err == nil {
-			err = c.Context.Err()
-		}
-		if err != nil {
-			return nil, err
-		}
-		pass := op.NewPass(b.Segments, b.Positions, p.base.mode, arena)
-		_, s, err := train.For(p.base.model, p.task).Loss(pass, b, 1, train.LossOptions{})
-		if err != nil {
-			return nil, err
-		}
-		arena.Reset()
-		sum.Loss += s.Loss
-		sum.Weight += s.Weight
-		sum.Targets += s.Targets
-		sum.Correct += s.Correct
-	}
-	if sum.Targets == 0 {
-		return nil, fmt.Errorf("eval: the held-out examples have no targets")
-	}
-	loss := sum.Loss / sum.Weight
-	if math.IsNaN(loss) || math.IsInf(loss, 0) {
-		return nil, fmt.Errorf("eval: the loss is %g, want a finite number: the weights hold NaN or are too large", loss)
-	}
-	return &evaluation{Examples: len(p.eval), Targets: sum.Targets, Loss: loss, Perplexity: math.Exp(loss), Accuracy: float64(sum.Correct) / float64(sum.Targets)}, nil
 }

@@ -75,3 +75,29 @@ func (p *pairs) flush() error {
 	p.rows = nil
 	return nil
 }
+
+// columns prints rows so that their cells stand below each other.
+func columns(w io.Writer, rows [][]string) error {
+	var widths []int
+	for _, r := range rows {
+		for i, cell := range r[:len(r)-1] {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], text.StringWidthWithoutEscSequences(cell))
+		}
+	}
+	for _, r := range rows {
+		line := ""
+		for i, cell := range r {
+			line += cell
+			if i < len(r)-1 {
+				line += strings.Repeat(" ", widths[i]-text.StringWidthWithoutEscSequences(cell)+2)
+			}
+		}
+		if _, err := fmt.Fprintln(w, line); err != nil {
+			return err
+		}
+	}
+	return nil
+}

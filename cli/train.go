@@ -96,6 +96,13 @@ func (e *env) train(c *cli.Context, r *recipes.Recipe, name string) error {
 	if err != nil && !errors.Is(err, context.Canceled) { // an interrupt comes too late: everything is written
 		return err
 	}
+	if len(p.eval) > 0 {
+		err := p.reportRun(c.Context, folder.Dir, view.stage)
+		view.end()
+		if err != nil && !errors.Is(err, context.Canceled) {
+			return err
+		}
+	}
 	if c.Bool("json") {
 		return e.printJSON(result)
 	}
@@ -177,6 +184,9 @@ func (e *env) summary(p *plan, result *train.Result, before, after []sample, dir
 		t.add("held-out loss", fmt.Sprintf("%.4f before, %.4f after", first, last))
 	}
 	t.add("run folder", dir)
+	if page := filepath.Join(dir, "report.html"); exists(page) {
+		t.add("report", page)
+	}
 	if result.Stopped != "" {
 		t.add("stopped", result.Stopped)
 	}

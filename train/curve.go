@@ -83,6 +83,9 @@ func points(x, y []float64) plotter.XYs {
 	return p
 }
 
+// RunningMean is the running mean of the losses [len(Losses)], as loss.svg draws it.
+func (c Curves) RunningMean() []float64 { return runningMean(c.Losses) }
+
 // runningMean is the exponential mean with its start corrected, so that it begins at the first value.
 func runningMean(v []float64) []float64 {
 	mean := make([]float64, len(v))

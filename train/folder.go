@@ -70,7 +70,10 @@ const (
 	adapterDir      = "adapter"
 )
 
-var contents = []string{recipeFile, environmentFile, metricsFile, timingFile, curveFile, boardDir, checkpointDir, adapterDir}
+// reportFiles are what package report writes when the run is complete.
+var reportFiles = []string{"report.json", "report.md", "report.html", "eval"}
+
+var contents = append([]string{recipeFile, environmentFile, metricsFile, timingFile, curveFile, boardDir, checkpointDir, adapterDir}, reportFiles...)
 
 // Folder is an open run folder. Not safe for concurrent use, nor by two processes.
 type Folder struct {

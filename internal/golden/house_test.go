@@ -32,6 +32,7 @@ var floors = []struct {
 	{"methods", []string{"lora", "adapter", "prefix"}},
 	{"table of methods", []string{"peft/methods"}},
 	{"programs", []string{"train", "generate"}},
+	{"reports", []string{"report"}},
 	{"laws", []string{"peft/pefttest"}}, // for tests: trains, merges and loads by any method
 	{"surface", []string{"cli", "internal/corpus/gen"}},
 	{"main", []string{""}},

@@ -1,0 +1,76 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
+
+// worst is the section that shows the examples with the largest loss per target.
+var worst = Section{Name: "worst", Title: "Hardest examples", Make: func(in *Input) (any, []Block, error) {
+	picked := in.worst()
+	if in.Pieces == nil || len(picked) == 0 {
+		return nil, nil, nil
+	}
+	var list []hard
+	var passages Passages
+	for _, i := range picked {
+		h := hard{Place: in.Set[i].Place.String(), Loss: in.Tuned.Examples[i].PerToken(), BaseLoss: in.Base.Examples[i].PerToken()}
+		list = append(list, h)
+		passages = append(passages, Passage{
+			Caption: fmt.Sprintf("%s: loss %s, base %s", h.Place, decimals(h.Loss), decimals(h.BaseLoss)),
+			Pieces:  in.passage(i)})
+	}
+	return list, []Block{Paragraph("Targets are coloured by their loss after training: the stronger, the less expected."), passages}, nil
+}}
+
+// hard is an example in report.json.
+type hard struct {
+	Place    string  `json:"place"`
+	Loss     float64 `json:"loss"` // per target
+	BaseLoss float64 `json:"base_loss"`
+}
+
+// shownExamples is how many are enough to see what goes wrong; before and after bound their length in tokens.
+const (
+	shownExamples = 8
+	shownBefore   = 160
+	shownTargets  = 240
+)
+
+// worst lists examples by falling loss per target, ties in the order of the data.
+func (in *Input) worst() []int {
+	order := make([]int, 0, len(in.Set))
+	for i := range in.Set {
+		if in.Tuned.Examples[i].Weight > 0 {
+			order = append(order, i)
+		}
+	}
+	slices.SortStableFunc(order, func(a, b int) int {
+		return cmp.Compare(in.Tuned.Examples[b].PerToken(), in.Tuned.Examples[a].PerToken())
+	})
+	return order[:min(len(order), shownExamples)]
+}
+
+// passage is the text of an example, cut around its first target.
+func (in *Input) passage(example int) []Piece {
+	e := &in.Set[example]
+	texts, weights, rows := in.Pieces(e.IDs), e.Weights(), in.Tuned.Rows[example]
+	first := len(e.Prompt())
+	from, to := max(0, first-shownBefore), min(len(texts), first+shownTargets)
+	var out []Piece
+	if from > 0 {
+		out = append(out, Piece{Text: "… "})
+	}
+	for i := from; i < to; i++ {
+		p := Piece{Text: texts[i]}
+		if weights[i] > 0 { // row i−1 foretells token i
+			p.Target, p.Loss = true, float64(rows[i-1])
+		}
+		out = append(out, p)
+	}
+	if to < len(texts) {
+		out = append(out, Piece{Text: " …"})
+	}
+	return out
+}
