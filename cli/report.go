@@ -33,7 +33,7 @@ func (p *plan) report(ctx context.Context, dir string, tuned *report.Measured, t
 	if err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
-	in := report.Input{Name: runName(dir), Facts: p.facts(s), Recipe: recipe, Curves: s.Curves, Set: p.eval, Tuned: tuned, Task: p.task.Name,
+	in := report.Input{Name: runName(dir), Facts: p.facts(s), Recipe: recipe, Curves: s.Curves, Set: p.eval, Tuned: tuned,
 		Pieces: p.pieces, Seed: p.recipe.Data.Seed}
 	told("evaluating the base")
 	if in.Base, err = p.measureBase(ctx); err != nil {

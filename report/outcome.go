@@ -99,7 +99,7 @@ func (v *outcomeValue) blocks(in *Input) []Block {
 		if s.Accuracy != nil {
 			accuracy = fmt.Sprintf("%.1f %%", 100**s.Accuracy)
 		}
-		t.Rows = append(t.Rows, []string{s.Name, decimals(s.Loss), decimals(s.Low) + " to " + decimals(s.High), large(s.Perplexity), accuracy})
+		t.Rows = append(t.Rows, []string{s.Name, decimals(s.Loss), decimals(s.Low) + "–" + decimals(s.High), large(s.Perplexity), accuracy})
 	}
 	blocks := []Block{
 		Paragraph(v.Difference.sentence("base") + fmt.Sprintf(" The loss fell on %d of %d examples.", v.Improved, v.Examples)),

@@ -40,9 +40,8 @@ func (c chart) svg(title string) string {
 		x.include(s.x)
 		y.include(s.y)
 	}
-	x.place(marginLeft, drawingWidth-marginRight)
-	y.round()
-	y.place(drawingHeight-marginBottom, marginTop)
+	x.place(marginLeft, drawingWidth-marginRight, false)
+	y.place(drawingHeight-marginBottom, marginTop, true)
 	d := newDrawing(title)
 	d.grid(x, y, c.x, c.y)
 	var names, classes []string
@@ -73,8 +72,7 @@ func (b *bars) svg(title string, names []string) string {
 	for _, v := range b.values {
 		y.include(v[:])
 	}
-	y.round()
-	y.place(drawingHeight-marginBottom, marginTop)
+	y.place(drawingHeight-marginBottom, marginTop, true)
 	d := newDrawing(title)
 	d.grid(nil, y, "tokens", "loss per target")
 	classes := []string{"two", "one"}
@@ -97,6 +95,7 @@ func (b *bars) svg(title string, names []string) string {
 type axis struct {
 	low, high float64
 	from, to  float64
+	step      float64 // between ticks
 }
 
 func newAxis() *axis { return &axis{low: math.Inf(1), high: math.Inf(-1)} }
@@ -109,30 +108,26 @@ func (a *axis) include(values []float64) {
 	}
 }
 
-// place sets where the axis is drawn; an axis of nothing, or of one value, gets some length.
-func (a *axis) place(from, to float64) {
+// place sets where the axis is drawn, if whole, widened to whole ticks. An axis of nothing, or of one value, gets some
+// length.
+func (a *axis) place(from, to float64, whole bool) {
 	if !(a.low <= a.high) {
 		a.low, a.high = 0, 1
 	}
 	if a.low == a.high {
 		a.low, a.high = a.low-0.5, a.high+0.5
 	}
-	a.from, a.to = from, to
-}
-
-// round widens the axis to whole ticks.
-func (a *axis) round() {
-	if a.low < a.high {
-		step := a.step()
-		a.low, a.high = math.Floor(a.low/step)*step, math.Ceil(a.high/step)*step
+	a.from, a.to, a.step = from, to, stepOf(a.high-a.low)
+	if whole {
+		a.low, a.high = math.Floor(a.low/a.step)*a.step, math.Ceil(a.high/a.step)*a.step
 	}
 }
 
 func (a *axis) at(v float64) float64 { return a.from + (v-a.low)/(a.high-a.low)*(a.to-a.from) }
 
-// step is 1, 2 or 5 times a power of ten, so that there are about five.
-func (a *axis) step() float64 {
-	raw := (a.high - a.low) / 5
+// stepOf is 1, 2 or 5 times a power of ten, so that there are about five in a length.
+func stepOf(length float64) float64 {
+	raw := length / 5
 	power := math.Pow(10, math.Floor(math.Log10(raw)))
 	for _, m := range []float64{1, 2, 5} {
 		if raw <= m*power*1.0000001 { // 1.0000001: rounding must not skip a step
@@ -144,11 +139,11 @@ func (a *axis) step() float64 {
 
 // ticks are the marked values with their labels.
 func (a *axis) ticks() (values []float64, labels []string) {
-	step := a.step()
-	digits := max(0, int(math.Ceil(-math.Log10(step)-1e-9)))
-	for i := math.Ceil(a.low/step - 1e-9); i*step <= a.high+step*1e-9; i++ {
-		values = append(values, i*step)
-		labels = append(labels, fmt.Sprintf("%.*f", digits, i*step))
+	digits := max(0, int(math.Ceil(-math.Log10(a.step)-1e-9)))
+	const slack = 1e-9 // of a step: rounding must not lose a tick at an end
+	for i := math.Ceil(a.low/a.step - slack); i <= a.high/a.step+slack; i++ {
+		values = append(values, i*a.step)
+		labels = append(labels, fmt.Sprintf("%.*f", digits, i*a.step+0)) // +0: −0 has a sign, 0 has none
 	}
 	return values, labels
 }
@@ -206,7 +201,7 @@ func (d *drawing) legend(names, classes []string) {
 	at := float64(drawingWidth - marginRight)
 	for i := len(names) - 1; i >= 0; i-- {
 		d.text(at, 14, "end", names[i])
-		at -= 6.4*float64(len(names[i])) + 16 // the width of a letter of 12 units, about
+		at -= 7.2*float64(len(names[i])) + 16 // 7.2: the width of a wide font's letter of 12 units, about
 		fmt.Fprintf(&d.b, `<rect class="key %s" x="%.1f" y="5" width="10" height="10" rx="2"/>`, classes[i], at)
 		at -= 10
 	}

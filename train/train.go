@@ -27,6 +27,7 @@
 //	tensorboard/       event files, one for each start or resume
 //	checkpoints/step-N what resuming needs, see below
 //	adapter/           the result, written by the caller's Save when the run is complete
+//	report.html        with report.md, report.json and eval/: what package report wrote after that
 //
 // The same recipe, base, seed, compute mode and kernel give the same bytes of metrics.jsonl and adapter/, whether or not the
 // run was interrupted and resumed, and whatever GOMAXPROCS is. A line of metrics.jsonl is one of
