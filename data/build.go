@@ -23,6 +23,8 @@ type Report struct {
 	Truncated int       // examples
 	Dropped   []Dropped // by reason, the commonest first
 	Notes     []string  // what the user may not expect
+	Labels    []string  // names in the order of their numbers; nil for shapes without
+	Problem   string    // of classification: one of SingleLabel …
 }
 
 // Dropped counts the rows that were not used for one reason.
@@ -44,7 +46,7 @@ func Build(ctx context.Context, rows iter.Seq2[Row, error], tok Tokenizer, chat 
 	if err := s.Validate(); err != nil {
 		return nil, nil, err
 	}
-	b := &builder{settings: s, tok: tok, chat: chat, report: &Report{}, dropped: map[string]*Dropped{}}
+	b := &builder{settings: s, tok: tok, chat: chat, report: &Report{}, dropped: map[string]*Dropped{}, labels: newLabeler(s.Labels)}
 	if err := b.run(ctx, rows); err != nil {
 		return nil, nil, err
 	}
@@ -69,6 +71,7 @@ type builder struct {
 	order   []string // reasons as they came
 	errs    []error
 	tokens  int64
+	labels  *labeler
 }
 
 // chunk is some rows and what became of them.
@@ -217,6 +220,12 @@ func (b *builder) add(row *Row, got Encoded, err error) {
 	for i := range got.Examples {
 		x := got.Examples[i]
 		x.Ordinal = b.report.Rows - 1
+		if got.names != nil {
+			if err := b.labels.number(&x, got.names); err != nil {
+				b.errs = append(b.errs, err)
+				return
+			}
+		}
 		b.tokens += int64(len(x.IDs))
 		b.set = append(b.set, x)
 	}
@@ -234,7 +243,11 @@ func (b *builder) finish() error {
 	}
 	r.Examples = len(b.set)
 	if b.encoder != nil {
-		r.Notes = b.encoder.notes
+		r.Notes, r.Problem = b.encoder.notes, b.encoder.problem
+		b.labels.multi = r.Problem == MultiLabel
+		if r.Shape == tokens.Name || r.Shape == classification.Name && r.Problem != Regression {
+			r.Labels = b.labels.finish(b.set, r.Shape == tokens.Name)
+		}
 	}
 	if err := b.unseen(); err != nil {
 		return err

@@ -43,6 +43,13 @@ type Settings struct {
 	Overlong    string // "drop", "truncate" (at the end), "raise" or "split" (into windows); "" is split for text, else drop
 	Concatenate bool   // put texts end to end and cut them into examples of SequenceLen
 
+	// Of encoders' tasks.
+	Task        string   // what the rows are for, one of task.Tasks; "" = language models; decides which shapes are tried
+	Labels      []string // names of all labels in the order of their numbers; nil collects and sorts those of the rows
+	ProblemType string   // of classification, see SingleLabel …; "" goes by the first row's label
+	Stride      int      // tokens of context that windows of a question share
+	KeepOrigin  bool     // keep what predictions are read back with, and windows without an answer
+
 	Workers  int            // that tokenize; 0 = GOMAXPROCS
 	Progress func(Progress) // is told how far Build is; called from one goroutine at a time
 }
@@ -66,6 +73,15 @@ func (s *Settings) Validate() error {
 	oneOf("overlong", s.Overlong, "drop", "truncate", "raise", "split")
 	oneOf("boundary", s.Boundary, "joint", "separate")
 	oneOf("train_on", s.TrainOn, "all", "last")
+	oneOf("problem_type", s.ProblemType, problemTypes...)
+	if s.Stride < 0 {
+		errs = append(errs, fmt.Errorf("data: stride is %d, want at least 0", s.Stride))
+	}
+	for i, l := range s.Labels {
+		if l == "" || slices.Contains(s.Labels[:i], l) {
+			errs = append(errs, fmt.Errorf("data: labels[%d] is %q, want another name than those before it", i, l))
+		}
+	}
 	if s.SequenceLen < 0 || s.SequenceLen == 1 {
 		errs = append(errs, fmt.Errorf("data: sequence_len is %d, want 0 (no limit) or at least 2", s.SequenceLen))
 	}
@@ -96,6 +112,11 @@ type Encoder struct {
 	joint, split   bool
 	overlong       string
 	notes          []string
+
+	// Of shapes for encoders.
+	pairs   PairTokenizer
+	problem string // of classification
+	after   int    // special tokens at the end of a text
 }
 
 // NewEncoder makes an encoder for a source whose first row is first. chat may be nil.
@@ -115,17 +136,33 @@ func NewEncoder(tok Tokenizer, chat Chat, s Settings, first *Row) (*Encoder, err
 		return nil, fmt.Errorf("data: %s: concatenate is for shape \"text\", got %q", first, d.shape.Name)
 	}
 	if e.overlong == "" {
-		e.overlong = "drop"
-		if d.shape.split {
+		switch e.overlong = "drop"; {
+		case d.shape.split:
 			e.overlong = "split"
+		case d.shape.encode != nil:
+			e.overlong = "truncate"
 		}
 	}
 	if e.overlong == "split" && !d.shape.split {
-		return nil, fmt.Errorf("data: overlong is \"split\", which is for shape \"text\", got %q", d.shape.Name)
+		return nil, fmt.Errorf("data: overlong is \"split\", which is for shapes \"text\" and \"qa\", got %q", d.shape.Name)
 	}
 	e.joint = s.Boundary == "joint" || s.Boundary == "" && !d.shape.separate
 	e.unread()
+	if d.shape.encode != nil {
+		e.after = e.specialsAtEnd()
+		return e, e.prepareSequence(first)
+	}
 	return e, e.ends()
+}
+
+// specialsAtEnd counts the tokens that the tokenizer puts behind a text.
+func (e *Encoder) specialsAtEnd() int {
+	probe := e.tok.Encode("a", true)
+	n := len(probe.IDs)
+	for n > 0 && probe.Offsets[n-1] == [2]int{} {
+		n--
+	}
+	return len(probe.IDs) - n
 }
 
 // unread notes settings that the shape has no use for. They are no errors, since several sources may share settings.
@@ -141,8 +178,11 @@ func (e *Encoder) unread() {
 		{"system", s.System != "", chat || shape == "instruction" || shape == "prompt_completion"},
 		{"roles", len(s.Roles) > 0, chat},
 		{"train_on", s.TrainOn != "", chat || shape == "instruction"},
-		{"train_on_prompt", s.TrainOnPrompt, shape != "text"},
-		{"boundary", s.Boundary != "", !e.renders() && shape != "text"},
+		{"train_on_prompt", s.TrainOnPrompt, shape != "text" && e.shape.encode == nil},
+		{"boundary", s.Boundary != "", !e.renders() && shape != "text" && e.shape.encode == nil},
+		{"labels", len(s.Labels) > 0, shape == classification.Name || shape == tokens.Name},
+		{"problem_type", s.ProblemType != "", shape == classification.Name},
+		{"stride", s.Stride > 0, shape == qa.Name},
 	} {
 		if x.set && !x.used {
 			e.notes = append(e.notes, fmt.Sprintf("%s is set, but rows of shape %s do not use it", x.key, shape))
@@ -202,6 +242,8 @@ type Encoded struct {
 	Examples  []Example // none if the row was dropped
 	Dropped   string    // why
 	Truncated bool
+
+	names []string // that Tags and Labels of the examples number; Build gives them the numbers of the whole source
 }
 
 // Encode turns a row into examples: one, unless a text is cut into windows. With Settings.Concatenate it is the whole
@@ -209,6 +251,9 @@ type Encoded struct {
 func (e *Encoder) Encode(row *Row) (Encoded, error) {
 	if len(row.Fields) == 0 {
 		return Encoded{Dropped: "empty row"}, nil
+	}
+	if e.shape.encode != nil {
+		return e.shape.encode(e, row)
 	}
 	d, err := e.draft(row)
 	if err != nil || d.dropped != "" {

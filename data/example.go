@@ -15,6 +15,13 @@ type Example struct {
 	Loss []Span  // which of them are targets: in order, disjoint
 	Place
 	Ordinal int // of its row in the source, from 0; windows of one text share it
+
+	// Of encoders' tasks; nil otherwise.
+	Types  []int32   // [len(IDs)]: token types
+	Tags   []int32   // [len(IDs)]: the label of the token itself, or NoTarget
+	Labels []float32 // of the whole: one class, or a value for each label
+	Answer *[2]int32 // first and last token of the answer; {0, 0} = there is none
+	Origin *Origin   // if Settings.KeepOrigin
 }
 
 // Span is the tokens Start to End, which are targets of some weight.
@@ -35,9 +42,17 @@ func (e *Example) Weights() []float32 {
 	return w
 }
 
-// Targets counts the tokens that carry a loss.
+// Targets counts the tokens that carry a loss; a label of the whole, or an answer, counts as one.
 func (e *Example) Targets() int {
 	n := 0
+	if e.Labels != nil || e.Answer != nil {
+		n = 1
+	}
+	for _, tag := range e.Tags {
+		if tag != NoTarget {
+			n++
+		}
+	}
 	for _, s := range e.Loss {
 		n += int(max(s.End-max(s.Start, 1), 0))
 	}
@@ -143,9 +158,33 @@ func (s Set) Fingerprint() string {
 			b = binary.LittleEndian.AppendUint32(b, uint32(l.End))
 			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(l.Weight))
 		}
-		h.Write(b)
+		h.Write(e.appendSupervision(b))
 	}
 	return hex.EncodeToString(h.Sum(nil))
+}
+
+// appendSupervision writes what only encoders' tasks have, each under its mark, so that other sets keep their fingerprints.
+func (e *Example) appendSupervision(b []byte) []byte {
+	ints := func(mark byte, v []int32) {
+		if v != nil {
+			b = append(b, mark)
+			for _, x := range v {
+				b = binary.LittleEndian.AppendUint32(b, uint32(x))
+			}
+		}
+	}
+	ints('t', e.Types)
+	ints('g', e.Tags)
+	if e.Labels != nil {
+		b = binary.LittleEndian.AppendUint32(append(b, 'l'), uint32(len(e.Labels)))
+		for _, x := range e.Labels {
+			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(x))
+		}
+	}
+	if e.Answer != nil {
+		ints('a', e.Answer[:])
+	}
+	return b
 }
 
 // Batches gives all examples once, in order, in batches of at most microTokens tokens (0 = 8192), as an evaluation needs.
@@ -208,6 +247,26 @@ func (s Set) Batch(picked []int32) *Batch {
 				}
 			}
 		}
+		e.supervise(b, start)
 	}
 	return b
+}
+
+// supervise adds to a batch, whose last segment the example is, what encoders' tasks need.
+func (e *Example) supervise(b *Batch, start int) {
+	if e.Types != nil {
+		for len(b.Types) < start {
+			b.Types = append(b.Types, 0)
+		}
+		b.Types = append(b.Types, e.Types...)
+	} else if b.Types != nil {
+		b.Types = append(b.Types, make([]int32, len(e.IDs))...)
+	}
+	copy(b.Targets[start:], e.Tags)
+	if e.Labels != nil {
+		b.Labels = append(b.Labels, e.Labels)
+	}
+	if e.Answer != nil {
+		b.Spans = append(b.Spans, [2]int32{int32(start) + e.Answer[0], int32(start) + e.Answer[1]})
+	}
 }

@@ -10,6 +10,7 @@ import (
 // Shape says what the columns of a data set mean.
 type Shape struct {
 	Name    string
+	Task    string // that its rows are for, one of task.Tasks; "" = tasks about language itself
 	Doc     string
 	Columns []Column
 
@@ -17,6 +18,7 @@ type Shape struct {
 	split    bool // overlong rows are cut into windows unless Settings.Overlong says otherwise
 	pairs    bool // recognised only by the separator in its text
 	draft    func(*drafter, *Row) (draft, error)
+	encode   func(*Encoder, *Row) (Encoded, error) // instead of draft
 }
 
 // Column is a role that a column of the data plays.
@@ -77,6 +79,9 @@ var Shapes = []Shape{
 		split:   true,
 		draft:   (*drafter).text,
 	},
+	classification,
+	tokens,
+	qa,
 }
 
 // ShapeNames are the names of Shapes.
@@ -84,6 +89,17 @@ func ShapeNames() []string {
 	names := make([]string, len(Shapes))
 	for i := range Shapes {
 		names[i] = Shapes[i].Name
+	}
+	return names
+}
+
+// shapesFor are the names of the shapes for a task.
+func shapesFor(task string) []string {
+	var names []string
+	for i := range Shapes {
+		if Shapes[i].Task == task {
+			names = append(names, Shapes[i].Name)
+		}
 	}
 	return names
 }
@@ -118,14 +134,14 @@ func newDrafter(s *Settings, first *Row, dialogue bool) (*drafter, error) {
 	d := &drafter{columns: s.Columns, settings: s, dialogue: dialogue}
 	if s.Shape == "" || s.Shape == "auto" {
 		for i := range Shapes {
-			if d.shape = &Shapes[i]; d.fits(first) {
+			if d.shape = &Shapes[i]; d.shape.Task == s.Task && d.fits(first) {
 				return d, d.prepare()
 			}
 		}
 		if len(d.columns) > 0 {
 			return nil, first.Errorf("no shape fits the columns that the settings name (%s); the row has %s", d.named(), first.Fields.names())
 		}
-		return nil, first.Errorf("columns %s fit none of the shapes %s; name the shape and its columns", first.Fields.names(), strings.Join(ShapeNames(), ", "))
+		return nil, first.Errorf("columns %s fit none of the shapes %s; name the shape and its columns", first.Fields.names(), strings.Join(shapesFor(s.Task), ", "))
 	}
 	i := slices.IndexFunc(Shapes, func(x Shape) bool { return x.Name == s.Shape })
 	if i < 0 {

@@ -4,19 +4,17 @@ import (
 	"encoding/csv"
 	"errors"
 	"io"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/graft-ml/graft/data"
 )
 
-func readCSV(x *file, yield func(data.Row, error) bool) { x.table(',', yield) }
-func readTSV(x *file, yield func(data.Row, error) bool) { x.table('\t', yield) }
-
-// table reads records whose first one names the columns. Reading goes on after a record with too few or too many fields;
-// after a misplaced quote nobody knows where the next record begins.
-func (x *file) table(comma rune, yield func(data.Row, error) bool) {
+// readCSV reads records whose first one names the columns. Reading goes on after a record with too few or too many
+// fields; after a misplaced quote nobody knows where the next record begins.
+func readCSV(x *file, yield func(data.Row, error) bool) {
 	r := csv.NewReader(x.r)
-	r.Comma, r.FieldsPerRecord = comma, -1
+	r.FieldsPerRecord = -1
 	header, err := r.Read()
 	if err == io.EOF {
 		return
@@ -39,23 +37,52 @@ func (x *file) table(comma rune, yield func(data.Row, error) bool) {
 			return
 		}
 		line, _ := r.FieldPos(0)
-		out := data.Row{Place: x.place(line, row)}
-		if len(record) != len(header) {
-			err = out.Errorf("%d fields, want %d as in the header", len(record), len(header))
-		}
-		for i := 0; i < len(record) && err == nil; i++ {
-			if !utf8.ValidString(record[i]) {
-				err = out.Errorf("column %q: %w", header[i], checkUTF8([]byte(record[i])))
-			}
-			out.Fields = append(out.Fields, data.Field{Name: header[i], Value: record[i]})
-		}
-		if err != nil {
-			out.Fields = nil
-		}
-		if !yield(out, err) {
+		if !yield(x.record(header, record, line, row)) {
 			return
 		}
 	}
+}
+
+// record is a row of a table.
+func (x *file) record(header, record []string, line, row int) (data.Row, error) {
+	out := data.Row{Place: x.place(line, row)}
+	if len(record) != len(header) {
+		return out, out.Errorf("%d fields, want %d as in the header", len(record), len(header))
+	}
+	var fields data.Object
+	for i, value := range record {
+		if !utf8.ValidString(value) {
+			return out, out.Errorf("column %q: %w", header[i], checkUTF8([]byte(value)))
+		}
+		fields = append(fields, data.Field{Name: header[i], Value: value})
+	}
+	out.Fields = fields
+	return out, nil
+}
+
+// readTSV reads a record from each line. Quotes mean nothing, as in most of such files, unless a field begins and ends
+// with one.
+func readTSV(x *file, yield func(data.Row, error) bool) {
+	var header []string
+	row := 0
+	x.each(func(line []byte) bool {
+		record := strings.Split(string(line), "\t")
+		for i, f := range record {
+			if n := len(f); n >= 2 && f[0] == '"' && f[n-1] == '"' {
+				record[i] = strings.ReplaceAll(f[1:n-1], `""`, `"`)
+			}
+		}
+		if header == nil {
+			header = record
+			err := x.checkHeader(header)
+			if err != nil {
+				yield(data.Row{}, err)
+			}
+			return err == nil
+		}
+		row++
+		return yield(x.record(header, record, x.line, row))
+	}, yield)
 }
 
 func (x *file) checkHeader(header []string) error {

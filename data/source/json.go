@@ -63,7 +63,9 @@ func kind(v any) string {
 }
 
 // readJSON reads a list of objects piece by piece, or objects one after the other, or one object that holds all rows.
+// Articles of SQuAD are taken apart into questions.
 func readJSON(x *file, yield func(data.Row, error) bool) {
+	yield = x.questions(yield)
 	s := &values{r: x.r, line: 1}
 	c, err := s.peek()
 	if err == io.EOF {

@@ -11,10 +11,12 @@
 //
 //	jsonl     an object in each line
 //	json      a list of objects; or an object with the list under "data"; or an object of columns, {"a": [..], "b": [..]},
-//	          all equally long; or objects one after the other
+//	          all equally long; or objects one after the other. SQuAD's articles give a row for each question
 //	csv       RFC 4180: the first record names the columns, all values are strings
-//	tsv       the same with tabs
+//	tsv       the same with tabs; quotes are letters like others unless a field begins and ends with one
 //	parquet   records, lists and groups nested as they are
+//	conll     {"tokens": […], "tags": […]} for each sentence: a word a line, its tag in the last column
+//	parallel  {"text": …, "label": …, "tokens": […], "tags": […]} for each line of NAME.in, label and NAME.out
 //	text      {"text": …} for each line, paragraph (ended by blank lines), or file: Files.Unit
 package source
 
@@ -57,6 +59,8 @@ var Formats = []Format{
 	{"csv", []string{".csv"}, readCSV},
 	{"tsv", []string{".tsv", ".tab"}, readTSV},
 	{"parquet", []string{".parquet"}, readParquet},
+	{"conll", []string{".conll", ".bio", ".iob", ".iob2", ".annotated"}, readCoNLL},
+	{"parallel", []string{".in"}, readParallel},
 	{"text", []string{".txt", ".text", ".md"}, readText},
 }
 
@@ -273,6 +277,8 @@ func (f Files) Rows() iter.Seq2[data.Row, error] {
 // file is an opened file.
 type file struct {
 	name string // for messages
+	path string // within fs
+	fs   fs.FS
 	unit string
 	r    *bufio.Reader // after decompression
 	raw  fs.File       // before it
@@ -282,7 +288,7 @@ type file struct {
 
 // read gives the rows of one file.
 func (f *Files) read(name string, yield func(data.Row, error) bool) {
-	x := &file{name: f.name(name), unit: f.Unit}
+	x := &file{name: f.name(name), path: name, fs: f.FS, unit: f.Unit}
 	raw, err := f.FS.Open(name)
 	if err != nil {
 		yield(data.Row{}, x.errorf(0, "%w", cause(err)))
@@ -324,6 +330,8 @@ func (x *file) sniff() *Format {
 		name = "json"
 	case strings.IndexByte(t, 0) >= 0:
 		return nil
+	case looksTagged(head):
+		name = "conll"
 	}
 	return &Formats[slices.Index(FormatNames(), name)]
 }

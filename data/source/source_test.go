@@ -182,7 +182,7 @@ func TestFiles(t *testing.T) {
 		{"no match", Files{Path: "b/*.csv"}, []string{"!data: b/*.csv: no file matches the pattern"}},
 		{"several formats", Files{Path: "b"}, []string{"!data: b: the folder has files of several formats, jsonl (one.jsonl), text (HOW.txt); name a pattern or the format"}},
 		{"nothing known", Files{Path: "d"}, []string{"!data: d: no file of a known format in the folder"}},
-		{"bad settings", Files{Path: "b", Format: "xml", Unit: "word", Skip: -1, MaxRows: -1}, []string{"!data: format is \"xml\", want one of jsonl, json, csv, tsv, parquet, text\ndata: unit is \"word\", want one of line, paragraph, file\ndata: skip is -1, want at least 0\ndata: max_rows is -1, want at least 0"}},
+		{"bad settings", Files{Path: "b", Format: "xml", Unit: "word", Skip: -1, MaxRows: -1}, []string{"!data: format is \"xml\", want one of jsonl, json, csv, tsv, parquet, conll, parallel, text\ndata: unit is \"word\", want one of line, paragraph, file\ndata: skip is -1, want at least 0\ndata: max_rows is -1, want at least 0"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.f.FS = tree

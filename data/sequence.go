@@ -1,0 +1,73 @@
+package data
+
+import (
+	"fmt"
+
+	"github.com/graft-ml/graft/tokenizer"
+)
+
+// PairTokenizer is what the shapes of encoders need of a tokenizer beside Tokenizer. Safe for concurrent use.
+type PairTokenizer interface {
+	EncodeWith(o tokenizer.Options, texts ...string) (tokenizer.Encoding, error)
+	EncodeWords(words []string, special bool) tokenizer.Encoding
+}
+
+// Origin is where the tokens of an example come from, for reading predictions back. Which fields are set depends on the
+// shape.
+type Origin struct {
+	ID      string     // of a question; its windows share it
+	Text    string     // that was classified, or the context of a question
+	Words   []string   // that were tagged
+	Tags    []string   // of Words, as the data have them
+	Golds   []string   // right answers; none where there is none
+	Word    []int32    // [tokens]: index into Words; −1 = none
+	Offsets [][2]int32 // [tokens]: bytes of Text that the token covers; {−1, −1} outside the context
+}
+
+// whole encodes a text or a pair for a model that reads all of it at once. enc is nil if it is too long and is to be
+// dropped; cut tells that its end was cut off.
+func (e *Encoder) whole(row *Row, texts ...string) (enc *tokenizer.Encoding, cut bool, err error) {
+	got, err := e.pairs.EncodeWith(tokenizer.Options{Special: true}, texts...)
+	if err != nil {
+		return nil, false, row.Errorf("%w", err)
+	}
+	most := e.settings.SequenceLen
+	if most == 0 || got.Len() <= most {
+		return &got, false, nil
+	}
+	switch e.overlong {
+	case "drop":
+		return nil, false, nil
+	case "raise":
+		return nil, false, row.Errorf("%d tokens, want at most sequence_len %d", got.Len(), most)
+	}
+	got, err = e.pairs.EncodeWith(tokenizer.Options{Special: true, Truncation: &tokenizer.Truncation{MaxLength: most}}, texts...)
+	if err != nil {
+		return nil, false, row.Errorf("%w", err)
+	}
+	return &got, true, nil
+}
+
+// typesOf are the token types, nil if all are 0.
+func typesOf(types []int32) []int32 {
+	for _, t := range types {
+		if t != 0 {
+			return types
+		}
+	}
+	return nil
+}
+
+// prepareSequence finds what shapes of encoders need.
+func (e *Encoder) prepareSequence(first *Row) error {
+	var ok bool
+	if e.pairs, ok = e.tok.(PairTokenizer); !ok {
+		return fmt.Errorf("data: shape is %q, which this tokenizer cannot encode", e.shape.Name)
+	}
+	if e.shape.Name == classification.Name {
+		if e.problem = e.settings.ProblemType; e.problem == "" {
+			e.problem = problemOf(e.drafter, first)
+		}
+	}
+	return nil
+}
