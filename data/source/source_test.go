@@ -56,6 +56,11 @@ func TestFormats(t *testing.T) {
 		{"csv", "x.csv", "a,b\n1,\"x, \"\"y\"\"\nz\"\n\n2,\n", []string{"2:a=1,b=x, \"y\"\nz", "5:a=2,b="}},
 		{"csv of nothing but a header", "x.csv", "a,b\n", nil},
 		{"tsv", "x.tsv", "\ufeffa\tb\n1\tx, y\n", []string{"2:a=1,b=x, y"}},
+		{"tsv with quotes in the text", "x.tsv", "a\tb\n1\t\"x\" and y\n2\t\"x \"\"y\"\"\"\n", []string{"2:a=1,b=\"x\" and y", "3:a=2,b=x \"y\""}},
+		{"tagged words", "x.conll", "-DOCSTART- -X- O O\n\nIn IN O\nRome NNP B-LOC\n\n\n a\tI-PER\n", []string{"3:tokens=[In Rome],tags=[O B-LOC]", "7:tokens=[ a],tags=[I-PER]"}},
+		{"tagged words with their language", "train", "en:Rome\tB-LOC\nen::\tO\n\nen:a:b\tO\n", []string{"1:tokens=[Rome :],tags=[B-LOC O]", "4:tokens=[a:b],tags=[O]"}},
+		{"words that look like a language", "x.iob", "re:x O\nyes O\n", []string{"1:tokens=[re:x yes],tags=[O O]"}},
+		{"text that is not tagged", "x", "one O\ntwo three\n", []string{"1:text=one O", "2:text=two three"}},
 		{"lines", "x.txt", "one \n\n  two\r\nthree", []string{"1:text=one ", "3:text=  two", "4:text=three"}},
 		{"json without a name", "x", `[{"a":1}]`, []string{"1:a=1"}},
 		{"text without a name", "x.dat", "hello", []string{"1:text=hello"}},
@@ -283,4 +288,64 @@ func FuzzRows(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestParallelFiles(t *testing.T) {
+	for _, c := range []struct {
+		name, in, label, out string
+		want                 []string
+	}{
+		{"texts, labels and tags", "play it \nstop\n", "Play\nStop\n", "O B-x \nO\n",
+			[]string{"1:text=play it,label=Play,tokens=[play it],tags=[O B-x]", "2:text=stop,label=Stop,tokens=[stop],tags=[O]"}},
+		{"too few labels", "a\nb\n", "A\n", "O\nO\n", []string{"1:text=a,label=A,tokens=[a],tags=[O]", "!data: snips/label:1: 1 lines, want one for each text"}},
+		{"too many tags", "a\n", "A\n", "O\nO\n", []string{"1:text=a,label=A,tokens=[a],tags=[O]", "!data: snips/seq.out:2: a line more than the texts have, want 1"}},
+		{"a tag too few", "a b\nc\n", "A\nC\n", "O\nO\n", []string{"!data: snips/seq.out:1: 1 tags, want 2 as snips/seq.in has words", "2:text=c,label=C,tokens=[c],tags=[O]"}},
+		{"not UTF-8", "a\n", "\xff\n", "O\n", []string{"!data: snips/label:1: byte 1 is 0xff, which is not UTF-8"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := fstest.MapFS{"seq.in": {Data: []byte(c.in)}, "label": {Data: []byte(c.label)}, "seq.out": {Data: []byte(c.out)}}
+			if got := show(Files{FS: dir, Dir: "snips", Path: "."}); !slices.Equal(got, c.want) {
+				t.Errorf("rows = %q, want %q", got, c.want)
+			}
+		})
+	}
+	alone := fstest.MapFS{"a.in": {Data: []byte("x\n")}}
+	if got := show(Files{FS: alone, Path: "a.in"}); !slices.Equal(got, []string{"1:text=x"}) {
+		t.Errorf("rows of a.in alone = %q, want its text", got)
+	}
+}
+
+// FuzzTagged: whatever the text, a row has as many tags as words.
+func FuzzTagged(f *testing.F) {
+	f.Add("en:a\tO\n\nb\tB-x\n")
+	f.Add("-DOCSTART- O\n\xff O\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		for row, err := range one("x.conll", text).Rows() {
+			if err != nil {
+				continue
+			}
+			words, _ := row.Fields.Get("tokens")
+			tags, _ := row.Fields.Get("tags")
+			if len(words.([]any)) != len(tags.([]any)) || len(words.([]any)) == 0 {
+				t.Errorf("row %v has %v words and %v tags", row.Place, words, tags)
+			}
+		}
+	})
+}
+
+func TestBadSentencesAndArticles(t *testing.T) {
+	for _, c := range []struct {
+		name, file, content string
+		want                []string
+	}{
+		{"a sentence without a tag", "x.conll", "a O\nb\nc O\n\nd O\n\ufeff\n", []string{"!data: x.conll:2: 1 columns in \"b\", want a word and its tag", "5:tokens=[d],tags=[O]"}},
+		{"squad's articles", "x.json", `{"data":[{"title":"T","paragraphs":[{"context":"c","qas":[{"id":"1","question":"p"},{"id":"2","question":"q"}]}]},{"paragraphs":[]},{"paragraphs":[{"qas":1}]}]}`,
+			[]string{"1:title=T,context=c,id=1,question=p", "2:title=T,context=c,id=2,question=q", "!data: x.json: row 3: a paragraph has no context with a list of qas, want SQuAD's form"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := show(one(c.file, c.content)); !slices.Equal(got, c.want) {
+				t.Errorf("%q gives %q, want %q", c.content, got, c.want)
+			}
+		})
+	}
 }
