@@ -164,6 +164,7 @@ type plan struct {
 	task    task.Task
 	train   data.Set
 	eval    data.Set
+	labels  []string // of the rows, in the order of their numbers; nil for tasks without
 	reports []*data.Report
 	stream  *data.Stream
 	steps   int
@@ -317,14 +318,18 @@ func (p *plan) readData(ctx context.Context, told func(string)) error {
 		sources = []recipes.Source{{Path: d.Path, Weight: 1, Shape: d.Shape}}
 	}
 	var sets []data.Weighted
+	p.labels = d.Labels
 	for _, s := range sources {
-		set, err := p.read(ctx, s.Path, s.Shape, d.MaxRows, told)
+		set, err := p.read(ctx, s.Path, s.Shape, d.MaxRows, d.EvalPath == "" && d.EvalFraction > 0, told)
 		if err != nil {
 			return err
 		}
 		sets = append(sets, data.Weighted{Set: set, Weight: s.Weight})
 	}
-	var err error
+	err := p.joinLabels(sets)
+	if err != nil {
+		return err
+	}
 	if p.train = sets[0].Set; len(sets) > 1 || sets[0].Weight != 1 {
 		if p.train, err = data.Mix(d.Seed, sets...); err != nil {
 			return err
@@ -332,7 +337,7 @@ func (p *plan) readData(ctx context.Context, told func(string)) error {
 	}
 	switch {
 	case d.EvalPath != "":
-		if p.eval, err = p.read(ctx, d.EvalPath, d.Shape, d.EvalMaxRows, told); err != nil {
+		if p.eval, err = p.read(ctx, d.EvalPath, d.Shape, d.EvalMaxRows, true, told); err != nil {
 			return err
 		}
 	case d.EvalFraction > 0:
@@ -341,14 +346,36 @@ func (p *plan) readData(ctx context.Context, told func(string)) error {
 			p.eval = p.eval[:min(len(p.eval), d.EvalMaxRows)]
 		}
 	}
+	p.train = p.train.Training()
 	if len(p.train) == 0 {
 		return fmt.Errorf("data: no rows to train on")
 	}
 	return nil
 }
 
-// read encodes one source.
-func (p *plan) read(ctx context.Context, path, shape string, maxRows int, told func(string)) (data.Set, error) {
+// joinLabels numbers the labels of all sources alike.
+func (p *plan) joinLabels(sets []data.Weighted) error {
+	if len(p.labels) > 0 {
+		return nil
+	}
+	for _, r := range p.reports {
+		p.labels = data.JoinLabels(p.labels, r.Labels)
+	}
+	if len(sets) == 1 {
+		p.labels = p.reports[0].Labels // in its own order
+	}
+	for i, r := range p.reports {
+		if r.Labels != nil {
+			if err := sets[i].Set.Relabel(r, p.labels); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// read encodes one source. If evaluated, all or part of it is held out, so what reads predictions back is kept.
+func (p *plan) read(ctx context.Context, path, shape string, maxRows int, evaluated bool, told func(string)) (data.Set, error) {
 	d := &p.recipe.Data
 	files := source.Files{Unit: d.Unit, MaxRows: maxRows}
 	if name, ok := strings.CutPrefix(path, recipes.Builtin+"quickstart/"); ok {
@@ -357,14 +384,18 @@ func (p *plan) read(ctx context.Context, path, shape string, maxRows int, told f
 		files.Dir, files.Path = source.Split(path)
 		files.FS = os.DirFS(files.Dir)
 	}
-	overlong := d.Overlong
+	overlong, problem := d.Overlong, d.ProblemType
 	if overlong == "auto" {
 		overlong = ""
+	}
+	if problem == "auto" {
+		problem = ""
 	}
 	told("reading " + path)
 	set, report, err := data.Build(ctx, files.Rows(), p.base.tok, p.chat, data.Settings{
 		Shape: shape, Columns: d.Columns, Template: d.Template, System: d.System, Separator: d.Separator, TrainOnPrompt: d.TrainOnPrompt,
-		SequenceLen: d.SequenceLen, Overlong: overlong, Concatenate: d.Concatenate, Workers: d.Workers})
+		SequenceLen: d.SequenceLen, Overlong: overlong, Concatenate: d.Concatenate, Workers: d.Workers,
+		Task: p.task.Name, Labels: p.labels, ProblemType: problem, Stride: d.Stride, KeepOrigin: evaluated})
 	if err != nil && report != nil && report.Rows == 0 {
 		return nil, fmt.Errorf("data: %s: no rows, want at least one", path)
 	}

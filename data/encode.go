@@ -44,7 +44,7 @@ type Settings struct {
 	Concatenate bool   // put texts end to end and cut them into examples of SequenceLen
 
 	// Of encoders' tasks.
-	Task        string   // what the rows are for, one of task.Tasks; "" = language models; decides which shapes are tried
+	Task        string   // what the rows are for, one of task.Tasks; decides which shapes are tried
 	Labels      []string // names of all labels in the order of their numbers; nil collects and sorts those of the rows
 	ProblemType string   // of classification, see SingleLabel …; "" goes by the first row's label
 	Stride      int      // tokens of context that windows of a question share

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"math"
 	"math/bits"
+	"slices"
 )
 
 // Example is one sequence to train on.
@@ -22,6 +23,7 @@ type Example struct {
 	Labels []float32 // of the whole: one class, or a value for each label
 	Answer *[2]int32 // first and last token of the answer; {0, 0} = there is none
 	Origin *Origin   // if Settings.KeepOrigin
+	Unused bool      // in training: a window without the answer of a question that has one
 }
 
 // Span is the tokens Start to End, which are targets of some weight.
@@ -98,6 +100,11 @@ func (e *Example) slice(before []int32, from, to int) Example {
 
 // Set is examples in their order. Sets share examples; nothing writes to them.
 type Set []Example
+
+// Training is the set without what only evaluation uses.
+func (s Set) Training() Set {
+	return slices.DeleteFunc(slices.Clone(s), func(e Example) bool { return e.Unused })
+}
 
 // Stats are the figures of a set.
 type Stats struct {

@@ -34,7 +34,7 @@ type answer struct {
 //
 // A window trains the first token of the answer and the last. Windows without the answer are left out; of a question
 // that may have none (version 2: it has is_impossible, or no answers), they train the first row of the sequence.
-// Settings.KeepOrigin, which evaluation sets, keeps all windows.
+// Settings.KeepOrigin keeps all windows, for evaluation has to look into each; Set.Training leaves out those again.
 func (e *Encoder) question(row *Row) (Encoded, error) {
 	s, err := e.texts(row, "question", "context")
 	if err != nil {
@@ -65,7 +65,8 @@ func (e *Encoder) question(row *Row) (Encoded, error) {
 			o.Offsets = contextOffsets(w)
 			x.Origin = &o
 		}
-		if found || null || e.settings.KeepOrigin {
+		x.Unused = !found && !null
+		if !x.Unused || e.settings.KeepOrigin {
 			out.Examples = append(out.Examples, x)
 		}
 	}

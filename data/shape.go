@@ -93,6 +93,14 @@ func ShapeNames() []string {
 	return names
 }
 
+// shapeTask is the task if it has shapes of its own, else "".
+func shapeTask(task string) string {
+	if len(shapesFor(task)) == 0 {
+		return ""
+	}
+	return task
+}
+
 // shapesFor are the names of the shapes for a task.
 func shapesFor(task string) []string {
 	var names []string
@@ -134,14 +142,14 @@ func newDrafter(s *Settings, first *Row, dialogue bool) (*drafter, error) {
 	d := &drafter{columns: s.Columns, settings: s, dialogue: dialogue}
 	if s.Shape == "" || s.Shape == "auto" {
 		for i := range Shapes {
-			if d.shape = &Shapes[i]; d.shape.Task == s.Task && d.fits(first) {
+			if d.shape = &Shapes[i]; d.shape.Task == shapeTask(s.Task) && d.fits(first) {
 				return d, d.prepare()
 			}
 		}
 		if len(d.columns) > 0 {
 			return nil, first.Errorf("no shape fits the columns that the settings name (%s); the row has %s", d.named(), first.Fields.names())
 		}
-		return nil, first.Errorf("columns %s fit none of the shapes %s; name the shape and its columns", first.Fields.names(), strings.Join(shapesFor(s.Task), ", "))
+		return nil, first.Errorf("columns %s fit none of the shapes %s; name the shape and its columns", first.Fields.names(), strings.Join(shapesFor(shapeTask(s.Task)), ", "))
 	}
 	i := slices.IndexFunc(Shapes, func(x Shape) bool { return x.Name == s.Shape })
 	if i < 0 {

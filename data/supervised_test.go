@@ -290,4 +290,7 @@ func TestOriginIsKeptForEvaluation(t *testing.T) {
 		!slices.Equal(o.Offsets, [][2]int32{{-1, -1}, {-1, -1}, {-1, -1}, {0, 1}, {1, 2}, {2, 3}, {-1, -1}}) {
 		t.Errorf("%d windows, origin %+v", len(set), set[0].Origin)
 	}
+	if train := set.Training(); len(train) != 1 || *train[0].Answer != [2]int32{4, 4} {
+		t.Errorf("Training() = %+v, want the window with the answer", train)
+	}
 }
