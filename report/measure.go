@@ -17,7 +17,7 @@ import (
 type Measured struct {
 	Sums     op.LossSums
 	Examples []metric.Loss // of each example
-	Rows     [][]float32   // of each example [tokens]: the unweighted loss of row t; 0 where it has no target
+	Rows     [][]float32   // of each example [tokens]: the unweighted loss of row t; 0 where it has no target; nil for tasks about whole sequences
 }
 
 // Loss is the mean loss per target.
@@ -47,7 +47,7 @@ func Measure(ctx context.Context, m *model.Model, t task.Task, mode kernel.Mode,
 		if err != nil {
 			return nil, err
 		}
-		rows := make([]float64, len(b.Tokens))
+		rows := make([]float64, len(b.Tokens)) // or the first of them, one for each segment
 		_, sums, err := t.Loss(m, op.NewPass(b.Segments, b.Positions, mode, arena), b, task.LossOptions{Scale: 1, PerRow: rows})
 		if err != nil {
 			return nil, err
@@ -70,8 +70,13 @@ func (m *Measured) add(b *data.Batch, rows []float64, sums op.LossSums) {
 	m.Sums.Weight += sums.Weight
 	m.Sums.Targets += sums.Targets
 	m.Sums.Correct += sums.Correct
-	for _, s := range b.Segments {
+	for i, s := range b.Segments {
 		var sum metric.Loss
+		if b.Labels != nil || b.Spans != nil { // one loss for each segment
+			sum.Add(rows[i])
+			m.Examples, m.Rows = append(m.Examples, sum), append(m.Rows, nil)
+			continue
+		}
 		losses := make([]float32, s.End-s.Start)
 		for t := s.Start; t < s.End; t++ {
 			if b.Targets[t] == data.NoTarget {

@@ -36,14 +36,15 @@ type Input struct {
 	Recipe []byte       // recipe.toml
 	Curves train.Curves // of metrics.jsonl
 
-	Set         data.Set  // held out
-	Tuned, Base *Measured // on Set
-	NGram       *NGram    // on Set; nil where counting words makes no sense
-	Task        string    // one of task.Tasks
-	Pieces      PiecesOf  // nil shows no texts
-	Resamples   int       // of the bootstrap; 0 = 1000, fewer for many examples
-	Seed        uint64    // of the bootstrap
-	level       float64   // of intervals
+	Set         data.Set     // held out
+	Tuned, Base *Measured    // on Set
+	NGram       *NGram       // on Set; nil where counting words makes no sense
+	Task        string       // one of task.Tasks
+	Predictions *Predictions // of encoders' tasks; nil otherwise
+	Pieces      PiecesOf     // nil shows no texts
+	Resamples   int          // of the bootstrap; 0 = 1000, fewer for many examples
+	Seed        uint64       // of the bootstrap
+	level       float64      // of intervals
 	base, tuned metric.Sample
 }
 
@@ -82,7 +83,7 @@ type Section struct {
 }
 
 // Sections are all sections in their order.
-var Sections = []Section{outcome, course, lengths, worst, provenance}
+var Sections = []Section{outcome, classes, entities, answers, course, lengths, worst, provenance}
 
 // Build makes the sections.
 func Build(in Input) (*Report, error) {

@@ -127,9 +127,9 @@ func TestPageStandsAlone(t *testing.T) {
 			t.Errorf("report.html lacks %q", want)
 		}
 	}
-	for _, s := range Sections {
-		if !strings.Contains(page, fmt.Sprintf("<section id=%q>", s.Name)) {
-			t.Errorf("report.html has no section %q", s.Name)
+	for _, name := range []string{"loss", "course", "lengths", "worst", "provenance"} {
+		if !strings.Contains(page, fmt.Sprintf("<section id=%q>", name)) {
+			t.Errorf("report.html has no section %q", name)
 		}
 	}
 }

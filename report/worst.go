@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+
+	"github.com/graft-ml/graft/data"
 )
 
 // worst is the section that shows the examples with the largest loss per target.
@@ -55,22 +57,50 @@ func (in *Input) worst() []int {
 // passage is the text of an example, cut around its first target.
 func (in *Input) passage(example int) []Piece {
 	e := &in.Set[example]
-	texts, weights, rows := in.Pieces(e.IDs), e.Weights(), in.Tuned.Rows[example]
-	first := len(e.Prompt())
+	texts, first := in.Pieces(e.IDs), firstTarget(e)
 	from, to := max(0, first-shownBefore), min(len(texts), first+shownTargets)
 	var out []Piece
 	if from > 0 {
 		out = append(out, Piece{Text: "… "})
 	}
+	target := in.targets(example)
 	for i := from; i < to; i++ {
 		p := Piece{Text: texts[i]}
-		if weights[i] > 0 { // row i−1 foretells token i
-			p.Target, p.Loss = true, float64(rows[i-1])
-		}
+		p.Loss, p.Target = target(i)
 		out = append(out, p)
 	}
 	if to < len(texts) {
 		out = append(out, Piece{Text: " …"})
 	}
 	return out
+}
+
+func firstTarget(e *data.Example) int {
+	switch {
+	case len(e.Loss) > 0:
+		return len(e.Prompt())
+	case e.Answer != nil:
+		return int(e.Answer[0])
+	}
+	return 0
+}
+
+// targets tells of each token whether it is a target, and its loss.
+func (in *Input) targets(example int) func(i int) (loss float64, is bool) {
+	e, rows, whole := &in.Set[example], in.Tuned.Rows[example], in.Tuned.Examples[example].PerToken()
+	switch {
+	case e.Answer != nil:
+		return func(i int) (float64, bool) { return whole, i >= int(e.Answer[0]) && i <= int(e.Answer[1]) && i > 0 }
+	case e.Labels != nil:
+		return func(int) (float64, bool) { return 0, false }
+	case e.Tags != nil:
+		return func(i int) (float64, bool) { return float64(rows[i]), e.Tags[i] != data.NoTarget }
+	}
+	weights := e.Weights()
+	return func(i int) (float64, bool) { // row i−1 foretells token i
+		if weights[i] > 0 {
+			return float64(rows[i-1]), true
+		}
+		return 0, false
+	}
 }
