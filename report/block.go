@@ -46,7 +46,7 @@ func (t Table) html(w *bytes.Buffer) {
 			} else if isNumeric(cell) {
 				open = `<td class="n">`
 			}
-			w.WriteString(open + html.EscapeString(cell) + end)
+			w.WriteString(open + strings.ReplaceAll(html.EscapeString(cell), " %", "\u00a0%") + end)
 		}
 		w.WriteString("</tr>\n")
 	}

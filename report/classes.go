@@ -100,41 +100,41 @@ func confusion(m [][]int, names []string) string {
 	if n > 40 {
 		return "" // cells of less than nine units tell nothing
 	}
-	const left, top = 116.0, 40.0
+	const left, top, letters = 130.0, 40.0, 14 // letters of a name that fit
 	cell := min(48, (drawingWidth-left-4)/float64(n))
 	d := &drawing{}
 	fmt.Fprintf(&d.b, `<svg viewBox="0 0 %d %.0f" role="img" xmlns="http://www.w3.org/2000/svg"><title>confusion matrix</title>`, drawingWidth, top+cell*float64(n)+8)
 	d.text(left, 14, "start", "predicted →")
 	d.text(left-8, top-6, "end", "actual ↓")
 	for i, row := range m {
+		y := top + cell*float64(i)
+		d.text(left-8, y+cell/2+4, "end", fmt.Sprintf("%s %d", shortened(names[i], letters), i+1))
+		d.text(left+cell*(float64(i)+0.5), top-6, "middle", fmt.Sprint(i+1))
 		sum := 0
 		for _, k := range row {
 			sum += k
 		}
-		y := top + cell*float64(i)
-		d.text(left-8, y+cell/2+4, "end", shortened(names[i], 16))
-		d.text(left+cell*(float64(i)+0.5), top-6, "middle", fmt.Sprint(i+1))
 		for j, k := range row {
-			x, share := left+cell*float64(j), 0.0
-			if sum > 0 {
-				share = float64(k) / float64(sum)
-			}
-			class := "cell"
-			if i == j {
-				class += " right"
-			}
-			fmt.Fprintf(&d.b, `<rect class="%s" x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill-opacity="%.2f"><title>%s as %s: %d</title></rect>`,
-				class, x, y, cell-1, cell-1, 0.06+0.84*share, html.EscapeString(names[i]), html.EscapeString(names[j]), k)
-			if k > 0 && cell > 16 {
-				ink := "ink"
-				if share > 0.55 {
-					ink = "paper"
-				}
-				fmt.Fprintf(&d.b, `<text class="%s" x="%.1f" y="%.1f" text-anchor="middle">%d</text>`, ink, x+cell/2, y+cell/2+4, k)
-			}
+			d.cell(left+cell*float64(j), y, cell, k, max(sum, 1), i == j, fmt.Sprintf("%s as %s: %d", names[i], names[j], k))
 		}
 	}
 	return d.end()
+}
+
+// cell draws k of sum items.
+func (d *drawing) cell(x, y, size float64, k, sum int, right bool, title string) {
+	class, ink, share := "cell", "ink", float64(k)/float64(sum)
+	if right {
+		class += " right"
+	}
+	fmt.Fprintf(&d.b, `<rect class="%s" x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill-opacity="%.2f"><title>%s</title></rect>`,
+		class, x, y, size-1, size-1, 0.06+0.84*share, html.EscapeString(title))
+	if share > 0.55 { // the cell is dark
+		ink = "paper"
+	}
+	if k > 0 && size > 16 {
+		fmt.Fprintf(&d.b, `<text class="%s" x="%.1f" y="%.1f" text-anchor="middle">%d</text>`, ink, x+size/2, y+size/2+4, k)
+	}
 }
 
 // shortened keeps the first letters.

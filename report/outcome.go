@@ -119,6 +119,9 @@ func (v *outcomeValue) blocks(in *Input) []Block {
 
 // sentence says in words what a difference means.
 func (d versus) sentence(other string) string {
+	if d.Value == 0 {
+		return fmt.Sprintf("The fine-tuned loss equals the %s's.", other)
+	}
 	verdict := "which chance may explain"
 	if d.PValue < 0.05 {
 		verdict = "more than chance explains"
