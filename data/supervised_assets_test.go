@@ -36,6 +36,9 @@ func TestSnips(t *testing.T) {
 	if len(set) != 2000 || !slices.Equal(report.Labels, want) || report.Truncated != 0 {
 		t.Errorf("%d examples, %d cut, labels %q, want 2000, 0, %q", len(set), report.Truncated, report.Labels, want)
 	}
+	if n := set.Stats().Tokens; n != 48046/2 { // the baseline in PEFT saw 48,046 tokens in two epochs
+		t.Errorf("%d tokens, want %d", n, 48046/2)
+	}
 	// [CLS] listen to … [SEP], PlayMusic
 	if x := set[0]; x.IDs[0] != 101 || x.IDs[len(x.IDs)-1] != 102 || !slices.Equal(x.Labels, []float32{3}) || x.Types != nil {
 		t.Errorf("first example = %+v, want [CLS] … [SEP] with label 3", x)
@@ -50,6 +53,9 @@ func TestWikiANN(t *testing.T) {
 	set, report := buildAssets(t, source.Files{Path: "wikiann-en/train", MaxRows: 2000}, data.Settings{Task: "token-cls", SequenceLen: 128, KeepOrigin: true})
 	if want := []string{"O", "B-LOC", "I-LOC", "B-ORG", "I-ORG", "B-PER", "I-PER"}; len(set) != 2000 || !slices.Equal(report.Labels, want) {
 		t.Errorf("%d sentences, labels %q, want 2000, %q", len(set), report.Labels, want)
+	}
+	if n := set.Stats().Tokens; n != 52120/2 { // the baseline in PEFT saw 52,120 tokens in two epochs
+		t.Errorf("%d tokens, want %d", n, 52120/2)
 	}
 	for i := range set {
 		x, last := &set[i], int32(-1)

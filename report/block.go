@@ -53,6 +53,15 @@ func (t Table) html(w *bytes.Buffer) {
 	w.WriteString("</tbody></table></div>\n")
 }
 
+// first is the table's first n columns.
+func (t Table) first(n int) Table {
+	out := Table{Head: t.Head[:n]}
+	for _, r := range t.Rows {
+		out.Rows = append(out.Rows, r[:n])
+	}
+	return out
+}
+
 // isNumeric tells whether a cell is to be read by its digits.
 func isNumeric(cell string) bool {
 	return cell == "–" || len(cell) < 24 && strings.IndexFunc(cell, unicode.IsDigit) >= 0 && strings.IndexFunc(cell, unicode.IsDigit) <= 3

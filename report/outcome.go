@@ -97,9 +97,12 @@ func (v *outcomeValue) blocks(in *Input) []Block {
 	for _, s := range v.Rows {
 		accuracy := "–"
 		if s.Accuracy != nil {
-			accuracy = fmt.Sprintf("%.1f %%", 100**s.Accuracy)
+			accuracy = percent(*s.Accuracy)
 		}
 		t.Rows = append(t.Rows, []string{s.Name, decimals(s.Loss), decimals(s.Low) + "–" + decimals(s.High), large(s.Perplexity), accuracy})
+	}
+	if in.Predictions != nil {
+		t = t.first(3) // labels have no perplexity, and sections of their own have better than accuracy
 	}
 	blocks := []Block{
 		Paragraph(v.Difference.sentence("base") + fmt.Sprintf(" The loss fell on %d of %d examples.", v.Improved, v.Examples)),
