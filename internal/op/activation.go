@@ -24,6 +24,7 @@ var (
 	GELU     = Activation{Name: "gelu", Forward: kernel.GELU, Backward: kernel.GELUBackward}
 	GELUTanh = Activation{Name: "gelu_pytorch_tanh", Forward: kernel.GELUTanh, Backward: kernel.GELUTanhBackward}
 	ReLU     = Activation{Name: "relu", Forward: kernel.ReLU, Backward: kernel.ReLUBackward}
+	Tanh     = Activation{Name: "tanh", Forward: tanhOf, Backward: tanhBackward}
 )
 
 // silu is x·σ(x).
@@ -38,6 +39,21 @@ func siluBackward(dx, dy, x []float32) {
 	for i, v := range x {
 		s := sigmoid(v)
 		dx[i] = dy[i] * s * (1 + v*(1-s))
+	}
+}
+
+// tanhOf is for the few rows of a pooler: exact rather than fast.
+func tanhOf(y, x []float32) {
+	for i, v := range x {
+		y[i] = float32(math.Tanh(float64(v)))
+	}
+}
+
+// tanhBackward: act'(x) = 1 − tanh²(x).
+func tanhBackward(dx, dy, x []float32) {
+	for i, v := range x {
+		t := float32(math.Tanh(float64(v)))
+		dx[i] = dy[i] * (1 - t*t)
 	}
 }
 

@@ -216,6 +216,15 @@ var operators = []operator{
 	{"silu", activation(op.SiLU)},
 	{"gelu", activation(op.GELU)},
 	{"gelu with tanh", activation(op.GELUTanh)},
+	{"tanh", activation(op.Tanh)},
+	{"picked rows, one twice", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x := param(rng, rows, 5)
+		return []*nn.Param{x}, func(p *op.Pass) mat.Tensor { return op.Gather(p, input(p, x), []int{3, 0, 3}) }
+	}},
+	{"means of segments", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x := param(rng, rows, 5)
+		return []*nn.Param{x}, func(p *op.Pass) mat.Tensor { return op.SegmentMean(p, input(p, x)) }
+	}},
 	{"mixture of three experts, the best two", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
 		x, r := param(rng, rows, 5), newWeight(rng, 3, 5)
 		for i := range op.Data(r.w) {

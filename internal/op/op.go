@@ -31,6 +31,7 @@ type Segment struct {
 type Pass struct {
 	Segments  []Segment
 	Positions []int32 // [T], restart in each segment
+	Types     []int32 // [T] token types of encoders; nil = all 0
 	Mode      kernel.Mode
 	Arena     *Arena
 	Grad      bool    // a backward pass will follow: keep what it needs
