@@ -3,7 +3,6 @@ package model
 import (
 	"fmt"
 	"math"
-	"slices"
 
 	"github.com/graft-ml/graft/internal/op"
 	"github.com/graft-ml/graft/model/layer"
@@ -12,22 +11,42 @@ import (
 func (b *builder) stem() layer.Stem {
 	c, s := b.c, b.s
 	t := layer.Stem{Tokens: b.embedding(s.Embed, c.VocabSize, b.embedDim()), Scale: float32(or(s.EmbedScale, 1)), Offset: s.PositionOffset}
+	width := b.embedDim() // of sum and norm
 	if s.ProjectIn != "" {
-		t.Project = b.linear(s.ProjectIn, layer.Linear, b.embedDim(), c.HiddenSize, false)
+		width = c.HiddenSize
+		t.Project = b.linear(s.ProjectIn, layer.Linear, b.embedDim(), width, false)
 	}
 	if s.Positions != "" {
-		t.Positions = b.embedding(s.Positions, c.MaxPositionEmbeddings+s.PositionOffset, c.HiddenSize)
+		t.Positions = b.embedding(s.Positions, c.MaxPositionEmbeddings+s.PositionOffset, width)
 	}
-	t.Norm = b.norm(s.EmbedNorm, c.HiddenSize)
+	if s.Types != "" {
+		t.Types = b.embedding(s.Types, c.TypeVocabSize, width)
+	}
+	t.Norm = b.norm(s.EmbedNorm, width)
+	if s.Widen != "" {
+		t.Widen = b.linear(s.Widen, layer.Linear, width, c.HiddenSize, true)
+	}
 	return t
 }
 
-func (b *builder) block(i int) *layer.Block {
+// blocks are the layers; those of one name are one.
+func (b *builder) blocks() (list []*layer.Block) {
+	made := map[string]*layer.Block{}
+	for i := range b.s.numBlocks(b.c) {
+		at := b.s.blockName(i)
+		if made[at] == nil {
+			made[at] = b.block(at+".", i)
+		}
+		list = append(list, made[at])
+	}
+	return list
+}
+
+func (b *builder) block(at string, i int) *layer.Block {
 	spec := b.s.Block
 	if b.s.Layer != nil {
 		b.s.Layer(i, &spec)
 	}
-	at := fmt.Sprintf("%s.%d.", b.s.Blocks, i)
 	return &layer.Block{
 		Parallel: spec.Parallel, FromNorm: spec.FromNorm, Scale: float32(or(spec.Scale, 1)),
 		AttentionNorms: b.norms(at, spec.AttentionNorms),
@@ -51,7 +70,7 @@ func (b *builder) attention(at string, i int, spec *Block) *layer.Attention {
 	c, a := b.c, spec.Attention
 	heads := op.Heads{Query: c.NumAttentionHeads, KeyValue: c.NumKeyValueHeads, Dim: c.HeadDim, Grouped: a.Grouped}
 	l := &layer.Attention{
-		AttentionSpec: op.AttentionSpec{Heads: heads, Causal: true, Scale: or(a.Scale, 1/math.Sqrt(float64(c.HeadDim))), Window: a.Window,
+		AttentionSpec: op.AttentionSpec{Heads: heads, Causal: !a.BothWays, Scale: or(a.Scale, 1/math.Sqrt(float64(c.HeadDim))), Window: a.Window,
 			SoftCap: a.SoftCap, Bias: a.Bias, Layer: i},
 		Rope: a.Rope,
 	}
@@ -118,20 +137,6 @@ func (b *builder) mixture(at string, s MLP, act op.Activation) *layer.Mixture {
 	return l
 }
 
-// head is the output embedding. A stored one counts more than tie_word_embeddings; without one the input embedding serves.
-func (b *builder) head(embed *layer.Slot) *layer.Slot {
-	name := b.s.Head
-	stored := b.src != nil && slices.Contains(b.src.Names(), name+".weight")
-	if b.c.TieWordEmbeddings && !stored {
-		base := embed.Base
-		if b.s.HeadBias {
-			base = &layer.Frozen{W: base.W, Bias: b.numbers(name+".bias", b.c.VocabSize, 0)}
-		}
-		return &layer.Slot{Name: name, Kind: layer.Head, Tied: true, Projection: base, Base: base}
-	}
-	return b.projection(name, layer.Head, b.embedDim(), b.c.VocabSize, b.s.HeadBias)
-}
-
 func (b *builder) embedding(name string, rows, dim int) *layer.Slot {
 	name = b.at(name)
 	base := &layer.Frozen{W: b.matrix(name+".weight", rows, dim)}
@@ -160,8 +165,16 @@ func (b *builder) norm(name string, n int) *layer.Norm {
 	if name == "" {
 		return nil
 	}
+	return b.whole(b.at(name), n)
+}
+
+// whole is a norm by its whole name.
+func (b *builder) whole(name string, n int) *layer.Norm {
+	if name == "" {
+		return nil
+	}
 	s := b.s.Norm
-	l := &layer.Norm{Name: b.at(name), Stored: b.stored(b.at(name)), Norm: op.Norm{Kind: s.Kind, Plus: s.Plus, Eps: b.c.NormEps}}
+	l := &layer.Norm{Name: name, Stored: b.stored(name), Norm: op.Norm{Kind: s.Kind, Plus: s.Plus, Eps: b.c.NormEps}}
 	if s.Frozen {
 		l.Plus = 0
 		return l

@@ -39,6 +39,13 @@ type Config struct {
 	BOSTokenID            TokenIDs        `json:"bos_token_id"`
 	EOSTokenID            TokenIDs        `json:"eos_token_id"`
 
+	// Of encoders and classifiers.
+	TypeVocabSize int               `json:"type_vocab_size"`
+	EmbeddingSize int               `json:"embedding_size"` // 0 = hidden_size
+	ProblemType   string            `json:"problem_type"`   // of a sequence classifier: which loss it has
+	ID2Label      map[string]string `json:"id2label"`
+	NumLabels     *int              `json:"num_labels"`
+
 	// Family points to the fields that only this model_type has; nil = none.
 	Family any `json:"-"`
 
@@ -170,7 +177,7 @@ func jsonProblem(err error) string {
 }
 
 // kinds are Go's kinds of values in the words of JSON.
-var kinds = map[reflect.Kind]string{reflect.String: "a string", reflect.Bool: "true or false", reflect.Slice: "a list",
+var kinds = map[reflect.Kind]string{reflect.String: "a string", reflect.Bool: "true or false", reflect.Slice: "a list", reflect.Map: "an object",
 	reflect.Int: "a whole number", reflect.Int32: "a whole number", reflect.Float64: "a number"}
 
 // kindsOfJSON puts an article before the library's name of what it read, such as "number 1.5" or "array".
@@ -237,6 +244,14 @@ func (c *Config) checkSizes() (errs []error) {
 		{"vocab_size", c.VocabSize, limit}, {"max_position_embeddings", c.MaxPositionEmbeddings, limit}} {
 		if f.value < 1 || f.value > f.most {
 			errs = append(errs, c.bad(f.key, "is %d, want 1 to %d", f.value, f.most))
+		}
+	}
+	for _, f := range []struct {
+		key   string
+		value int
+	}{{"type_vocab_size", c.TypeVocabSize}, {"embedding_size", c.EmbeddingSize}, {"num_labels", c.Classes()}} {
+		if f.value < 0 || f.value > limit || f.key == "num_labels" && f.value == 0 {
+			errs = append(errs, c.bad(f.key, "is %d, want 1 to %d", f.value, limit))
 		}
 	}
 	if c.NumKeyValueHeads > 0 && c.NumAttentionHeads%c.NumKeyValueHeads != 0 {

@@ -23,15 +23,19 @@ type Source interface {
 // Load builds the model that the source's config.json describes over the source's tensors. Every tensor of the wrong shape,
 // every missing and every unexpected one is in the error.
 func Load(src Source) (*Model, error) {
-	b, err := src.ReadFile("config.json")
-	if err != nil {
-		return nil, fmt.Errorf("model: %w", err)
-	}
-	c, err := ParseConfig(b)
+	c, err := readConfig(src)
 	if err != nil {
 		return nil, err
 	}
 	return LoadConfig(c, src)
+}
+
+func readConfig(src Source) (*Config, error) {
+	b, err := src.ReadFile("config.json")
+	if err != nil {
+		return nil, fmt.Errorf("model: %w", err)
+	}
+	return ParseConfig(b)
 }
 
 // LoadConfig is Load with a config from elsewhere.
@@ -73,18 +77,19 @@ func assemble(c *Config, b *builder) (*Model, error) {
 		m.ropes = append(m.ropes, rope)
 	}
 	m.Stem = b.stem()
-	for i := range c.NumHiddenLayers {
-		m.Blocks = append(m.Blocks, b.block(i))
-	}
+	m.Blocks = b.blocks()
 	m.Norm = b.norm(s.FinalNorm, c.HiddenSize)
 	if s.ProjectOut != "" {
 		m.ProjectOut = b.linear(s.ProjectOut, layer.Linear, c.HiddenSize, b.embedDim(), false)
 	}
-	m.head = b.head(m.Stem.Tokens)
-	m.output = m.head
-	if s.LogitsScale != 0 || s.LogitsCap != 0 {
-		m.output = &op.Score{Projection: m.head, Scale: float32(or(s.LogitsScale, 1)), Cap: float32(s.LogitsCap)}
+	m.Kind, m.Top = c.kind(&s), b.top(m.Stem.Tokens)
+	if m.Top.Out != nil {
+		m.output = m.Top.Out
 	}
+	if m.Kind == NextToken && (s.LogitsScale != 0 || s.LogitsCap != 0) {
+		m.output = &op.Score{Projection: m.Top.Out, Scale: float32(or(s.LogitsScale, 1)), Cap: float32(s.LogitsCap)}
+	}
+	m.Fresh = b.fresh
 	if err := b.finish(); err != nil {
 		return nil, err
 	}
@@ -122,6 +127,12 @@ type builder struct {
 
 	rng *rand.Rand
 	std float64
+
+	head   bool     // what is built is the head's, and drawn by the rng where the source lacks it
+	anew   bool     // the output is to be drawn whatever the source has
+	redraw bool     // what is built is drawn anew
+	fresh  []string // tensors that were drawn although there is a source
+	others []string // starts of the names of other heads' tensors
 }
 
 // findPrefix notices a file of the bare model, without its head.
@@ -152,12 +163,8 @@ func (b *builder) embedDim() int {
 
 // matrix is a weight [rows, cols]: a view of the source, or random numbers.
 func (b *builder) matrix(name string, rows, cols int) *kernel.Frozen {
-	if b.src == nil {
-		w := make([]float32, rows*cols)
-		for i := range w {
-			w[i] = float32(b.rng.NormFloat64() * b.std)
-		}
-		return kernel.FrozenF32(w, rows, cols)
+	if b.drawn(name) {
+		return b.random(rows, cols)
 	}
 	if name = b.stored(name); !b.has(name) {
 		return nil
@@ -176,7 +183,7 @@ func (b *builder) matrix(name string, rows, cols int) *kernel.Frozen {
 
 // numbers is a vector [n] in float32.
 func (b *builder) numbers(name string, n int, initial float32) []float32 {
-	if b.src == nil {
+	if b.drawn(name) {
 		return slices.Repeat([]float32{initial}, n)
 	}
 	if name = b.stored(name); !b.has(name) {
@@ -208,12 +215,19 @@ func (b *builder) has(name string) bool {
 func (b *builder) finish() error {
 	if b.src != nil {
 		for _, name := range b.src.Names() {
-			if !b.used[name] && !b.s.buffer(name) {
+			if !b.used[name] && !b.s.buffer(name) && !b.other(name) {
 				b.errs = append(b.errs, fmt.Errorf("model: tensor %q is unexpected: no part of the model by config.json reads it", name))
 			}
 		}
 	}
 	return errors.Join(b.errs...)
+}
+
+// other says that a stored tensor is of a head that the model does not have: files often hold several.
+func (b *builder) other(name string) bool {
+	return slices.ContainsFunc(append(b.others, b.s.Others...), func(start string) bool {
+		return strings.HasPrefix(name, start+".") || name == start || b.bare && strings.HasPrefix(name, b.stored(start)+".")
+	})
 }
 
 // buffer says that a stored tensor is no weight: positions and masks that old versions of transformers kept in the file.

@@ -43,6 +43,7 @@ type Architecture struct {
 var Architectures = []Architecture{
 	llama, mistral, mixtral, qwen2, qwen3, gemma, gemma2, gemma3Text, phi3, gpt2, gptNeo, gptNeoX, gptj, opt, bloom, falcon,
 	stablelm, starcoder2, olmo2, smollm3, granite,
+	bert, roberta, xlmRoberta, distilBERT, electra, albert, modernBERT,
 }
 
 // Lookup finds an architecture by its model_type.
@@ -57,7 +58,7 @@ func Lookup(modelType string) (Architecture, error) {
 	return Architecture{}, fmt.Errorf("model_type is %q, want one of %s", modelType, strings.Join(names, ", "))
 }
 
-// Model is a decoder with its weights. A pass reads it only, so several passes may run at once; attaching a method and
+// Model is a decoder or an encoder with its weights. A pass reads it only, so several passes may run at once; attaching a method and
 // passing must not overlap.
 type Model struct {
 	Config     *Config
@@ -65,9 +66,12 @@ type Model struct {
 	Blocks     []*layer.Block
 	Norm       *layer.Norm // before the head, or nil
 	ProjectOut *layer.Slot // between norm and head, or nil
-	head       *layer.Slot
-	output     op.Projection
-	ropes      []*op.Rope
+	Kind       HeadKind
+	Top        layer.Top
+	// Fresh names the tensors of the head that the checkpoint lacks and that were drawn at random.
+	Fresh  []string
+	output op.Projection
+	ropes  []*op.Rope
 	// Trace, if set, is shown the hidden states [T, C]: 0 after the embedding, i after block i; the last after the final norm.
 	Trace func(i int, hidden []float32)
 }
@@ -75,28 +79,40 @@ type Model struct {
 // ModelType implements layer.Model.
 func (m *Model) ModelType() string { return m.Config.ModelType }
 
-// Head is the slot of the output embedding.
-func (m *Model) Head() *layer.Slot { return m.head }
+// Head is the slot of the output projection, nil of a bare model.
+func (m *Model) Head() *layer.Slot { return m.Top.Out }
 
-// Output turns hidden states into the scores of the next token: the head, with what the model does to its logits.
+// Output turns features into scores: the head, with what the model does to its logits; nil of a bare model.
 func (m *Model) Output() op.Projection { return m.output }
 
 // Slots implements layer.Model: the embedding, the blocks' projections, the head.
 func (m *Model) Slots() iter.Seq[*layer.Slot] {
 	return func(yield func(*layer.Slot) bool) {
 		list := m.Stem.Slots()
-		for _, b := range m.Blocks {
+		for _, b := range m.distinct() {
 			list = append(list, b.Slots()...)
 		}
 		if m.ProjectOut != nil {
 			list = append(list, m.ProjectOut)
 		}
-		for _, s := range append(list, m.head) {
+		for _, s := range append(list, m.Top.Slots()...) {
 			if !yield(s) {
 				return
 			}
 		}
 	}
+}
+
+// distinct are the blocks without repetition: layers may share their weights.
+func (m *Model) distinct() (list []*layer.Block) {
+	seen := map[*layer.Block]bool{}
+	for _, b := range m.Blocks {
+		if !seen[b] {
+			seen[b] = true
+			list = append(list, b)
+		}
+	}
+	return list
 }
 
 // Hidden passes tokens through the model: [T] -> [T, C], after the final norm. Each token must be below the vocabulary's
@@ -156,17 +172,43 @@ func (m *Model) CheckPositions(positions []int32) error {
 	return nil
 }
 
-// Logits are the scores of every next token after some rows of hidden.
+// CheckTypes reports a token type that the model has no row for. A model without types takes none but 0.
+func (m *Model) CheckTypes(types []int32) error {
+	n := 1
+	if m.Stem.Types != nil {
+		n = m.Config.TypeVocabSize
+	}
+	for i, id := range types {
+		if id < 0 || int(id) >= n {
+			return fmt.Errorf("model: token type %d at %d, want 0 to type_vocab_size %d - 1", id, i, n)
+		}
+	}
+	return nil
+}
+
+// Features turns hidden states into what Output reads.
+//
+//	hidden [T, C] -> [T, ·], or [segments, ·] for a head of whole sequences
+func (m *Model) Features(p *op.Pass, hidden mat.Tensor) mat.Tensor { return m.Top.Features(p, hidden) }
+
+// Scores are what the head says.
+//
+//	hidden [T, C] -> [T, n], or [segments, n] for a head of whole sequences, in memory of its own
+func (m *Model) Scores(p *op.Pass, hidden mat.Tensor) kernel.Mat {
+	return m.project(p, m.Features(p, hidden))
+}
+
+// Logits are the scores of some rows of hidden, for heads that score rows.
 //
 //	hidden [T, C] -> [len(rows), V], in memory of its own
 func (m *Model) Logits(p *op.Pass, hidden mat.Tensor, rows []int) kernel.Mat {
-	h := op.Of(hidden).View()
-	x := kernel.NewMat(p.Arena.Get(len(rows)*h.Cols), len(rows), h.Cols)
-	defer p.Arena.Put(x.Data)
-	for i, t := range rows {
-		copy(x.Row(i), h.Row(t))
-	}
-	y := kernel.NewMat(make([]float32, len(rows)*m.Config.VocabSize), len(rows), m.Config.VocabSize)
+	return m.project(p, m.Top.Transform(p, op.Gather(p, hidden, rows)))
+}
+
+func (m *Model) project(p *op.Pass, features mat.Tensor) kernel.Mat {
+	x := op.Of(features).View()
+	_, n := m.output.Dims()
+	y := kernel.NewMat(make([]float32, x.Rows*n), x.Rows, n)
 	in := op.NewInput(x)
 	defer in.Free()
 	m.output.Forward(p, y, in)
@@ -181,17 +223,17 @@ func (m *Model) NewCache() *op.Cache {
 // Vectors lists the norms' weights and biases under their names in the checkpoint.
 func (m *Model) Vectors() []layer.NamedVector {
 	list := m.Stem.Norm.Vectors()
-	for _, b := range m.Blocks {
+	for _, b := range m.distinct() {
 		list = append(list, b.Vectors()...)
 	}
-	return append(list, m.Norm.Vectors()...)
+	return append(append(list, m.Norm.Vectors()...), m.Top.Vectors()...)
 }
 
 // Unfreeze makes every weight trainable, as a float32 copy: the method "full". Tied weights stay one.
 func (m *Model) Unfreeze() {
 	for s := range m.Slots() {
 		t := layer.NewTrainable(s.Base)
-		if s == m.head && s.Tied {
+		if s == m.Top.Out && s.Tied {
 			t = m.tiedHead()
 		}
 		if s.Kind == layer.Embedding {
@@ -208,7 +250,7 @@ func (m *Model) Unfreeze() {
 // tiedHead is the trainable embedding as a projection; a bias is the head's own.
 func (m *Model) tiedHead() *layer.Trainable {
 	t := *m.Stem.Tokens.Lookup.(*layer.Trainable)
-	if b := m.head.Base.Bias; b != nil {
+	if b := m.Top.Out.Base.Bias; b != nil {
 		t.Bias = layer.NewTrainableVector(b)
 	}
 	return &t
@@ -218,7 +260,7 @@ func (m *Model) tiedHead() *layer.Trainable {
 func (m *Model) Params() iter.Seq2[string, *nn.Param] {
 	return func(yield func(string, *nn.Param) bool) {
 		for s := range m.Slots() {
-			tied := s == m.head && s.Tied // the weight is the embedding's
+			tied := s == m.Top.Out && s.Tied // the weight is the embedding's
 			var list iter.Seq2[string, *nn.Param]
 			if s.Kind == layer.Embedding {
 				list = s.Lookup.Params()
@@ -226,7 +268,7 @@ func (m *Model) Params() iter.Seq2[string, *nn.Param] {
 				list = s.Projection.Params()
 			}
 			for name, p := range list {
-				if !(tied && name == "weight") && !yield(s.Name+"."+name, p) {
+				if !(tied && name == "weight") && !yield(s.Param(name), p) {
 					return
 				}
 			}

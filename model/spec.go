@@ -1,6 +1,8 @@
 package model
 
 import (
+	"fmt"
+
 	"github.com/graft-ml/graft/internal/op"
 	"github.com/graft-ml/graft/model/layer"
 )
@@ -17,9 +19,13 @@ type Spec struct {
 	ProjectIn      string // from there to hidden_size
 	Positions      string // learned absolute positions, for max_position_embeddings
 	PositionOffset int    // of the row of position 0, and so many rows more
+	Types          string // embedding of token types
 	EmbedNorm      string
+	Widen          string // from EmbedDim to hidden_size, after the norm
 
 	Blocks  string                // the list of layers
+	Shared  func(i int) string    // the name of a layer, nil = Blocks.i; layers of one name are one
+	Count   int                   // of layers, 0 = num_hidden_layers
 	Block   Block                 // what its layers have in common
 	Layer   func(i int, b *Block) // what differs, nil = nothing
 	Ropes   []Rope                // rotary positions, by Attention.Rope
@@ -31,6 +37,23 @@ type Spec struct {
 	HeadBias    bool
 	LogitsScale float64 // 0 = 1
 	LogitsCap   float64 // 0 = none
+
+	Heads  []Head   // of encoders; nil = Head, and a classifier on the last token
+	Others []string // starts of the names of tensors of heads that graft does not know
+}
+
+func (s *Spec) numBlocks(c *Config) int {
+	if s.Count != 0 {
+		return s.Count
+	}
+	return c.NumHiddenLayers
+}
+
+func (s *Spec) blockName(i int) string {
+	if s.Shared != nil {
+		return s.Shared(i)
+	}
+	return fmt.Sprintf("%s.%d", s.Blocks, i)
 }
 
 // Norm is what the norms of a model have in common.
@@ -66,6 +89,7 @@ type Attention struct {
 	NoRope             bool    // no rotary positions
 	Rope               int     // which of Spec.Ropes
 	Scale              float64 // of the scores, 0 = 1/√head_dim
+	BothWays           bool    // rows see later ones, too
 	Window             int     // 0 = none
 	SoftCap            float64 // 0 = none
 	Bias               op.ScoreBias
@@ -126,7 +150,7 @@ var activations = []struct {
 	op.Activation
 }{
 	{"gelu", op.GELU}, {"gelu_fast", op.GELUTanh}, {"gelu_new", op.GELUTanh}, {"gelu_pytorch_tanh", op.GELUTanh}, {"gelu_python", op.GELU},
-	{"relu", op.ReLU}, {"silu", op.SiLU}, {"swish", op.SiLU},
+	{"relu", op.ReLU}, {"silu", op.SiLU}, {"swish", op.SiLU}, {"tanh", op.Tanh},
 }
 
 // activation finds an activation.

@@ -9,30 +9,27 @@ import (
 )
 
 // For is the objective of a task on a model.
-func For(m *model.Model, t task.Task) Objective { return objective{m, t} }
+func For(m *model.Model, t task.Task) Objective { return ForClasses(m, t, nil) }
+
+// ForClasses is the objective of a classification whose classes weigh differently; nil = all the same.
+func ForClasses(m *model.Model, t task.Task, classWeights []float32) Objective {
+	return objective{m, t, classWeights}
+}
 
 type objective struct {
-	model *model.Model
-	task  task.Task
+	model        *model.Model
+	task         task.Task
+	classWeights []float32
 }
 
 // Weight implements Objective.
 func (o objective) Weight(b *data.Batch) float64 {
-	if b.Weights == nil {
-		return float64(b.NumTargets())
-	}
-	w := 0.0
-	for t, target := range b.Targets {
-		if target != data.NoTarget {
-			w += float64(b.Weights[t])
-		}
-	}
-	return w
+	return o.task.Weight(b, task.LossOptions{ClassWeights: o.classWeights})
 }
 
 // Loss implements Objective.
 func (o objective) Loss(p *op.Pass, b *data.Batch, scale float64, l LossOptions) (mat.Tensor, Sums, error) {
 	p.NEFTune = l.NEFTuneAlpha
-	node, sums, err := o.task.Loss(o.model, p, b, task.LossOptions{Scale: scale, LabelSmoothing: l.LabelSmoothing})
+	node, sums, err := o.task.Loss(o.model, p, b, task.LossOptions{Scale: scale, LabelSmoothing: l.LabelSmoothing, ClassWeights: o.classWeights})
 	return node, Sums(sums), err
 }

@@ -27,7 +27,7 @@ var floors = []struct {
 	{"layers", []string{"model/layer"}},
 	{"models", []string{"model", "model/modeltest"}},
 	{"merging", []string{"merge"}},
-	{"contracts", []string{"peft", "task"}},
+	{"contracts", []string{"peft", "task", "task/tasktest"}},
 	{"methods on one projection", []string{"peft/tuner"}},
 	{"methods", []string{"lora", "adapter", "prefix"}},
 	{"table of methods", []string{"peft/methods"}},

@@ -17,7 +17,9 @@ func BinaryCrossEntropy(z, label float64) (loss, slope float64) {
 }
 
 // SquaredError is (z − label)².
-func SquaredError(z, label float64) (loss, slope float64) { return (z - label) * (z - label), 2 * (z - label) }
+func SquaredError(z, label float64) (loss, slope float64) {
+	return (z - label) * (z - label), 2 * (z - label)
+}
 
 // LabelsSpec says what loss of scores with a label each is wanted.
 type LabelsSpec struct {

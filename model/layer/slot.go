@@ -33,14 +33,24 @@ type Slot struct {
 	Base *Frozen
 	// Stored is Name as the checkpoint has it, where that differs: files of a bare model lack the prefix.
 	Stored string
+	// Bias is the name of the bias, where it is not the slot's own: BERT's cls.predictions.decoder has cls.predictions.bias.
+	Bias string
+}
+
+// Param is the name of the slot's "weight" or "bias" in the model.
+func (s *Slot) Param(part string) string {
+	if part == "bias" && s.Bias != "" {
+		return s.Bias
+	}
+	return s.Name + "." + part
 }
 
 // Tensor is the checkpoint's name of the slot's "weight" or "bias".
 func (s *Slot) Tensor(part string) string {
-	if s.Stored != "" {
+	if s.Stored != "" && !(part == "bias" && s.Bias != "") {
 		return s.Stored + "." + part
 	}
-	return s.Name + "." + part
+	return s.Param(part)
 }
 
 // Model is what a method sees of a model.

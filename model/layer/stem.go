@@ -7,32 +7,50 @@ import (
 
 // Stem is where a model begins: it turns tokens into the first hidden states.
 //
-//	x = Norm(Project(scale·tokens[id]) + positions[position + Offset])
+//	x = Widen(Norm(Project(scale·tokens[id]) + positions[position + Offset] + types[type]))
 type Stem struct {
 	Tokens    *Slot
 	Scale     float32
 	Project   *Slot // from the embedding's width to the model's; nil = they are the same
 	Positions *Slot // learned absolute positions, or nil
 	Offset    int   // of the row of position 0
+	Types     *Slot // token types, or nil
 	Norm      *Norm
+	Widen     *Slot // from the width of all the above to the model's; nil = they are the same
 }
 
 // Forward returns the hidden states [T, C] of tokens [T].
 func (s *Stem) Forward(p *op.Pass, tokens []int32) mat.Tensor {
 	words := op.Rows{Table: s.Tokens.Lookup, IDs: tokens}
 	var x mat.Tensor
-	switch {
-	case s.Positions == nil && s.Project == nil:
-		x = op.EmbedSum(p, s.Scale, words)
-	case s.Positions == nil:
-		x = op.Project(p, op.EmbedSum(p, s.Scale, words), s.Project)
+	switch more := s.more(p); {
 	case s.Project == nil:
-		x = op.EmbedSum(p, s.Scale, words, s.places(p))
+		x = op.EmbedSum(p, s.Scale, words, more...)
+	case len(more) == 0:
+		x = op.Project(p, op.EmbedSum(p, s.Scale, words), s.Project)
 	default:
-		at := s.places(p)
-		x = op.ProjectAdd(p, op.EmbedSum(p, s.Scale, words), s.Project, op.Embed(p, at.Table, at.IDs))
+		x = op.ProjectAdd(p, op.EmbedSum(p, s.Scale, words), s.Project, op.EmbedSum(p, 1, more[0], more[1:]...))
 	}
-	return s.Norm.apply(p, x)
+	x = s.Norm.apply(p, x)
+	if s.Widen != nil {
+		x = op.Project(p, x, s.Widen)
+	}
+	return x
+}
+
+// more are the rows beside the tokens'.
+func (s *Stem) more(p *op.Pass) (list []op.Rows) {
+	if s.Positions != nil {
+		list = append(list, s.places(p))
+	}
+	if s.Types != nil {
+		ids := p.Types
+		if ids == nil {
+			ids = make([]int32, p.Rows())
+		}
+		list = append(list, op.Rows{Table: s.Types.Lookup, IDs: ids})
+	}
+	return list
 }
 
 // places are the rows of the learned positions.
@@ -44,9 +62,9 @@ func (s *Stem) places(p *op.Pass) op.Rows {
 	return op.Rows{Table: s.Positions.Lookup, IDs: ids}
 }
 
-// Slots lists the stem's tables and projection.
+// Slots lists the stem's tables and projections.
 func (s *Stem) Slots() (list []*Slot) {
-	for _, x := range []*Slot{s.Tokens, s.Positions, s.Project} {
+	for _, x := range []*Slot{s.Tokens, s.Positions, s.Types, s.Project, s.Widen} {
 		if x != nil {
 			list = append(list, x)
 		}

@@ -13,7 +13,7 @@ import (
 	"github.com/graft-ml/graft/merge"
 	"github.com/graft-ml/graft/model"
 	"github.com/graft-ml/graft/peft"
-	"github.com/graft-ml/graft/task"
+	"github.com/graft-ml/graft/task/tasktest"
 )
 
 // TestBareBase folds an adapter into a checkpoint of the bare model, whose tensors lack the prefix that modules have, as
@@ -21,8 +21,7 @@ import (
 func TestBareBase(t *testing.T) {
 	path := filepath.Join(golden.Dir(t), "models", "gpt2-no-prefix")
 	x := &fixture{path: path, src: open(t, path), ref: open(t, filepath.Join(path, "reference.safetensors"))}
-	x.batch = batchOf(t, x.ref)
-	x.task = task.Tasks[0]
+	x.batch, x.task = tasktest.Batch(t, x.ref, "causal"), tasktest.Lookup(t, "causal")
 	var err error
 	if x.m, err = model.Load(x.src); err != nil {
 		t.Fatal(err)

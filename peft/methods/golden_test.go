@@ -24,6 +24,7 @@ import (
 	"github.com/graft-ml/graft/peft"
 	"github.com/graft-ml/graft/peft/methods"
 	"github.com/graft-ml/graft/task"
+	"github.com/graft-ml/graft/task/tasktest"
 	"github.com/graft-ml/graft/train"
 	"github.com/nlpodyssey/spago/ag"
 )
@@ -190,7 +191,7 @@ func runPeft(t *testing.T, path string, c peftCase) {
 		x.roundTrip(t, dir, file)
 	}
 	x.merged(t, abs)
-	if c.Train != nil {
+	if c.Train != nil && !x.padded() {
 		x.train(t)
 	}
 }
@@ -202,10 +203,13 @@ func newFixture(t *testing.T, path string, c peftCase) *fixture {
 	if x.m, err = model.Load(x.src); err != nil {
 		t.Fatal(err)
 	}
-	x.task = task.Tasks[0]
-	x.batch = batchOf(t, x.ref)
+	x.task = tasktest.Lookup(t, c.Task)
+	x.batch = tasktest.Batch(t, x.ref, c.Task)
 	return x
 }
+
+// padded says that the reference's losses are no use: its softmax over the rows of an answer runs over padding, too.
+func (x *fixture) padded() bool { return x.c.Task == "qa" }
 
 // twice counts the numbers that PEFT counts under two names: factors that a tied head shares with its embedding.
 func twice(a peft.Adapter) (n int64) {
@@ -236,7 +240,7 @@ func (x *fixture) pass(t *testing.T, mode kernel.Mode, grad bool) ([]float32, fl
 	t.Helper()
 	p := op.NewPass(x.batch.Segments, x.batch.Positions, mode, op.NewArena())
 	p.Grad = grad
-	weight := float64(x.batch.NumTargets())
+	weight := x.task.Weight(x.batch, task.LossOptions{})
 	node, sums, err := x.task.Loss(x.m, p, x.batch, task.LossOptions{Scale: 1 / weight})
 	if err != nil {
 		t.Fatal(err)
@@ -251,18 +255,17 @@ func (x *fixture) pass(t *testing.T, mode kernel.Mode, grad bool) ([]float32, fl
 		}
 		return nil, loss
 	}
-	rows := make([]int, len(x.batch.Tokens))
-	for i := range rows {
-		rows[i] = i
+	scores, err := x.task.Predict(x.m, op.NewPass(x.batch.Segments, x.batch.Positions, mode, op.NewArena()), x.batch)
+	if err != nil {
+		t.Fatal(err)
 	}
-	q := op.NewPass(x.batch.Segments, x.batch.Positions, mode, op.NewArena())
-	return x.m.Logits(q, x.m.Hidden(q, x.batch.Tokens), rows).Data, loss
+	return scores.Data, loss
 }
 
 func (x *fixture) outputs(t *testing.T, mode kernel.Mode, abs float64) {
 	logits, loss := x.pass(t, mode, false)
-	check.Close(t, "logits", logits, values(t, x.ref, "logits"), abs, 1e-5)
-	if math.Abs(loss-x.c.Loss) > 1e-5 {
+	check.Close(t, "logits", logits, tasktest.Logits(t, x.ref, ""), abs, 1e-5)
+	if !x.padded() && math.Abs(loss-x.c.Loss) > 1e-5 {
 		t.Errorf("loss %.7f, want %.7f", loss, x.c.Loss)
 	}
 	for _, other := range []kernel.Mode{kernel.ModeSplit, kernel.ModeBF16} {
@@ -382,9 +385,9 @@ func (x *fixture) merged(t *testing.T, abs float64) {
 			check.Close(t, name, values(t, src, name), values(t, ref, name), 1e-6, 1e-6) // one float32 rounding of sums of r terms
 		}
 	}
-	logits := values(t, x.ref, "logits")
+	logits := tasktest.Logits(t, x.ref, "")
 	if right {
-		logits = values(t, ref, "reference.logits")
+		logits = tasktest.Logits(t, ref, "reference.")
 	}
 	x.loadedLogits(t, src, logits, 2*abs)
 }
@@ -531,44 +534,9 @@ func secondNames(a peft.Adapter) (names []string) {
 	return names
 }
 
-// batchOf packs the rows of a reference file.
-func batchOf(t *testing.T, ref *checkpoint.Checkpoint) *data.Batch {
-	ids, mask, labels := integers(t, ref, "input_ids"), integers(t, ref, "attention_mask"), integers(t, ref, "labels")
-	info, _ := ref.Info("input_ids")
-	b := &data.Batch{}
-	rows, width := info.Shape[0], info.Shape[1]
-	for r := range rows {
-		start := len(b.Tokens)
-		for i := range width {
-			at := r*width + i
-			if mask[at] == 0 {
-				continue
-			}
-			b.Tokens = append(b.Tokens, int32(ids[at]))
-			b.Positions = append(b.Positions, int32(len(b.Tokens)-1-start))
-			target := int32(data.NoTarget)
-			if i+1 < width && mask[at+1] != 0 {
-				target = int32(labels[at+1])
-			}
-			b.Targets = append(b.Targets, target)
-		}
-		b.Segments = append(b.Segments, data.Segment{Start: start, End: len(b.Tokens)})
-	}
-	return b
-}
-
 func values(t *testing.T, c *checkpoint.Checkpoint, name string) []float32 {
 	t.Helper()
 	v, err := c.Floats(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return v
-}
-
-func integers(t *testing.T, c *checkpoint.Checkpoint, name string) []int {
-	t.Helper()
-	v, err := c.Ints(name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,80 @@
+package layer
+
+import (
+	"github.com/graft-ml/graft/internal/op"
+	"github.com/nlpodyssey/spago/mat"
+)
+
+// Top is where a model ends: it turns hidden states into what the output projection reads.
+//
+//	y = Norm(Activation(Dense(x)))     for each step, of all rows or of one for each segment
+type Top struct {
+	Pool  Pool
+	Steps []Step
+	Out   *Slot // nil of a bare model
+}
+
+// Pool says which rows a head reads.
+type Pool uint8
+
+// Pools.
+const (
+	AllRows  Pool = iota
+	FirstRow      // of each segment: BERT's [CLS]
+	LastRow       // of each segment, which has seen all others in a decoder
+	MeanRow       // of each segment
+)
+
+// Step is a layer of a head.
+type Step struct {
+	Dense *Slot
+	op.Activation
+	Norm *Norm // nil = none
+}
+
+// Features turns hidden states [T, C] into what Out reads: [T, ·], or [segments, ·] of a head that pools.
+func (l *Top) Features(p *op.Pass, x mat.Tensor) mat.Tensor { return l.Transform(p, l.pool(p, x)) }
+
+// Transform passes rows through the steps.
+func (l *Top) Transform(p *op.Pass, x mat.Tensor) mat.Tensor {
+	for _, s := range l.Steps {
+		x = s.Norm.apply(p, op.Activate(p, op.Project(p, x, s.Dense), s.Activation))
+	}
+	return x
+}
+
+func (l *Top) pool(p *op.Pass, x mat.Tensor) mat.Tensor {
+	switch l.Pool {
+	case AllRows:
+		return x
+	case MeanRow:
+		return op.SegmentMean(p, x)
+	}
+	rows := make([]int, len(p.Segments))
+	for i, s := range p.Segments {
+		rows[i] = s.Start
+		if l.Pool == LastRow {
+			rows[i] = s.End - 1
+		}
+	}
+	return op.Gather(p, x, rows)
+}
+
+// Slots lists the steps' projections and the output's.
+func (l *Top) Slots() (list []*Slot) {
+	for _, s := range l.Steps {
+		list = append(list, s.Dense)
+	}
+	if l.Out != nil {
+		list = append(list, l.Out)
+	}
+	return list
+}
+
+// Vectors lists the weights and biases of the steps' norms.
+func (l *Top) Vectors() (list []NamedVector) {
+	for _, s := range l.Steps {
+		list = append(list, s.Norm.Vectors()...)
+	}
+	return list
+}

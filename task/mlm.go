@@ -1,0 +1,44 @@
+package task
+
+import (
+	"github.com/graft-ml/graft/data"
+	"github.com/graft-ml/graft/internal/op"
+	"github.com/graft-ml/graft/model"
+	"github.com/nlpodyssey/spago/mat"
+)
+
+// maskedLM predicts the tokens that were hidden. Only the rows that have a target pass through the head.
+var maskedLM = Task{
+	Name:    "masked-lm",
+	Head:    model.MaskedToken,
+	Weight:  targetWeight,
+	Predict: predictor(model.MaskedToken),
+	Loss: func(m *model.Model, p *op.Pass, b *data.Batch, o LossOptions) (mat.Tensor, op.LossSums, error) {
+		if err := checkWords(m, b.Targets); err != nil {
+			return nil, op.LossSums{}, err
+		}
+		h, err := hidden(m, p, b, model.MaskedToken)
+		if err != nil {
+			return nil, op.LossSums{}, err
+		}
+		s := op.CrossEntropySpec{Scale: o.Scale, Smoothing: o.LabelSmoothing}
+		var rows []int
+		for t, target := range b.Targets {
+			if target == data.NoTarget {
+				continue
+			}
+			rows, s.Targets = append(rows, t), append(s.Targets, target)
+			if b.Weights != nil {
+				s.Weights = append(s.Weights, b.Weights[t])
+			}
+		}
+		if o.PerRow != nil {
+			s.PerRow = make([]float64, len(rows))
+		}
+		loss, sums := op.CrossEntropy(p, m.Top.Transform(p, op.Gather(p, h, rows)), m.Output(), s)
+		for i, v := range s.PerRow {
+			o.PerRow[rows[i]] = v
+		}
+		return loss, sums, nil
+	},
+}
