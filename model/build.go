@@ -66,8 +66,11 @@ func (b *builder) norms(at string, n NormNames) layer.Norms {
 	return layer.Norms{Before: name(n.Before), Branch: name(n.Branch), After: name(n.After)}
 }
 
-func (b *builder) attention(at string, i int, spec *Block) *layer.Attention {
+func (b *builder) attention(at string, i int, spec *Block) layer.Branch {
 	c, a := b.c, spec.Attention
+	if a.Relative != nil {
+		return b.disentangled(at, spec)
+	}
 	heads := op.Heads{Query: c.NumAttentionHeads, KeyValue: c.NumKeyValueHeads, Dim: c.HeadDim, Grouped: a.Grouped}
 	l := &layer.Attention{
 		AttentionSpec: op.AttentionSpec{Heads: heads, Causal: !a.BothWays, Scale: or(a.Scale, 1/math.Sqrt(float64(c.HeadDim))), Window: a.Window,
@@ -86,6 +89,33 @@ func (b *builder) attention(at string, i int, spec *Block) *layer.Attention {
 	}
 	l.Output = b.linear(at+a.Output, spec.slotKind(), heads.Query*heads.Dim, c.HiddenSize, a.OutputBias)
 	l.Normed = append(b.headNorms(at, a.QueryNorm, a.NormShape, 0, heads.Query), b.headNorms(at, a.KeyNorm, a.NormShape, heads.Query, heads.KeyValue)...)
+	return l
+}
+
+func (b *builder) disentangled(at string, spec *Block) *layer.Disentangled {
+	c, a, r := b.c, spec.Attention, spec.Attention.Relative
+	width := c.NumAttentionHeads * c.HeadDim
+	if b.distances == nil {
+		b.distances, b.distanceNorm = b.embedding(r.Table, 2*r.Span, c.HiddenSize), b.norm(r.Norm, c.HiddenSize)
+	}
+	l := &layer.Disentangled{Heads: op.Heads{Query: c.NumAttentionHeads, KeyValue: c.NumAttentionHeads, Dim: c.HeadDim},
+		Scale: 1 / math.Sqrt(float64(c.HeadDim*r.Terms)), Table: b.distances, Norm: b.distanceNorm, Row: r.Row}
+	for _, name := range a.In {
+		l.In = append(l.In, b.linear(at+name, layer.Linear, c.HiddenSize, width, a.InBias))
+	}
+	l.Output = b.linear(at+a.Output, layer.Linear, width, c.HiddenSize, a.OutputBias)
+	of := func(name string, shared *layer.Slot) *layer.Slot {
+		if r.Shared {
+			return shared
+		}
+		return b.linear(at+name, layer.Linear, c.HiddenSize, width, a.InBias)
+	}
+	if r.Keys != "" {
+		l.Keys = of(r.Keys, l.In[1])
+	}
+	if r.Queries != "" {
+		l.Queries = of(r.Queries, l.In[0])
+	}
 	return l
 }
 

@@ -128,6 +128,9 @@ type builder struct {
 	rng *rand.Rand
 	std float64
 
+	distances    *layer.Slot // that all layers share
+	distanceNorm *layer.Norm
+
 	head   bool     // what is built is the head's, and drawn by the rng where the source lacks it
 	anew   bool     // the output is to be drawn whatever the source has
 	redraw bool     // what is built is drawn anew

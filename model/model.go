@@ -18,6 +18,7 @@ package model
 import (
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 
 	"github.com/graft-ml/graft/internal/kernel"
@@ -43,7 +44,7 @@ type Architecture struct {
 var Architectures = []Architecture{
 	llama, mistral, mixtral, qwen2, qwen3, gemma, gemma2, gemma3Text, phi3, gpt2, gptNeo, gptNeoX, gptj, opt, bloom, falcon,
 	stablelm, starcoder2, olmo2, smollm3, granite,
-	bert, roberta, xlmRoberta, distilBERT, electra, albert, modernBERT,
+	bert, roberta, xlmRoberta, distilBERT, electra, albert, modernBERT, debertaV2,
 }
 
 // Lookup finds an architecture by its model_type.
@@ -85,34 +86,24 @@ func (m *Model) Head() *layer.Slot { return m.Top.Out }
 // Output turns features into scores: the head, with what the model does to its logits; nil of a bare model.
 func (m *Model) Output() op.Projection { return m.output }
 
-// Slots implements layer.Model: the embedding, the blocks' projections, the head.
+// Slots implements layer.Model: the embedding, the blocks' projections, the head. What layers share comes once.
 func (m *Model) Slots() iter.Seq[*layer.Slot] {
 	return func(yield func(*layer.Slot) bool) {
 		list := m.Stem.Slots()
-		for _, b := range m.distinct() {
+		for _, b := range m.Blocks {
 			list = append(list, b.Slots()...)
 		}
 		if m.ProjectOut != nil {
 			list = append(list, m.ProjectOut)
 		}
+		seen := map[*layer.Slot]bool{}
 		for _, s := range append(list, m.Top.Slots()...) {
-			if !yield(s) {
+			if !seen[s] && !yield(s) {
 				return
 			}
+			seen[s] = true
 		}
 	}
-}
-
-// distinct are the blocks without repetition: layers may share their weights.
-func (m *Model) distinct() (list []*layer.Block) {
-	seen := map[*layer.Block]bool{}
-	for _, b := range m.Blocks {
-		if !seen[b] {
-			seen[b] = true
-			list = append(list, b)
-		}
-	}
-	return list
 }
 
 // Hidden passes tokens through the model: [T] -> [T, C], after the final norm. Each token must be below the vocabulary's
@@ -220,13 +211,19 @@ func (m *Model) NewCache() *op.Cache {
 	return op.NewCache(len(m.Blocks), m.Config.NumKeyValueHeads*m.Config.HeadDim)
 }
 
-// Vectors lists the norms' weights and biases under their names in the checkpoint.
+// Vectors lists the norms' weights and biases under their names in the checkpoint. What layers share comes once.
 func (m *Model) Vectors() []layer.NamedVector {
 	list := m.Stem.Norm.Vectors()
-	for _, b := range m.distinct() {
+	for _, b := range m.Blocks {
 		list = append(list, b.Vectors()...)
 	}
-	return append(append(list, m.Norm.Vectors()...), m.Top.Vectors()...)
+	list = append(append(list, m.Norm.Vectors()...), m.Top.Vectors()...)
+	seen := map[*op.Vector]bool{}
+	return slices.DeleteFunc(list, func(v layer.NamedVector) bool {
+		again := seen[v.Vector]
+		seen[v.Vector] = true
+		return again
+	})
 }
 
 // Unfreeze makes every weight trainable, as a float32 copy: the method "full". Tied weights stay one.

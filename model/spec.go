@@ -93,6 +93,18 @@ type Attention struct {
 	Window             int     // 0 = none
 	SoftCap            float64 // 0 = none
 	Bias               op.ScoreBias
+	Relative           *Relative // terms of distance; nil = none
+}
+
+// Relative describes scores by distance.
+type Relative struct {
+	Table         string // embedding of 2·Span distances, outside of the layers
+	Norm          string // of its rows
+	Span          int
+	Keys, Queries string // projections of distances, "" = no such term
+	Shared        bool   // they are those of the content
+	Terms         int    // of the scores, that of the content included
+	Row           func(distance int) int
 }
 
 // NormShape says what norms of queries and keys go over.

@@ -205,6 +205,22 @@ var operators = []operator{
 			return op.Attention(p, input(p, x), op.AttentionSpec{Heads: heads, Causal: true, Scale: .7, Window: 2})
 		}
 	}},
+	{"attention by content and distance", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		h := op.Heads{Query: 3, KeyValue: 3, Dim: 2}
+		x, r := param(rng, rows, h.Columns()), newWeight(rng, rows, 12)
+		return []*nn.Param{x, r.w}, func(p *op.Pass) mat.Tensor {
+			return op.Disentangled(p, input(p, x), op.Embed(p, r, []int32{0, 1, 2, 3, 4}), op.DisentangledSpec{Heads: h, Scale: .7, Keys: true, Queries: true,
+				DistanceRows: func(d int) int { return min(max(d+2, 0), 4) }})
+		}
+	}},
+	{"attention by content and keys' distance", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		h := op.Heads{Query: 3, KeyValue: 3, Dim: 2}
+		x, r := param(rng, rows, h.Columns()), newWeight(rng, rows, 6)
+		return []*nn.Param{x, r.w}, func(p *op.Pass) mat.Tensor {
+			return op.Disentangled(p, input(p, x), op.Embed(p, r, []int32{0, 1, 2, 3, 4}), op.DisentangledSpec{Heads: h, Scale: .7, Queries: true,
+				DistanceRows: func(d int) int { return min(max(d+2, 0), 4) }})
+		}
+	}},
 	{"gate", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
 		x := param(rng, rows, 10)
 		return []*nn.Param{x}, func(p *op.Pass) mat.Tensor { return op.Gate(p, input(p, x), op.SiLU) }
