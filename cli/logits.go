@@ -62,6 +62,9 @@ func notFinite(v float32) bool { return v != v || v > math.MaxFloat32 || v < -ma
 
 // logits writes "logits" [all tokens, V], sequences one after the other, and their "lengths".
 func (e *env) logits(s *subject, rows [][]int32, out string) error {
+	if err := s.model.CheckGenerates(); err != nil {
+		return usagef("logits: %w", err)
+	}
 	var ids, positions []int32
 	var segments []op.Segment
 	lengths := make([]float32, len(rows))

@@ -10,6 +10,7 @@ import (
 type Decoder interface {
 	NewCache() *op.Cache
 	CheckTokens(tokens []int32) error
+	CheckGenerates() error
 	CheckPositions(positions []int32) error
 	Hidden(p *op.Pass, tokens []int32) mat.Tensor
 	Logits(p *op.Pass, hidden mat.Tensor, rows []int) kernel.Mat
@@ -30,6 +31,9 @@ type ModelSession struct {
 
 // Extend implements Session: the new tokens of all sequences are one packed batch.
 func (s *ModelSession) Extend(tokens [][]int32) (kernel.Mat, error) {
+	if err := s.m.CheckGenerates(); err != nil {
+		return kernel.Mat{}, err
+	}
 	var ids, positions []int32
 	var segments []op.Segment
 	var last []int

@@ -53,7 +53,7 @@ func New(c *Config, rng *rand.Rand) (*Model, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	return assemble(c, &builder{rng: rng, std: c.InitializerRange})
+	return assemble(c, &builder{used: map[string]bool{}, rng: rng, std: c.InitializerRange})
 }
 
 // assemble puts the parts of a model together.

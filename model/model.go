@@ -153,6 +153,14 @@ func (m *Model) CheckTokens(tokens []int32) error {
 	return nil
 }
 
+// CheckGenerates reports a model that gives no next token.
+func (m *Model) CheckGenerates() error {
+	if m.Kind != NextToken {
+		return fmt.Errorf("model: %s has a head %s, want %s to generate", m.Config.ModelType, m.Kind, NextToken)
+	}
+	return nil
+}
+
 // CheckPositions reports a position that the model has learned nothing for. Rotary and ALiBi positions have no end.
 func (m *Model) CheckPositions(positions []int32) error {
 	for i, at := range positions {

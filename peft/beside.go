@@ -146,13 +146,23 @@ func twin(m layer.Model, slot *layer.Slot) *layer.Slot {
 	return nil
 }
 
+// sharer is the slot that the weight of a tied one is stored for. Unlike a twin it may have another bias.
+func sharer(m layer.Model, slot *layer.Slot) *layer.Slot {
+	for s := range m.Slots() {
+		if s != slot && s.Base != nil && s.Base.W == slot.Base.W {
+			return s
+		}
+	}
+	return nil
+}
+
 // Ties lists the weights of a model that serve in two places but are stored once, for merge.Job.
 func Ties(m layer.Model) (list []merge.Tie) {
 	for s := range m.Slots() {
 		if !s.Tied {
 			continue
 		}
-		if t := twin(m, s); t != nil {
+		if t := sharer(m, s); t != nil {
 			list = append(list, merge.Tie{Stored: t.Tensor("weight"), Other: s.Tensor("weight")})
 		}
 	}

@@ -109,30 +109,141 @@ func TestMaskedRowsHaveNoLoss(t *testing.T) {
 	}
 }
 
-// TestGradients differentiates every task's loss by the head and the final norm.
+// fixture is a tiny model with the head of a task, and a batch with its labels.
+func fixture(t *testing.T, x Task, problem string) (*model.Model, *data.Batch) {
+	t.Helper()
+	if x.Head == model.NextToken {
+		return tiny(t)
+	}
+	i := slices.IndexFunc(modeltest.Tiny, func(c modeltest.Config) bool { return c.Name == "bert" })
+	c := modeltest.Tiny[i]
+	c.JSON = strings.Replace(c.JSON, "BertForMaskedLM", "Bert"+x.Head.String(), 1)
+	labels := `{"id2label": {"0": "a", "1": "b", "2": "c"}, "problem_type": "` + problem + `", `
+	c.JSON = labels + strings.TrimPrefix(c.JSON, "{")
+	base := modeltest.Open(t, modeltest.Write(t, c))
+	set := modeltest.Set(base.Config.VocabSize)
+	b := set.Batch(modeltest.All(set))
+	b.Types = make([]int32, len(b.Tokens))
+	for r, s := range b.Segments {
+		b.Types[s.End-1] = 1
+		b.Spans = append(b.Spans, [2]int32{int32(s.Start + (s.End-s.Start)/3), int32(s.End - 1)})
+		l := []float32{float32(r % 3)}
+		if problem != "single_label_classification" {
+			l = []float32{float32(r % 2), 1, float32(r) / 8}
+		}
+		b.Labels = append(b.Labels, l)
+	}
+	if x.Head == model.TokenLabels {
+		for i := range b.Targets {
+			if b.Targets[i] != data.NoTarget {
+				b.Targets[i] %= 3
+			}
+		}
+	}
+	return base.Model, b
+}
+
+// TestGradients differentiates every task's loss by the head and a norm.
 func TestGradients(t *testing.T) {
 	for _, task := range Tasks {
-		m, b := tiny(t)
-		m.Unfreeze()
-		loss := func(grad bool) float64 {
-			node, sums, err := task.Loss(m, pass(b, grad), b, LossOptions{Scale: 0.1, LabelSmoothing: 0.1})
+		kinds := []string{"single_label_classification"}
+		if task.Head == model.SequenceLabels {
+			kinds = append(kinds, "multi_label_classification", "regression")
+		}
+		for _, problem := range kinds {
+			t.Run(task.Name+" "+problem, func(t *testing.T) {
+				m, b := fixture(t, task, problem)
+				m.Unfreeze()
+				o := LossOptions{Scale: 0.1, LabelSmoothing: 0.1}
+				if task.Head == model.TokenLabels || task.Head == model.SequenceLabels && problem != "regression" {
+					o.ClassWeights = []float32{1, 0.5, 2}
+				}
+				loss := func(grad bool) float64 {
+					node, sums, err := task.Loss(m, pass(b, grad), b, o)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if w := task.Weight(b, o); math.Abs(w-sums.Weight) > 1e-6 {
+						t.Fatalf("the batch weighs %g, its loss %g", w, sums.Weight)
+					}
+					if grad {
+						if err := ag.Backward(node); err != nil {
+							t.Fatal(err)
+						}
+					}
+					return 0.1 * sums.Loss
+				}
+				loss(true)
+				rng := rand.New(rand.NewPCG(1, 2))
+				n := 0
+				for name, p := range m.Params() {
+					if !strings.HasPrefix(name, "bert.") && !strings.HasPrefix(name, "model.") || strings.Contains(name, "pooler") || strings.HasSuffix(name, "orm.weight") {
+						n++
+						check.Slope(t, name, op.Data(p), slices.Clone(op.GradOf(p)), rng, func() float64 { return loss(false) })
+					}
+				}
+				if n < 2 {
+					t.Errorf("only %d parameters differentiated", n)
+				}
+			})
+		}
+	}
+}
+
+// TestPackedPredictions compares the scores of a batch with those of each sequence alone.
+func TestPackedPredictions(t *testing.T) {
+	for _, task := range Tasks {
+		m, b := fixture(t, task, "single_label_classification")
+		all, err := task.Predict(m, pass(b, false), b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := 0
+		for i, s := range b.Segments {
+			n := s.End - s.Start
+			one := &data.Batch{Tokens: b.Tokens[s.Start:s.End], Positions: b.Positions[s.Start:s.End], Segments: []data.Segment{{End: n}}}
+			if b.Types != nil {
+				one.Types = b.Types[s.Start:s.End]
+			}
+			alone, err := task.Predict(m, pass(one, false), one)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if grad {
-				if err := ag.Backward(node); err != nil {
-					t.Fatal(err)
-				}
+			if want := map[bool]int{true: 1, false: n}[task.Head == model.SequenceLabels]; alone.Rows != want {
+				t.Errorf("%s: %d rows of scores, want %d", task.Name, alone.Rows, want)
 			}
-			return 0.1 * sums.Loss
+			check.Close(t, fmt.Sprintf("%s: scores of sequence %d", task.Name, i), all.RowRange(at, at+alone.Rows).Data[:len(alone.Data)], alone.Data, 2e-5, 1e-5)
+			at += alone.Rows
 		}
-		loss(true)
-		rng := rand.New(rand.NewPCG(1, 2))
-		for name, p := range m.Params() {
-			if name == "lm_head.weight" || name == "model.norm.weight" {
-				check.Slope(t, task.Name+": "+name, op.Data(p), slices.Clone(op.GradOf(p)), rng, func() float64 { return loss(false) })
-			}
+	}
+}
+
+// TestBadLabels checks that labels a model cannot have are errors before anything is computed.
+func TestBadLabels(t *testing.T) {
+	for _, c := range []struct {
+		task   Task
+		change func(b *data.Batch)
+		want   string
+	}{
+		{seqCls, func(b *data.Batch) { b.Labels[1][0] = 3 }, "sequence 1 has class 3, want 0 to 2"},
+		{seqCls, func(b *data.Batch) { b.Labels[1][0] = 0.5 }, "sequence 1 has class 0.5"},
+		{seqCls, func(b *data.Batch) { b.Labels[2] = []float32{1, 0} }, "sequence 2 has 2 labels"},
+		{seqCls, func(b *data.Batch) { b.Labels = nil }, "0 labels for 8 sequences"},
+		{seqCls, func(b *data.Batch) { b.Types[4] = 2 }, "token type 2 at 4, want 0 to type_vocab_size 2 - 1"},
+		{tokenCls, func(b *data.Batch) { b.Targets[3] = 3 }, "label 3 at row 3, want 0 to 2"},
+		{questionAnswering, func(b *data.Batch) { b.Spans[1] = [2]int32{0, 0} }, "sequence 1 has an answer of rows 0 to 0, want rows within 7 to 9"},
+		{questionAnswering, func(b *data.Batch) { b.Spans = nil }, "0 spans for 8 sequences"},
+		{maskedLM, func(b *data.Batch) { b.Targets[3] = 23 }, "token 23 at"},
+	} {
+		m, b := fixture(t, c.task, "single_label_classification")
+		c.change(b)
+		if _, _, err := c.task.Loss(m, pass(b, true), b, LossOptions{Scale: 1}); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.task.Name, err, c.want)
 		}
+	}
+	m, b := tiny(t)
+	if _, _, err := seqCls.Loss(m, pass(b, true), &data.Batch{Segments: b.Segments[:0]}, LossOptions{}); err == nil || !strings.Contains(err.Error(), "has a head ForCausalLM, want ForSequenceClassification") {
+		t.Errorf("seq-cls on a decoder: %v, want an error that names the heads", err)
 	}
 }
 

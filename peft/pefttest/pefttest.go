@@ -148,7 +148,7 @@ func (x *bench) loss(t *testing.T, b *data.Batch, scale float64, training, grad 
 	t.Helper()
 	p := op.NewPass(b.Segments, b.Positions, kernel.ModeF32, op.NewArena())
 	p.Grad, p.Train, p.Seed = grad, training, 41
-	node, sums, err := task.Tasks[0].Loss(x.base.Model, p, b, task.LossOptions{Scale: scale, PerRow: perRow})
+	node, sums, err := x.task(t).Loss(x.base.Model, p, b, task.LossOptions{Scale: scale, PerRow: perRow})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,6 +158,16 @@ func (x *bench) loss(t *testing.T, b *data.Batch, scale float64, training, grad 
 		}
 	}
 	return scale * sums.Loss
+}
+
+// task is what the model's head is for.
+func (x *bench) task(t *testing.T) task.Task {
+	t.Helper()
+	own, ok := task.For(x.base.Model)
+	if !ok {
+		t.Fatal("the model has no head")
+	}
+	return own
 }
 
 // load loads an adapter's folder with nothing but the case's method in the table.
