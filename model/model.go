@@ -112,6 +112,7 @@ func (m *Model) Slots() iter.Seq[*layer.Slot] {
 // Without p.Grad, activations are given back to the arena as soon as they are used, so the arena must hold nothing that
 // the caller still needs.
 func (m *Model) Hidden(p *op.Pass, tokens []int32) mat.Tensor {
+	p.Distances = nil
 	x := m.Stem.Forward(p, tokens)
 	a := make([]op.Angles, len(m.ropes))
 	keep := [][]float32{nil}

@@ -23,45 +23,72 @@ type DisentangledSpec struct {
 //
 //	qkv [T, 3H·D]   rel [R, ·]: kr [H·D] if Keys, then qr [H·D] if Queries   y [T, H·D]
 //
+// Where the distances pass through the projections of the content, rel is nil and their R rows lie below qkv's T.
+//
 // A worker holds the scores of one head of one segment at a time.
 func Disentangled(p *Pass, qkv, rel mat.Tensor, s DisentangledSpec) mat.Tensor {
-	_, cols := shape(qkv)
-	n := 0
-	for _, on := range []bool{s.Keys, s.Queries} {
-		if on {
-			n += s.Query * s.Dim
+	rows, cols := shape(qkv)
+	if cols != s.Columns() || s.Query != s.KeyValue || s.Grouped || rows < p.Rows() {
+		panic(fmt.Sprintf("op: Disentangled: qkv [%d, %d] of %d rows, heads %+v", rows, cols, p.Rows(), s.Heads))
+	}
+	f := &disentangled{p: p, x: qkv, rel: rel, s: s, n: rows - p.Rows()}
+	if rel != nil {
+		f.n, cols = shape(rel)
+		if want := s.terms() * s.Query * s.Dim; cols != want || rows != p.Rows() {
+			panic(fmt.Sprintf("op: Disentangled: qkv of %d rows, want %d, rel of %d columns, want %d", rows, p.Rows(), cols, want))
 		}
 	}
-	if _, rc := shape(rel); cols != s.Columns() || s.Query != s.KeyValue || s.Grouped || rc != n {
-		panic(fmt.Sprintf("op: Disentangled: qkv of %d columns, rel of %d, heads %+v", cols, rc, s.Heads))
+	return node(f)
+}
+
+// terms counts those of the distance.
+func (s *DisentangledSpec) terms() (n int) {
+	for _, on := range []bool{s.Keys, s.Queries} {
+		if on {
+			n++
+		}
 	}
-	return node(&disentangled{p: p, x: qkv, rel: rel, s: s})
+	return n
 }
 
 type disentangled struct {
 	p      *Pass
 	x, rel mat.Tensor
 	s      DisentangledSpec
+	n      int // distances
 	y      *Tensor
 }
 
-func (f *disentangled) Operands() []mat.Tensor { return []mat.Tensor{f.x, f.rel} }
+func (f *disentangled) Operands() []mat.Tensor {
+	if f.rel == nil {
+		return []mat.Tensor{f.x}
+	}
+	return []mat.Tensor{f.x, f.rel}
+}
 
 // side is what one head has in one segment: views of values, or of their gradients.
 type side struct{ q, k, v, kr, qr kernel.Mat }
 
+// side gives the views; rel is empty where the distances lie below x.
 func (f *disentangled) side(x, rel kernel.Mat, g Segment, head int) side {
 	h := f.s.Heads
-	rows := x.RowRange(g.Start, g.End)
 	at := func(m kernel.Mat, col int) kernel.Mat { return m.ColRange(col, col+h.Dim) }
+	rows := x.RowRange(g.Start, g.End)
 	s := side{q: at(rows, h.queryAt(head)), k: at(rows, h.keyAt(head)), v: at(rows, h.valueAt(head))}
-	col := head * h.Dim
+	key, query := h.keyAt(head), h.queryAt(head)
+	if f.rel == nil {
+		rel = x.RowRange(x.Rows-f.n, x.Rows)
+	} else {
+		key, query = head*h.Dim, head*h.Dim
+		if f.s.Keys {
+			query += h.Query * h.Dim
+		}
+	}
 	if f.s.Keys {
-		s.kr = at(rel, col)
-		col += h.Query * h.Dim
+		s.kr = at(rel, key)
 	}
 	if f.s.Queries {
-		s.qr = at(rel, col)
+		s.qr = at(rel, query)
 	}
 	return s
 }
@@ -100,7 +127,16 @@ type distances struct {
 
 func (w *distances) row(i, j int) int { return w.rows[i-j+w.p.Rows-1] }
 
-func (f *disentangled) scratch(n, rel int) *distances {
+// distances are those of a tensor of their own.
+func (f *disentangled) distances() kernel.Mat {
+	if f.rel == nil {
+		return kernel.Mat{}
+	}
+	return Of(f.rel).View()
+}
+
+func (f *disentangled) scratch(n int) *distances {
+	rel := f.n
 	buf := f.p.Arena.Get(n * (n + 2*rel))
 	w := &distances{buf: buf, p: kernel.NewMat(buf[:n*n], n, n), c: kernel.NewMat(buf[n*n:n*(n+rel)], n, rel), r: kernel.NewMat(buf[n*(n+rel):], n, rel)}
 	for d := 1 - n; d < n; d++ {
@@ -110,13 +146,12 @@ func (f *disentangled) scratch(n, rel int) *distances {
 }
 
 func (f *disentangled) Forward() (mat.Tensor, error) {
-	x, rel := Of(f.x), Of(f.rel)
 	h := f.s.Query
-	f.y = f.p.Arena.NewTensor(x.rows, h*f.s.Dim)
-	xv, rv, yv := x.View(), rel.View(), f.y.View()
+	f.y = f.p.Arena.NewTensor(f.p.Rows(), h*f.s.Dim)
+	xv, rv, yv := Of(f.x).View(), f.distances(), f.y.View()
 	kernel.Parallel(len(f.p.Segments)*h, func(i int) {
 		g, head := f.p.Segments[i/h], i%h
-		w := f.scratch(g.End-g.Start, rel.rows)
+		w := f.scratch(g.End - g.Start)
 		defer f.p.Arena.Put(w.buf)
 		s := f.side(xv, rv, g, head)
 		f.probabilities(s, w)
@@ -132,37 +167,46 @@ func (f *disentangled) Forward() (mat.Tensor, error) {
 // where dC[i, d] sums dS[i, j] over the keys at distance d, and dR[j, d] over the queries. A worker owns one head and walks the
 // segments in order, so sums have one order.
 func (f *disentangled) Backward(gy mat.Tensor) error {
-	dy, x, rel := Of(gy), Of(f.x), Of(f.rel)
-	dx, drel := f.p.Arena.NewTensor(x.rows, x.cols), f.p.Arena.NewTensor(rel.rows, rel.cols)
+	dy, x := Of(gy), Of(f.x)
+	dx := f.p.Arena.NewTensor(x.rows, x.cols)
 	clear(dx.data)
-	clear(drel.data)
+	var drel *Tensor
+	if f.rel != nil {
+		_, cols := shape(f.rel)
+		drel = f.p.Arena.NewTensor(f.n, cols)
+		clear(drel.data)
+	}
+	xv, rv, dxv, drv := x.View(), f.distances(), dx.View(), viewOf(drel)
 	kernel.Parallel(f.s.Query, func(head int) {
 		for _, g := range f.p.Segments {
 			at := func(m kernel.Mat) kernel.Mat {
 				return m.RowRange(g.Start, g.End).ColRange(head*f.s.Dim, (head+1)*f.s.Dim)
 			}
-			f.back(f.side(x.View(), rel.View(), g, head), f.side(dx.View(), drel.View(), g, head), at(f.y.View()), at(dy.View()))
+			f.back(f.side(xv, rv, g, head), f.side(dxv, drv, g, head), at(f.y.View()), at(dy.View()))
 		}
 	})
 	dy.release()
 	f.y.release()
-	for _, q := range []struct {
-		to   mat.Tensor
-		grad *Tensor
-	}{{f.x, dx}, {f.rel, drel}} {
-		if q.to.RequiresGrad() {
-			q.to.AccGrad(q.grad)
-		} else {
-			q.grad.release()
-		}
+	handOver(f.x, dx)
+	if f.rel != nil {
+		handOver(f.rel, drel)
 	}
 	return nil
 }
 
+// handOver gives a gradient to the value, if it wants one.
+func handOver(x mat.Tensor, grad *Tensor) {
+	if x.RequiresGrad() {
+		x.AccGrad(grad)
+	} else {
+		grad.release()
+	}
+}
+
 // back does one head of one segment.
 func (f *disentangled) back(s, d side, y, dy kernel.Mat) {
-	n, rel := y.Rows, max(s.kr.Rows, s.qr.Rows)
-	w := f.scratch(n, rel)
+	n := y.Rows
+	w := f.scratch(n)
 	defer f.p.Arena.Put(w.buf)
 	f.probabilities(s, w)
 	buf := f.p.Arena.Get(n * n)

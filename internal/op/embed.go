@@ -44,7 +44,14 @@ func EmbedSum(p *Pass, scale float32, tokens Rows, more ...Rows) mat.Tensor {
 			panic(fmt.Sprintf("op: EmbedSum: %d rows of %d numbers and %d rows of %d", len(tokens.IDs), dim, len(r.IDs), d))
 		}
 	}
-	return node(&embed{p: p, scale: scale, tokens: tokens, more: more})
+	return node(&embed{p: p, scale: scale, tokens: tokens, more: more, noisy: p.Train && p.NEFTune > 0})
+}
+
+// LookUp is the sum of rows that stand for no tokens, such as distances: EmbedSum without noise.
+//
+//	y [len(first.IDs), C]
+func LookUp(p *Pass, first Rows, more ...Rows) mat.Tensor {
+	return node(&embed{p: p, scale: 1, tokens: first, more: more})
 }
 
 type embed struct {
@@ -52,6 +59,7 @@ type embed struct {
 	scale  float32
 	tokens Rows
 	more   []Rows
+	noisy  bool
 	y      *Tensor
 }
 
@@ -69,7 +77,7 @@ func (f *embed) Forward() (mat.Tensor, error) {
 	f.y = f.p.Arena.NewTensor(len(f.tokens.IDs), dim)
 	y := f.y.View()
 	f.tokens.Table.Look(f.p, y, f.tokens.IDs)
-	if f.p.Train && f.p.NEFTune > 0 {
+	if f.noisy {
 		f.noise(y)
 	}
 	if f.scale != 1 {

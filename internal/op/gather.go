@@ -94,3 +94,49 @@ func (f *segmentMean) Backward(gy mat.Tensor) error {
 	f.y.release()
 	return nil
 }
+
+// Stack puts rows below others, so that projections which both pass through belong to one operator: two would add to the
+// gradients of one parameter in no fixed order.
+//
+//	x [T, C]   below [R, C]   y [T+R, C]
+func Stack(p *Pass, x, below mat.Tensor) mat.Tensor {
+	xr, xc := shape(x)
+	if br, bc := shape(below); bc != xc {
+		panic(fmt.Sprintf("op: Stack: x [%d, %d], below [%d, %d]", xr, xc, br, bc))
+	}
+	return node(&stack{p: p, x: x, below: below})
+}
+
+type stack struct {
+	p        *Pass
+	x, below mat.Tensor
+	y        *Tensor
+}
+
+func (f *stack) Operands() []mat.Tensor { return []mat.Tensor{f.x, f.below} }
+
+func (f *stack) Forward() (mat.Tensor, error) {
+	x, b := Of(f.x), Of(f.below)
+	f.y = f.p.Arena.NewTensor(x.rows+b.rows, x.cols)
+	copy(f.y.data, x.data)
+	copy(f.y.data[len(x.data):], b.data)
+	return f.y, nil
+}
+
+// Backward gives each its rows of dy.
+func (f *stack) Backward(gy mat.Tensor) error {
+	dy := Of(gy)
+	from := 0
+	for _, q := range []mat.Tensor{f.x, f.below} {
+		t := Of(q)
+		if q.RequiresGrad() {
+			d := f.p.Arena.NewTensor(t.rows, t.cols)
+			copy(d.data, dy.data[from:])
+			q.AccGrad(d)
+		}
+		from += t.rows * t.cols
+	}
+	dy.release()
+	f.y.release()
+	return nil
+}

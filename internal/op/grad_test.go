@@ -213,6 +213,15 @@ var operators = []operator{
 				DistanceRows: func(d int) int { return min(max(d+2, 0), 4) }})
 		}
 	}},
+	{"attention by content and distance, stacked", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		h := op.Heads{Query: 3, KeyValue: 3, Dim: 2}
+		x, r := param(rng, rows, h.Columns()), newWeight(rng, rows, h.Columns())
+		return []*nn.Param{x, r.w}, func(p *op.Pass) mat.Tensor {
+			rel := op.LookUp(p, op.Rows{Table: r, IDs: []int32{0, 1, 2, 3, 4}})
+			return op.Disentangled(p, op.Stack(p, input(p, x), rel), nil, op.DisentangledSpec{Heads: h, Scale: .7, Keys: true, Queries: true,
+				DistanceRows: func(d int) int { return min(max(d+2, 0), 4) }})
+		}
+	}},
 	{"attention by content and keys' distance", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
 		h := op.Heads{Query: 3, KeyValue: 3, Dim: 2}
 		x, r := param(rng, rows, h.Columns()), newWeight(rng, rows, 6)

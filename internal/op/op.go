@@ -34,11 +34,12 @@ type Pass struct {
 	Types     []int32 // [T] token types of encoders; nil = all 0
 	Mode      kernel.Mode
 	Arena     *Arena
-	Grad      bool    // a backward pass will follow: keep what it needs
-	Train     bool    // dropout and noise are active
-	Seed      uint64  // of this pass's dropout; the same seed gives the same masks
-	Cache     *Cache  // keys and values of earlier rows; nil in training
-	NEFTune   float64 // noise alpha of the embeddings while Train is set; 0 = none
+	Grad      bool       // a backward pass will follow: keep what it needs
+	Train     bool       // dropout and noise are active
+	Seed      uint64     // of this pass's dropout; the same seed gives the same masks
+	Cache     *Cache     // keys and values of earlier rows; nil in training
+	Distances mat.Tensor // of layers that share a table of them: its rows as the next layer reads them; nil before the first
+	NEFTune   float64    // noise alpha of the embeddings while Train is set; 0 = none
 }
 
 // Rows is T, the number of rows of the pass.

@@ -18,17 +18,18 @@ type Disentangled struct {
 	Row     func(distance int) int
 }
 
-// Mix implements Branch. The table's rows pass through their norm and projections in each layer; only those of distances
-// that occur do.
+// Mix implements Branch. Only rows of distances that occur are looked up.
 func (l *Disentangled) Mix(p *op.Pass, h mat.Tensor, _ []op.Angles) (mat.Tensor, op.Projection) {
 	longest := 0
 	for _, s := range p.Segments {
 		longest = max(longest, s.End-s.Start)
 	}
 	first, last := l.Row(1-longest), l.Row(longest-1)
-	ids := make([]int32, 0, last-first+1)
-	for i := first; i <= last; i++ {
-		ids = append(ids, int32(i))
+	rel := l.distances(p, first, last)
+	s := op.DisentangledSpec{Heads: l.Heads, Scale: l.Scale, Keys: l.Keys != nil, Queries: l.Queries != nil,
+		DistanceRows: func(d int) int { return l.Row(d) - first }}
+	if l.shared() {
+		return op.Disentangled(p, op.Project(p, op.Stack(p, h, rel), projections(l.In)...), nil, s), l.Output // [T+R, C] -> [T, H·D]
 	}
 	var to []op.Projection
 	for _, s := range []*Slot{l.Keys, l.Queries} {
@@ -36,10 +37,27 @@ func (l *Disentangled) Mix(p *op.Pass, h mat.Tensor, _ []op.Angles) (mat.Tensor,
 			to = append(to, s)
 		}
 	}
-	rel := op.Project(p, l.Norm.apply(p, op.Embed(p, l.Table.Lookup, ids)), to...) // [R, C] -> [R, ·]
-	qkv := op.Project(p, h, projections(l.In)...)
-	return op.Disentangled(p, qkv, rel, op.DisentangledSpec{Heads: l.Heads, Scale: l.Scale, Keys: l.Keys != nil, Queries: l.Queries != nil,
-		DistanceRows: func(d int) int { return l.Row(d) - first }}), l.Output
+	return op.Disentangled(p, op.Project(p, h, projections(l.In)...), op.Project(p, rel, to...), s), l.Output
+}
+
+// shared says that distances pass through the projections of the content.
+func (l *Disentangled) shared() bool { return l.Keys == l.In[1] || l.Queries == l.In[0] }
+
+// distances are the table's normed rows from first to last. While gradients are wanted all layers read them from one another, so
+// that the table and its norm get theirs at once; otherwise each layer makes them anew, as the arena is emptied between layers.
+func (l *Disentangled) distances(p *op.Pass, first, last int) mat.Tensor {
+	rel := p.Distances
+	if rel == nil {
+		ids := make([]int32, 0, last-first+1)
+		for i := first; i <= last; i++ {
+			ids = append(ids, int32(i))
+		}
+		rel = l.Norm.apply(p, op.LookUp(p, op.Rows{Table: l.Table.Lookup, IDs: ids}))
+	}
+	if p.Grad {
+		p.Distances = op.Fork(p, rel)
+	}
+	return rel
 }
 
 // Slots implements Branch; the table is listed by every layer.

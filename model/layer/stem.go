@@ -29,7 +29,7 @@ func (s *Stem) Forward(p *op.Pass, tokens []int32) mat.Tensor {
 	case len(more) == 0:
 		x = op.Project(p, op.EmbedSum(p, s.Scale, words), s.Project)
 	default:
-		x = op.ProjectAdd(p, op.EmbedSum(p, s.Scale, words), s.Project, op.EmbedSum(p, 1, more[0], more[1:]...))
+		x = op.ProjectAdd(p, op.EmbedSum(p, s.Scale, words), s.Project, op.LookUp(p, more[0], more[1:]...))
 	}
 	x = s.Norm.apply(p, x)
 	if s.Widen != nil {
