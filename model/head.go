@@ -181,6 +181,22 @@ func (c *Config) want(s *Spec, w Want) error {
 	return nil
 }
 
+// HeadFields are what config.json must say for the model to be loaded with its head: the fields that LoadFor may have changed.
+func (c *Config) HeadFields() map[string]any {
+	f := map[string]any{"architectures": c.Architectures}
+	if c.ID2Label != nil {
+		numbers := map[string]int{}
+		for i, name := range c.ClassNames() {
+			numbers[name] = i
+		}
+		f["id2label"], f["label2id"] = c.ID2Label, numbers
+	}
+	if c.ProblemType != "" {
+		f["problem_type"] = c.ProblemType
+	}
+	return f
+}
+
 // top builds the head.
 func (b *builder) top(tokens *layer.Slot) layer.Top {
 	kind := b.c.kind(b.s)
@@ -245,7 +261,7 @@ func (b *builder) output(h Head, tokens *layer.Slot, width int) *layer.Slot {
 	stored := b.src != nil && slices.Contains(b.src.Names(), h.Out+".weight")
 	tied := h.Tied && b.c.TieWordEmbeddings && !stored
 	slot := &layer.Slot{Name: h.Out, Kind: layer.Head, Tied: tied}
-	b.redraw = b.anew
+	b.redraw = b.anew && (h.Kind == SequenceLabels || h.Kind == TokenLabels)
 	if tied {
 		slot.Base = tokens.Base
 		if h.Bias != "" {
