@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/graft-ml/graft/internal/kernel"
 	"github.com/graft-ml/graft/internal/op"
 	"github.com/graft-ml/graft/model/layer"
 )
@@ -115,6 +116,27 @@ func (b *builder) disentangled(at string, spec *Block) *layer.Disentangled {
 	}
 	if r.Queries != "" {
 		l.Queries = of(r.Queries, l.In[0])
+	}
+	return l
+}
+
+// conv is the convolution after the first layer, nil if there is none. It is stored [out, in, Kernel].
+func (b *builder) conv() *layer.Conv {
+	s := b.s.Conv
+	if s == nil {
+		return nil
+	}
+	n, name := b.c.HiddenSize, b.at(s.Weight)
+	stored := b.numbers(name+".weight", n*n*s.Kernel, 0)
+	w := make([]float32, len(stored))
+	for i := range w {
+		out, in, k := i/(n*s.Kernel), i/s.Kernel%n, i%s.Kernel
+		w[(out*s.Kernel+k)*n+in] = stored[i]
+	}
+	act, _ := activation(s.Activation)
+	l := &layer.Conv{Kernel: s.Kernel, Activation: act, Norm: b.norm(s.Norm, n)}
+	if len(w) > 0 {
+		l.Weight = &layer.Frozen{W: kernel.FrozenF32(w, n, n*s.Kernel), Bias: b.numbers(name+".bias", n, 0)}
 	}
 	return l
 }

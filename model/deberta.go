@@ -14,7 +14,7 @@ var debertaV2 = Architecture{
 	Defaults: func() Config {
 		return Config{HiddenSize: 1536, IntermediateSize: 6144, NumHiddenLayers: 24, NumAttentionHeads: 24, VocabSize: 128100, MaxPositionEmbeddings: 512,
 			HiddenAct: "gelu", NormEps: 1e-7, InitializerRange: 0.02, TieWordEmbeddings: true,
-			Family: &debertaFields{MaxRelative: -1, Buckets: -1, PositionBiased: true, PoolerAct: "gelu", Legacy: true}}
+			Family: &debertaFields{MaxRelative: -1, Buckets: -1, PositionBiased: true, PoolerAct: "gelu", ConvGroups: 1, ConvAct: "tanh", Legacy: true}}
 	},
 	Check: checkDeberta,
 	Spec: func(c *Config) Spec {
@@ -28,6 +28,9 @@ var debertaV2 = Architecture{
 		}
 		s.Block.Attention.In = []string{"attention.self.query_proj", "attention.self.key_proj", "attention.self.value_proj"}
 		s.Block.Attention.Relative = f.relative(c)
+		if f.ConvKernel > 0 {
+			s.Conv = &Conv{Weight: "encoder.conv.conv", Kernel: f.ConvKernel, Activation: f.ConvAct, Norm: "encoder.conv.LayerNorm"}
+		}
 		s.Others = []string{"lm_predictions", "mask_predictions"}
 		words := Head{Kind: MaskedToken, Steps: []Step{{Dense: "cls.predictions.transform.dense", Activation: c.HiddenAct, Norm: "cls.predictions.transform.LayerNorm"}},
 			Out: "cls.predictions.decoder", Bias: "cls.predictions.bias", Tied: true}
@@ -53,14 +56,22 @@ type debertaFields struct {
 	PositionBiased    bool     `json:"position_biased_input"`
 	PoolerAct         string   `json:"pooler_hidden_act"`
 	PoolerSize        int      `json:"pooler_hidden_size"`
-	ConvKernel        int      `json:"conv_kernel_size"`
+	ConvKernel        int      `json:"conv_kernel_size"` // 0 = no convolution
+	ConvGroups        int      `json:"conv_groups"`
+	ConvAct           string   `json:"conv_act"`
 	Legacy            bool     `json:"legacy"`
 }
 
 func checkDeberta(c *Config) (errs []error) {
 	f := c.Family.(*debertaFields)
-	if f.ConvKernel != 0 {
-		errs = append(errs, c.bad("conv_kernel_size", "is %d, want 0: graft does not have DeBERTa's convolution", f.ConvKernel))
+	if f.ConvKernel < 0 || f.ConvKernel > headLimit || f.ConvKernel > 0 && f.ConvKernel%2 == 0 {
+		errs = append(errs, c.bad("conv_kernel_size", "is %d, want 0 or an odd number", f.ConvKernel))
+	}
+	if f.ConvGroups != 1 {
+		errs = append(errs, c.bad("conv_groups", "is %d, want 1", f.ConvGroups))
+	}
+	if _, ok := activation(f.ConvAct); !ok {
+		errs = append(errs, c.bad("conv_act", "is %q, which is none of hidden_act's", f.ConvAct))
 	}
 	if c.EmbeddingSize != 0 && c.EmbeddingSize != c.HiddenSize {
 		errs = append(errs, c.bad("embedding_size", "is %d, want hidden_size %d", c.EmbeddingSize, c.HiddenSize))

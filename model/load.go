@@ -77,7 +77,7 @@ func assemble(c *Config, b *builder) (*Model, error) {
 		m.ropes = append(m.ropes, rope)
 	}
 	m.Stem = b.stem()
-	m.Blocks = b.blocks()
+	m.Blocks, m.Conv = b.blocks(), b.conv()
 	m.Norm = b.norm(s.FinalNorm, c.HiddenSize)
 	if s.ProjectOut != "" {
 		m.ProjectOut = b.linear(s.ProjectOut, layer.Linear, c.HiddenSize, b.embedDim(), false)
@@ -107,7 +107,14 @@ func (b *builder) bound() error {
 	}
 	hidden, heads := float64(c.HiddenSize), float64(c.NumAttentionHeads+c.NumKeyValueHeads)
 	perLayer := 2*hidden*heads*float64(c.HeadDim) + 3*hidden*float64(c.IntermediateSize)*float64(max(1, b.s.Block.MLP.Experts))
-	if n := 2*float64(c.VocabSize)*hidden + float64(c.NumHiddenLayers)*perLayer; n > maxRandom {
+	beside := 2 * float64(c.VocabSize)
+	if r := b.s.Block.Attention.Relative; r != nil {
+		beside += 2 * float64(r.Span)
+	}
+	if b.s.Conv != nil {
+		beside += hidden * float64(b.s.Conv.Kernel)
+	}
+	if n := beside*hidden + float64(b.s.numBlocks(c))*perLayer; n > maxRandom {
 		return fmt.Errorf("model: config.json: about %.3g parameters, want at most %d for random weights", n, int64(maxRandom))
 	}
 	return nil

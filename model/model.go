@@ -65,6 +65,7 @@ type Model struct {
 	Config     *Config
 	Stem       layer.Stem
 	Blocks     []*layer.Block
+	Conv       *layer.Conv // after the first block, or nil
 	Norm       *layer.Norm // before the head, or nil
 	ProjectOut *layer.Slot // between norm and head, or nil
 	Kind       HeadKind
@@ -122,7 +123,11 @@ func (m *Model) Hidden(p *op.Pass, tokens []int32) mat.Tensor {
 	}
 	for i, b := range m.Blocks {
 		m.trace(i, x)
-		x = b.Forward(p, x, a)
+		if i == 0 && m.Conv != nil {
+			x = m.Conv.Forward(p, b.Forward(p, op.Fork(p, x), a), x)
+		} else {
+			x = b.Forward(p, x, a)
+		}
 		if !p.Grad {
 			keep[0] = op.Of(x).Values()
 			p.Arena.Reset(keep...)
@@ -225,6 +230,9 @@ func (m *Model) Vectors() []layer.NamedVector {
 	list := m.Stem.Norm.Vectors()
 	for _, b := range m.Blocks {
 		list = append(list, b.Vectors()...)
+	}
+	if m.Conv != nil {
+		list = append(list, m.Conv.Norm.Vectors()...)
 	}
 	list = append(append(list, m.Norm.Vectors()...), m.Top.Vectors()...)
 	seen := map[*op.Vector]bool{}

@@ -28,6 +28,7 @@ type Spec struct {
 	Count   int                   // of layers, 0 = num_hidden_layers
 	Block   Block                 // what its layers have in common
 	Layer   func(i int, b *Block) // what differs, nil = nothing
+	Conv    *Conv                 // after the first layer, nil = none
 	Ropes   []Rope                // rotary positions, by Attention.Rope
 	Buffers []string              // ends of the names of stored tensors that are no weights
 
@@ -94,6 +95,13 @@ type Attention struct {
 	SoftCap            float64 // 0 = none
 	Bias               op.ScoreBias
 	Relative           *Relative // terms of distance; nil = none
+}
+
+// Conv describes a convolution over rows.
+type Conv struct {
+	Weight, Norm string
+	Kernel       int
+	Activation   string
 }
 
 // Relative describes scores by distance.

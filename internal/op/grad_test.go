@@ -246,6 +246,10 @@ var operators = []operator{
 		x := param(rng, rows, 5)
 		return []*nn.Param{x}, func(p *op.Pass) mat.Tensor { return op.Gather(p, input(p, x), []int{3, 0, 3}) }
 	}},
+	{"neighbours", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x := param(rng, rows, 5)
+		return []*nn.Param{x}, func(p *op.Pass) mat.Tensor { return op.Neighbours(p, input(p, x), 3) }
+	}},
 	{"means of segments", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
 		x := param(rng, rows, 5)
 		return []*nn.Param{x}, func(p *op.Pass) mat.Tensor { return op.SegmentMean(p, input(p, x)) }
