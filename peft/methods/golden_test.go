@@ -425,6 +425,11 @@ func (x *fixture) unmergeable(t *testing.T) {
 	if x.c.MergeError == "" {
 		return
 	}
+	if strings.Contains(x.c.MergeError, "RobertaClassificationHead") { // PEFT cannot merge beside a saved head of two layers; the files hold all it takes
+		src, _ := x.fold(t)
+		x.loadedLogits(t, src, tasktest.Logits(t, x.ref, ""), max(4e-5, 10*x.c.Noise.Logits)) // each weight rounds once more
+		return
+	}
 	_, err := merge.Fold(t.Context(), merge.Job{Base: x.src, Deltas: x.adapter.(peft.Merger).Deltas(), Ties: peft.Ties(x.m), Out: filepath.Join(t.TempDir(), "merged")})
 	if err == nil || !strings.Contains(err.Error(), "lora_bias cannot be folded") {
 		t.Errorf("merge: %v, want a reason as in PEFT's %q", err, x.c.MergeError)
@@ -537,6 +542,15 @@ func secondNames(a peft.Adapter) (names []string) {
 func values(t *testing.T, c *checkpoint.Checkpoint, name string) []float32 {
 	t.Helper()
 	v, err := c.Floats(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func integers(t *testing.T, c *checkpoint.Checkpoint, name string) []int {
+	t.Helper()
+	v, err := c.Ints(name)
 	if err != nil {
 		t.Fatal(err)
 	}
