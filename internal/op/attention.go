@@ -34,7 +34,8 @@ const queryBlock = 32
 //	qkv [T, (H+2K)·D]   y [T, H·D]
 //	P = softmax(cap(scale·Q·Kᵀ) + bias, masked)   y = P·V
 //
-// With a cache, the rows are appended to their sequences first and attend to all of them; there is no backward then.
+// With a cache, the rows are appended to their sequences first and attend to all of them; there is no backward then. The n rows
+// of a prefix of the pass count as the first of a segment, for masks, windows and biases, too; prefixes may differ in length.
 func Attention(p *Pass, qkv mat.Tensor, s AttentionSpec) mat.Tensor {
 	rows, cols := shape(qkv)
 	if cols != s.Columns() || s.Query%s.KeyValue != 0 {
@@ -51,40 +52,57 @@ type attention struct {
 	lse []float32 // [T, H] log Σ exp of the scores
 }
 
-func (f *attention) Operands() []mat.Tensor { return []mat.Tensor{f.x} }
+func (f *attention) Operands() []mat.Tensor {
+	return append([]mat.Tensor{f.x}, distinct(f.p.Prefixes)...)
+}
 
 // reach is what the queries of one segment can see: n keys and values, of which the first past rows came before. Key head
 // j begins at column j·step.
 type reach struct {
-	seg          Segment
-	keys, values kernel.Mat
-	step         int
-	past         int
+	seg            Segment
+	keys, values   kernel.Mat
+	dKeys, dValues kernel.Mat // their gradients, in Backward
+	step           int
+	past           int
+	prefix         mat.Tensor // whose copies the first past rows are, in memory of their own; nil = none, without a cache
 }
 
 func (f *attention) reaches(x kernel.Mat) []reach {
-	h := f.s
-	wide := (h.KeyValue-1)*h.step() + h.Dim
 	out := make([]reach, len(f.p.Segments))
 	for i, seg := range f.p.Segments {
-		rows := x.RowRange(seg.Start, seg.End)
-		k := rows.ColRange(h.keyAt(0), h.keyAt(0)+wide)
-		v := rows.ColRange(h.valueAt(0), h.valueAt(0)+wide)
-		out[i] = reach{seg: seg, keys: k, values: v, step: h.step()}
-		if f.p.Cache != nil {
-			out[i] = f.cached(seg, k, v)
+		k, v := f.own(x, seg)
+		prefix := f.p.prefix(i)
+		switch {
+		case f.p.Cache != nil:
+			out[i] = f.cached(seg, prefix, k, v)
+		case prefix != nil:
+			out[i] = f.joined(seg, prefix, k, v)
+		default:
+			out[i] = reach{seg: seg, keys: k, values: v, step: f.s.step()}
 		}
 	}
 	return out
 }
 
-// cached appends the keys and values of a segment to those of its sequence.
-func (f *attention) cached(seg Segment, k, v kernel.Mat) reach {
+// own are the columns of a segment's keys and of its values.
+func (f *attention) own(x kernel.Mat, seg Segment) (k, v kernel.Mat) {
+	h := f.s
+	wide := (h.KeyValue-1)*h.step() + h.Dim
+	rows := x.RowRange(seg.Start, seg.End)
+	return rows.ColRange(h.keyAt(0), h.keyAt(0)+wide), rows.ColRange(h.valueAt(0), h.valueAt(0)+wide)
+}
+
+// cached appends the keys and values of a segment to those of its sequence, which begins with its prefix.
+func (f *attention) cached(seg Segment, prefix mat.Tensor, k, v kernel.Mat) reach {
 	h := f.s.Heads
 	if h.Grouped {
 		k, v = f.compact(k), f.compact(v)
 		defer f.p.Arena.Put(k.Data)
 		defer f.p.Arena.Put(v.Data)
+	}
+	if prefix != nil && f.p.Cache.empty(f.s.Layer, seg.Sequence) {
+		pk, pv := f.prefixed(Of(prefix).View())
+		f.p.Cache.extend(f.s.Layer, seg.Sequence, pk, pv)
 	}
 	keys, values := f.p.Cache.extend(f.s.Layer, seg.Sequence, k, v)
 	return reach{seg: seg, keys: keys, values: values, step: h.Dim, past: keys.Rows - k.Rows}
@@ -92,13 +110,8 @@ func (f *attention) cached(seg Segment, k, v kernel.Mat) reach {
 
 // compact copies heads that are apart to where they lie side by side, [n, K·D].
 func (f *attention) compact(x kernel.Mat) kernel.Mat {
-	h := f.s.Heads
-	y := kernel.NewMat(f.p.Arena.Get(x.Rows*h.KeyValue*h.Dim), x.Rows, h.KeyValue*h.Dim)
-	for t := range x.Rows {
-		for j := range h.KeyValue {
-			copy(y.Row(t)[j*h.Dim:(j+1)*h.Dim], x.Row(t)[j*h.step():])
-		}
-	}
+	y := kernel.NewMat(f.p.Arena.Get(x.Rows*f.s.KeyValue*f.s.Dim), x.Rows, f.s.KeyValue*f.s.Dim)
+	f.s.compact(y, x)
 	return y
 }
 
@@ -109,8 +122,8 @@ type block struct {
 	k0, k1 int // keys
 }
 
-func (f *attention) blocks(x kernel.Mat) (list []block) {
-	for _, r := range f.reaches(x) {
+func (f *attention) blocks(reaches []reach) (list []block) {
+	for _, r := range reaches {
 		n := r.seg.End - r.seg.Start
 		for q := 0; q < n; q += queryBlock {
 			b := block{reach: r, q0: q, q1: min(q+queryBlock, n)}
@@ -157,7 +170,8 @@ func (f *attention) Forward() (mat.Tensor, error) {
 	f.y = f.p.Arena.NewTensor(x.rows, h.Query*h.Dim)
 	f.lse = f.p.Arena.Get(x.rows * h.Query)
 	xv, yv := x.View(), f.y.View()
-	list := f.blocks(xv)
+	reaches := f.reaches(xv)
+	list := f.blocks(reaches)
 	kernel.Parallel(len(list)*h.Query, func(i int) {
 		b, head := &list[i/h.Query], i%h.Query
 		nq, nk := b.q1-b.q0, b.k1-b.k0
@@ -180,6 +194,9 @@ func (f *attention) Forward() (mat.Tensor, error) {
 		out := yv.RowRange(t0, t0+nq).ColRange(head*h.Dim, (head+1)*h.Dim)
 		kernel.MatMul(out, s, b.values.RowRange(b.k0, b.k1).ColRange(kv, kv+h.Dim), kernel.MatMulOpts{Serial: true})
 	})
+	for i := range reaches {
+		f.part(&reaches[i])
+	}
 	return f.y, nil
 }
 
@@ -194,8 +211,11 @@ func (f *attention) Backward(gy mat.Tensor) error {
 	dx := f.p.Arena.NewTensor(x.rows, x.cols)
 	clear(dx.data)
 	xv, dxv, dyv, yv := x.View(), dx.View(), dy.View(), f.y.View()
-	list := f.blocks(xv)
-	segments := splitBySegment(list)
+	reaches := f.reaches(xv)
+	for i := range reaches {
+		f.withGradients(&reaches[i], dxv)
+	}
+	segments := splitBySegment(f.blocks(reaches))
 	group := h.group()
 	kernel.Parallel(len(segments)*h.KeyValue, func(i int) {
 		blocks, kvHead := segments[i/h.KeyValue], i%h.KeyValue
@@ -205,10 +225,23 @@ func (f *attention) Backward(gy mat.Tensor) error {
 			}
 		}
 	})
+	for i := range reaches {
+		f.spread(&reaches[i], dxv)
+		f.part(&reaches[i])
+	}
+	for _, x := range distinct(f.p.Prefixes) {
+		if x.RequiresGrad() {
+			x.AccGrad(f.p.partsGrad(x))
+		}
+	}
 	dy.release()
 	f.y.release()
 	f.p.Arena.Put(f.lse)
-	f.x.AccGrad(dx)
+	if f.x.RequiresGrad() {
+		f.x.AccGrad(dx)
+	} else {
+		dx.release()
+	}
 	return nil
 }
 
@@ -231,10 +264,10 @@ func (f *attention) backBlock(b *block, head, kvHead int, x, y, dy, dx kernel.Ma
 	buf := f.p.Arena.Get((2*nq + 1) * nk)
 	defer f.p.Arena.Put(buf)
 	s, ds, slope := kernel.NewMat(buf, nq, nk), kernel.NewMat(buf[nq*nk:], nq, nk), buf[2*nq*nk:]
-	t0, k0 := b.seg.Start+b.q0, b.seg.Start+b.k0
-	cq, ck, cv := h.queryAt(head), h.keyAt(kvHead), h.valueAt(kvHead)
+	t0 := b.seg.Start + b.q0
+	cq, ckv := h.queryAt(head), kvHead*b.step
 	part := func(m kernel.Mat, row, n, col int) kernel.Mat { return m.RowRange(row, row+n).ColRange(col, col+h.Dim) }
-	q, k, v := part(x, t0, nq, cq), part(x, k0, nk, ck), part(x, k0, nk, cv)
+	q, k, v := part(x, t0, nq, cq), part(b.keys, b.k0, nk, ckv), part(b.values, b.k0, nk, ckv)
 	dout, out := part(dy, t0, nq, head*h.Dim), part(y, t0, nq, head*h.Dim)
 
 	kernel.MatMul(s, q, k, kernel.MatMulOpts{TransB: true, Alpha: float32(h.Scale), Serial: true})
@@ -262,6 +295,6 @@ func (f *attention) backBlock(b *block, head, kvHead int, x, y, dy, dx kernel.Ma
 	}
 	scale := float32(h.Scale)
 	kernel.MatMul(part(dx, t0, nq, cq), ds, k, kernel.MatMulOpts{Alpha: scale, Serial: true})
-	kernel.MatMul(part(dx, k0, nk, ck), ds, q, kernel.MatMulOpts{TransA: true, Alpha: scale, Add: true, Serial: true})
-	kernel.MatMul(part(dx, k0, nk, cv), s, dout, kernel.MatMulOpts{TransA: true, Add: true, Serial: true})
+	kernel.MatMul(part(b.dKeys, b.k0, nk, ckv), ds, q, kernel.MatMulOpts{TransA: true, Alpha: scale, Add: true, Serial: true})
+	kernel.MatMul(part(b.dValues, b.k0, nk, ckv), s, dout, kernel.MatMulOpts{TransA: true, Add: true, Serial: true})
 }

@@ -11,9 +11,10 @@ type Cache struct {
 }
 
 type sequence struct {
-	length int
-	keys   [][]float32 // by layer, [length, K·D]
-	values [][]float32
+	length  int
+	virtual int         // of these, rows that a method put before the sequence's own
+	keys    [][]float32 // by layer, [length, K·D]
+	values  [][]float32
 }
 
 // NewCache is a cache of no sequences yet for that many layers whose keys have that many numbers a row.
@@ -25,8 +26,14 @@ func (c *Cache) Open() int {
 	return len(c.seqs) - 1
 }
 
-// Len is the number of rows of a sequence that all layers have.
-func (c *Cache) Len(seq int) int { return c.seqs[seq].length }
+// Len is the number of rows of a sequence that all layers have, without virtual ones.
+func (c *Cache) Len(seq int) int { return max(0, c.seqs[seq].length-c.seqs[seq].virtual) }
+
+// Virtual is the number of rows that a method put before a sequence's own.
+func (c *Cache) Virtual(seq int) int { return c.seqs[seq].virtual }
+
+// Begin notes how many virtual rows an empty sequence begins with.
+func (c *Cache) Begin(seq, virtual int) { c.seqs[seq].virtual = virtual }
 
 // Sequences is the number of sequences.
 func (c *Cache) Sequences() int { return len(c.seqs) }
@@ -47,7 +54,7 @@ func (c *Cache) Select(parents []int) {
 }
 
 func (s sequence) clone() sequence {
-	t := sequence{length: s.length, keys: make([][]float32, len(s.keys)), values: make([][]float32, len(s.values))}
+	t := sequence{length: s.length, virtual: s.virtual, keys: make([][]float32, len(s.keys)), values: make([][]float32, len(s.values))}
 	for l := range s.keys {
 		t.keys[l] = append([]float32(nil), s.keys[l]...)
 		t.values[l] = append([]float32(nil), s.values[l]...)
@@ -55,15 +62,21 @@ func (s sequence) clone() sequence {
 	return t
 }
 
-// Truncate forgets the rows of a sequence from length on.
+// Truncate forgets the rows of a sequence from length on, virtual ones not counted; an empty sequence has none.
 func (c *Cache) Truncate(seq, length int) {
 	s := &c.seqs[seq]
+	if length > 0 {
+		length += s.virtual
+	}
 	s.length = min(s.length, length)
 	for l := range s.keys {
 		s.keys[l] = s.keys[l][:min(len(s.keys[l]), s.length*c.columns)]
 		s.values[l] = s.values[l][:min(len(s.values[l]), s.length*c.columns)]
 	}
 }
+
+// empty says that a layer of a sequence has no rows yet.
+func (c *Cache) empty(layer, seq int) bool { return len(c.seqs[seq].keys[layer]) == 0 }
 
 // extend appends rows of keys and values [n, K·D] to a layer of a sequence and returns all of them.
 func (c *Cache) extend(layer, seq int, k, v kernel.Mat) (keys, values kernel.Mat) {

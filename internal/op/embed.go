@@ -28,7 +28,7 @@ type Rows struct {
 	IDs   []int32 // [T]
 }
 
-// Embed looks rows up.
+// Embed looks the tokens' rows up.
 //
 //	ids [T]   y [T, C]
 func Embed(p *Pass, table Lookup, ids []int32) mat.Tensor { return EmbedSum(p, 1, Rows{table, ids}) }

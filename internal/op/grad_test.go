@@ -108,6 +108,52 @@ func input(p *op.Pass, x *nn.Param) mat.Tensor {
 	return op.Embed(p, &weight{x}, ids)
 }
 
+// prefixed is attention where each segment has the prefix of a number, 3 or 5 rows long, or none (−1).
+func prefixed(h op.Heads, s op.AttentionSpec, first, second int) func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+	return func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		wide := 4 * h.KeyValue * h.Dim // of two layers
+		x, a, b := param(rng, rows, h.Columns()), param(rng, 3, wide), param(rng, 5, wide)
+		return []*nn.Param{x, a, b}, func(p *op.Pass) mat.Tensor {
+			list := []mat.Tensor{op.LookUp(p, op.Rows{Table: &weight{a}, IDs: []int32{0, 1, 2}}), op.LookUp(p, op.Rows{Table: &weight{b}, IDs: []int32{0, 1, 2, 3, 4}})}
+			p.Prefixes = pick(list, first, second)
+			return op.Attention(p, input(p, x), s)
+		}
+	}
+}
+
+// pick lists elements of a list by number, nil for −1.
+func pick(list []mat.Tensor, numbers ...int) []mat.Tensor {
+	out := make([]mat.Tensor, len(numbers))
+	for i, n := range numbers {
+		if n >= 0 {
+			out[i] = list[n]
+		}
+	}
+	return out
+}
+
+// recalled is recall where each segment has the memory of a number, or none (−1).
+func recalled(h op.Heads, numbers ...int) func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+	return func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		step := h.Dim + 1
+		wide := 2 * h.KeyValue * step
+		x := param(rng, rows, h.Columns())
+		kv, gates := []*nn.Param{param(rng, 3, wide), param(rng, 5, wide)}, []*nn.Param{param(rng, 1, 1), param(rng, 1, 1)}
+		return append(append([]*nn.Param{x}, kv...), gates...), func(p *op.Pass) mat.Tensor {
+			memories := []*op.Memory{
+				{KV: op.LookUp(p, op.Rows{Table: &weight{kv[0]}, IDs: []int32{0, 1, 2}}), Values: h.KeyValue * step, Step: step, Gate: gates[0]},
+				{KV: op.LookUp(p, op.Rows{Table: &weight{kv[1]}, IDs: []int32{0, 1, 2, 3, 4}}), Keys: h.KeyValue * step, Step: step, Gate: gates[1]}}
+			list := make([]*op.Memory, len(numbers))
+			for i, n := range numbers {
+				if n >= 0 {
+					list[i] = memories[n]
+				}
+			}
+			return op.Recall(p, input(p, x), h, .7, list)
+		}
+	}
+}
+
 var operators = []operator{
 	{"embed with repeated ids", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
 		w := newWeight(rng, 5, 3)
@@ -238,6 +284,56 @@ var operators = []operator{
 		x := param(rng, rows, 10)
 		return []*nn.Param{x}, func(p *op.Pass) mat.Tensor { return op.Gate(p, input(p, x), op.GELUTanh) }
 	}},
+	{"attention with prefixes of two lengths", prefixed(heads, op.AttentionSpec{Heads: heads, Causal: true, Scale: .7, Layer: 1}, 0, 1)},
+	{"attention with one prefix, groups of heads, biased, in a window", prefixed(grouped, op.AttentionSpec{Heads: grouped, Causal: true, Scale: .7, Window: 4, Bias: op.NewALiBi(4)}, 0, 0)},
+	{"attention with a prefix of the second segment, both ways", prefixed(heads, op.AttentionSpec{Heads: heads, Scale: .7, SoftCap: 1.1}, -1, 1)},
+	{"two attentions with parts of one prefix", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x, pre := param(rng, rows, heads.Columns()), param(rng, 3, 4*heads.KeyValue*heads.Dim)
+		w := newWeight(rng, heads.Columns(), heads.Query*heads.Dim)
+		return []*nn.Param{x, pre, w.w}, func(p *op.Pass) mat.Tensor {
+			e := op.LookUp(p, op.Rows{Table: &weight{pre}, IDs: []int32{0, 1, 2}})
+			p.Prefixes = []mat.Tensor{e, e}
+			s := op.AttentionSpec{Heads: heads, Causal: true, Scale: .7}
+			y := op.Attention(p, input(p, x), s)
+			s.Layer = 1
+			return op.Attention(p, op.Project(p, y, w), s)
+		}
+	}},
+	{"rows put before segments, and rows taken", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x, a, b := param(rng, rows, 5), param(rng, 2, 5), param(rng, 3, 5)
+		return []*nn.Param{x, a, b}, func(p *op.Pass) mat.Tensor {
+			first := []mat.Tensor{op.LookUp(p, op.Rows{Table: &weight{a}, IDs: []int32{0, 1}}), op.LookUp(p, op.Rows{Table: &weight{b}, IDs: []int32{0, 1, 2}})}
+			return op.Take(p, op.Insert(p, input(p, x), first, 1.3), []int{0, 1, 3, 4, 11, 7, 6})
+		}
+	}},
+	{"one row put before all segments", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x, a := param(rng, rows, 5), param(rng, 2, 5)
+		return []*nn.Param{x, a}, func(p *op.Pass) mat.Tensor {
+			e := op.LookUp(p, op.Rows{Table: &weight{a}, IDs: []int32{1}})
+			return op.Insert(p, input(p, x), []mat.Tensor{e, e}, 1)
+		}
+	}},
+	{"recall of one memory by both segments", recalled(heads, 0, 0)},
+	{"recall by the second segment, groups of heads", recalled(grouped, -1, 0)},
+	{"recall of two memories", recalled(heads, 0, 1)},
+	{"LSTM in both directions", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x := param(rng, rows, 5)
+		way := func() op.LSTM {
+			return op.LSTM{In: param(rng, 12, 5), Hidden: param(rng, 12, 3), InBias: param(rng, 1, 12), HiddenBias: param(rng, 1, 12)}
+		}
+		a, b := way(), way()
+		return []*nn.Param{x, a.In, a.Hidden, a.InBias, a.HiddenBias, b.In, b.Hidden, b.InBias, b.HiddenBias}, func(p *op.Pass) mat.Tensor {
+			return op.BiLSTM(p, input(p, x), a, b)
+		}
+	}},
+	{"dropout", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x := param(rng, rows, 5)
+		return []*nn.Param{x}, func(p *op.Pass) mat.Tensor {
+			p.Train, p.Seed = true, 7
+			return op.Dropout(p, input(p, x), .3, 1)
+		}
+	}},
+	{"tanh", activation(op.Tanh)},
 	{"silu", activation(op.SiLU)},
 	{"gelu", activation(op.GELU)},
 	{"gelu with tanh", activation(op.GELUTanh)},

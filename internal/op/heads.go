@@ -1,5 +1,7 @@
 package op
 
+import "github.com/graft-ml/graft/internal/kernel"
+
 // Heads says how the columns of a packed query-key-value row are divided: H query heads, then K key heads, then K value
 // heads, each of D numbers; or, Grouped, K times the H/K query heads that share a key head, that key head and its value
 // head, as GPT-NeoX, BLOOM (K = H) and Falcon store them.
@@ -44,6 +46,15 @@ func (h Heads) valueAt(j int) int {
 		return h.keyAt(j) + h.Dim
 	}
 	return h.keyAt(j) + h.KeyValue*h.Dim
+}
+
+// compact copies heads that are step apart in x to where they lie side by side in y [n, K·D].
+func (h Heads) compact(y, x kernel.Mat) {
+	for t := range x.Rows {
+		for j := range h.KeyValue {
+			copy(y.Row(t)[j*h.Dim:(j+1)*h.Dim], x.Row(t)[j*h.step():])
+		}
+	}
 }
 
 // turning are the first columns of the heads that rotary positions turn: all queries and keys.

@@ -40,6 +40,9 @@ type Pass struct {
 	Cache     *Cache     // keys and values of earlier rows; nil in training
 	Distances mat.Tensor // of layers that share a table of them: its rows as the next layer reads them; nil before the first
 	NEFTune   float64    // noise alpha of the embeddings while Train is set; 0 = none
+	// Prefixes are keys and values that a segment's rows see before their own: nil, or by segment, nil for none of it. The keys of
+	// layer l are in the columns from 2l·K·D on, its values from (2l+1)·K·D on. With a cache they come before a sequence's first row.
+	Prefixes []mat.Tensor // [n, L·2·K·D] each
 }
 
 // Rows is T, the number of rows of the pass.

@@ -80,12 +80,29 @@ func (t *Tensor) AccGrad(g mat.Tensor) {
 	gt := Of(g)
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.grad == gt { // see partsGrad
+		return
+	}
 	if t.grad == nil {
 		t.grad = gt
 		return
 	}
 	kernel.Add(t.grad.data, gt.data)
 	gt.release()
+}
+
+// partsGrad is the gradient of a value of which many operators read a part of their own, all zero when first asked for. Each
+// adds to its part and then hands the whole to AccGrad, which only notes that it is done: no number is a sum of several
+// operators', so their order does not matter.
+func (p *Pass) partsGrad(x mat.Tensor) *Tensor {
+	t := Of(x)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.grad == nil {
+		t.grad = p.Arena.NewTensor(t.rows, t.cols)
+		clear(t.grad.data)
+	}
+	return t.grad
 }
 
 // ZeroGrad drops the gradient of a value; the lasting buffer of a parameter is set to zero.
