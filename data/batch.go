@@ -32,6 +32,11 @@ type Batch struct {
 	Targets   []int32   // [T]: the token that the model should give after row t (already shifted), or the label of row t itself; or NoTarget
 	Weights   []float32 // [T]: weight of each target in the loss; nil = 1
 
+	// Firsts are the segments' first tokens where they carry a loss, else NoTarget; nil = none does. They count only with a method
+	// that puts rows before a segment, from which its first token can be told.
+	Firsts       []int32   // [segments]
+	FirstWeights []float32 // [segments]; nil = 1
+
 	// Of encoders and their tasks; nil otherwise.
 	Types  []int32     // [T]: token types, as BERT tells the two texts of a pair apart
 	Labels [][]float32 // [segments]: one class, or a value for each label (several labels, regression)

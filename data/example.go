@@ -247,6 +247,9 @@ func (s Set) Batch(picked []int32) *Batch {
 		}
 		b.Segments = append(b.Segments, Segment{Start: start, End: len(b.Tokens)})
 		for _, l := range e.Loss {
+			if l.Start == 0 && l.End > 0 {
+				b.first(len(b.Segments)-1, len(picked), e.IDs[0], l.Weight)
+			}
 			for t := max(l.Start, 1); t < l.End; t++ {
 				b.Targets[start+int(t)-1] = e.IDs[t]
 				if weighted {
@@ -275,5 +278,19 @@ func (e *Example) supervise(b *Batch, start int) {
 	}
 	if e.Answer != nil {
 		b.Spans = append(b.Spans, [2]int32{int32(start) + e.Answer[0], int32(start) + e.Answer[1]})
+	}
+}
+
+// first notes that the first token of segment i of n carries a loss.
+func (b *Batch) first(i, n int, id int32, weight float32) {
+	if b.Firsts == nil {
+		b.Firsts = slices.Repeat([]int32{NoTarget}, n)
+	}
+	b.Firsts[i] = id
+	if b.Weights != nil {
+		if b.FirstWeights == nil {
+			b.FirstWeights = make([]float32, n)
+		}
+		b.FirstWeights[i] = weight
 	}
 }

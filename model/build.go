@@ -11,7 +11,7 @@ import (
 
 func (b *builder) stem() layer.Stem {
 	c, s := b.c, b.s
-	t := layer.Stem{Tokens: b.embedding(s.Embed, c.VocabSize, b.embedDim()), Scale: float32(or(s.EmbedScale, 1)), Offset: s.PositionOffset}
+	t := layer.Stem{Tokens: b.embedding(s.Embed, c.VocabSize, b.embedDim()), Scale: float32(or(s.EmbedScale, 1)), Offset: s.PositionOffset, ScaleRows: s.ScaleRows}
 	width := b.embedDim() // of sum and norm
 	if s.ProjectIn != "" {
 		width = c.HiddenSize

@@ -23,6 +23,7 @@ var granite = Architecture{
 	Spec: func(c *Config) Spec {
 		f := c.Family.(*graniteFields)
 		s := llamaSpec(c)
+		s.ScaleRows = true
 		s.EmbedScale, s.Block.Attention.Scale, s.Block.Scale, s.LogitsScale = f.Embedding, f.Attention, f.Residual, 1/f.Logits
 		return s
 	},

@@ -71,9 +71,10 @@ type Model struct {
 	Kind       HeadKind
 	Top        layer.Top
 	// Fresh names the tensors of the head that the checkpoint lacks and that were drawn at random.
-	Fresh  []string
-	output op.Projection
-	ropes  []*op.Rope
+	Fresh    []string
+	output   op.Projection
+	ropes    []*op.Rope
+	prompter layer.Prompter
 	// Trace, if set, is shown the hidden states [T, C]: 0 after the embedding, i after block i; the last after the final norm.
 	Trace func(i int, hidden []float32)
 }
@@ -112,26 +113,52 @@ func (m *Model) Slots() iter.Seq[*layer.Slot] {
 //
 // Without p.Grad, activations are given back to the arena as soon as they are used, so the arena must hold nothing that
 // the caller still needs.
+//
+// What a method puts before the tokens passes through the blocks with them; its rows are not in the result.
 func (m *Model) Hidden(p *op.Pass, tokens []int32) mat.Tensor {
+	x, _ := m.hidden(p, tokens, false)
+	return x
+}
+
+// HiddenLed is Hidden with a further row for each segment that begins with virtual tokens, the last of these, from which the
+// segment's first token can be told: [T + len(led), C]. led are the numbers of these segments.
+func (m *Model) HiddenLed(p *op.Pass, tokens []int32) (x mat.Tensor, led []int) {
+	return m.hidden(p, tokens, true)
+}
+
+func (m *Model) hidden(p *op.Pass, tokens []int32, lead bool) (x mat.Tensor, led []int) {
 	p.Distances = nil
-	x := m.Stem.Forward(p, tokens)
+	g, rows := m.begin(p)
+	x = m.Stem.Forward(p, g, tokens, rows)
 	a := make([]op.Angles, len(m.ropes))
 	keep := [][]float32{nil}
+	for _, e := range g.Prefixes {
+		if e != nil {
+			keep = append(keep, op.Of(e).Values())
+		}
+	}
 	for i, r := range m.ropes {
-		a[i] = r.Angles(p)
+		a[i] = r.Angles(g)
 		keep = append(keep, a[i].Cos.Data, a[i].Sin.Data)
 	}
 	for i, b := range m.Blocks {
 		m.trace(i, x)
 		if i == 0 && m.Conv != nil {
-			x = m.Conv.Forward(p, b.Forward(p, op.Fork(p, x), a), x)
+			x = m.Conv.Forward(g, b.Forward(g, op.Fork(g, x), a), x)
 		} else {
-			x = b.Forward(p, x, a)
+			x = b.Forward(g, x, a)
 		}
 		if !p.Grad {
 			keep[0] = op.Of(x).Values()
 			p.Arena.Reset(keep...)
 		}
+	}
+	if rows != nil {
+		list, begun, last := own(p, g)
+		if lead {
+			list, led = append(list, last...), begun
+		}
+		x = op.Take(p, x, list)
 	}
 	if m.Norm != nil {
 		x = op.Normalize(p, x, m.Norm.Norm)
@@ -140,7 +167,7 @@ func (m *Model) Hidden(p *op.Pass, tokens []int32) mat.Tensor {
 		x = op.Project(p, x, m.ProjectOut)
 	}
 	m.trace(len(m.Blocks), x)
-	return x
+	return x, led
 }
 
 func (m *Model) trace(i int, x mat.Tensor) {
@@ -163,16 +190,6 @@ func (m *Model) CheckTokens(tokens []int32) error {
 func (m *Model) CheckGenerates() error {
 	if m.Kind != NextToken {
 		return fmt.Errorf("model: %s has a head %s, want %s to generate", m.Config.ModelType, m.Kind, NextToken)
-	}
-	return nil
-}
-
-// CheckPositions reports a position that the model has learned nothing for. Rotary and ALiBi positions have no end.
-func (m *Model) CheckPositions(positions []int32) error {
-	for i, at := range positions {
-		if m.Stem.Positions != nil && (at < 0 || int(at) >= m.Config.MaxPositionEmbeddings) {
-			return fmt.Errorf("model: position %d at %d, want 0 to %s %d - 1", at, i, m.Config.key("max_position_embeddings"), m.Config.MaxPositionEmbeddings)
-		}
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ type Spec struct {
 
 	Embed          string // input embedding
 	EmbedScale     float64
+	ScaleRows      bool   // EmbedScale is also of embeddings that come from elsewhere than the table
 	EmbedDim       int    // its width, 0 = hidden_size
 	ProjectIn      string // from there to hidden_size
 	Positions      string // learned absolute positions, for max_position_embeddings

@@ -66,20 +66,25 @@ func For(m *model.Model) (Task, bool) {
 
 // hidden checks the batch and passes it through the model up to the head.
 func hidden(m *model.Model, p *op.Pass, b *data.Batch, head model.HeadKind) (mat.Tensor, error) {
-	if m.Kind != head {
-		return nil, fmt.Errorf("task: the model has a head %s, want %s", m.Kind, head)
-	}
-	if err := m.CheckTokens(b.Tokens); err != nil {
-		return nil, err
-	}
-	if err := m.CheckPositions(b.Positions); err != nil {
-		return nil, err
-	}
-	if err := m.CheckTypes(b.Types); err != nil {
+	if err := checkBatch(m, b, head); err != nil {
 		return nil, err
 	}
 	p.Types = b.Types
 	return m.Hidden(p, b.Tokens), nil
+}
+
+// checkBatch reports a batch that the model cannot take.
+func checkBatch(m *model.Model, b *data.Batch, head model.HeadKind) error {
+	if m.Kind != head {
+		return fmt.Errorf("task: the model has a head %s, want %s", m.Kind, head)
+	}
+	if err := m.CheckTokens(b.Tokens); err != nil {
+		return err
+	}
+	if err := m.CheckPositions(b.Positions); err != nil {
+		return err
+	}
+	return m.CheckTypes(b.Types)
 }
 
 // predictor is the Predict of a task.

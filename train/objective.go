@@ -24,7 +24,7 @@ type objective struct {
 
 // Weight implements Objective.
 func (o objective) Weight(b *data.Batch) float64 {
-	return o.task.Weight(b, task.LossOptions{ClassWeights: o.classWeights})
+	return o.task.Weigh(o.model, b, task.LossOptions{ClassWeights: o.classWeights})
 }
 
 // Loss implements Objective.

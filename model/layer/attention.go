@@ -12,6 +12,9 @@ type Attention struct {
 	Output *Slot
 	Normed []HeadNorm // of queries and keys, before they turn
 	Rope   int        // which of the model's rotary positions; negative = none
+	// Beside, if set, changes the result y [T, H·D] and its output projection by what queries find beside their sequence; qkv is
+	// packed and turned, and may be read by one operator. A method sets it, and nil when it is done.
+	Beside func(p *op.Pass, qkv, y mat.Tensor, out op.Projection) (mat.Tensor, op.Projection)
 }
 
 // HeadNorm is a norm of some columns of the packed queries, keys and values: Count runs of Width from At on.
@@ -33,7 +36,11 @@ func (l *Attention) Mix(p *op.Pass, h mat.Tensor, a []op.Angles) (mat.Tensor, op
 	if l.Rope >= 0 {
 		qkv = op.Rotary(p, qkv, l.Heads, a[l.Rope])
 	}
-	return op.Attention(p, qkv, l.AttentionSpec), l.Output // [T, H·D]
+	y := op.Attention(p, qkv, l.AttentionSpec) // [T, H·D]
+	if l.Beside != nil {
+		return l.Beside(p, qkv, y, l.Output)
+	}
+	return y, l.Output
 }
 
 // Slots implements Branch.

@@ -8,9 +8,12 @@ import (
 // Stem is where a model begins: it turns tokens into the first hidden states.
 //
 //	x = Widen(Norm(Project(scale·tokens[id]) + positions[position + Offset] + types[type]))
+//
+// Rows of a prompt take the place of scale·tokens[id].
 type Stem struct {
 	Tokens    *Slot
 	Scale     float32
+	ScaleRows bool  // Scale is also of a prompt's rows, as in models that scale outside the embedding
 	Project   *Slot // from the embedding's width to the model's; nil = they are the same
 	Positions *Slot // learned absolute positions, or nil
 	Offset    int   // of the row of position 0
@@ -19,11 +22,14 @@ type Stem struct {
 	Widen     *Slot // from the width of all the above to the model's; nil = they are the same
 }
 
-// Forward returns the hidden states [T, C] of tokens [T].
-func (s *Stem) Forward(p *op.Pass, tokens []int32) mat.Tensor {
+// Forward returns the hidden states [T, C] of tokens [T]. With rows, by segment, to put before them, g is the pass that has these
+// rows, too; else it is p.
+func (s *Stem) Forward(p, g *op.Pass, tokens []int32, rows []mat.Tensor) mat.Tensor {
 	words := op.Rows{Table: s.Tokens.Lookup, IDs: tokens}
 	var x mat.Tensor
-	switch more := s.more(p); {
+	switch more := s.more(g); {
+	case rows != nil:
+		x = s.prompted(p, g, words, rows)
 	case s.Project == nil:
 		x = op.EmbedSum(p, s.Scale, words, more...)
 	case len(more) == 0:
@@ -31,9 +37,9 @@ func (s *Stem) Forward(p *op.Pass, tokens []int32) mat.Tensor {
 	default:
 		x = op.ProjectAdd(p, op.EmbedSum(p, s.Scale, words), s.Project, op.LookUp(p, more[0], more[1:]...))
 	}
-	x = s.Norm.apply(p, x)
+	x = s.Norm.apply(g, x)
 	if s.Widen != nil {
-		x = op.Project(p, x, s.Widen)
+		x = op.Project(g, x, s.Widen)
 	}
 	return x
 }
@@ -51,6 +57,26 @@ func (s *Stem) more(p *op.Pass) (list []op.Rows) {
 		list = append(list, op.Rows{Table: s.Types.Lookup, IDs: ids})
 	}
 	return list
+}
+
+// prompted is the sum without its norm where a prompt goes before the words.
+func (s *Stem) prompted(p, g *op.Pass, words op.Rows, rows []mat.Tensor) mat.Tensor {
+	x := op.Insert(p, op.EmbedSum(p, s.Scale, words), rows, s.RowScale())
+	if s.Project != nil {
+		x = op.Project(g, x, s.Project)
+	}
+	if more := s.more(g); len(more) > 0 {
+		x = op.Add(g, x, op.LookUp(g, more[0], more[1:]...), 1)
+	}
+	return x
+}
+
+// RowScale is what a prompt's rows are multiplied by.
+func (s *Stem) RowScale() float32 {
+	if s.ScaleRows {
+		return s.Scale
+	}
+	return 1
 }
 
 // places are the rows of the learned positions.

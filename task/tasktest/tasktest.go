@@ -58,6 +58,11 @@ func Batch(t testing.TB, ref *checkpoint.Checkpoint, name string) *data.Batch {
 		}
 	default:
 		b.Targets = targets(optional(t, ref, "labels"), mask, from, width, name == "causal")
+		if l := optional(t, ref, "labels"); name == "causal" && l != nil {
+			for r := range b.Segments {
+				b.Firsts = append(b.Firsts, int32(l[r*width]))
+			}
+		}
 	}
 	return b
 }

@@ -1,0 +1,160 @@
+package model
+
+import (
+	"fmt"
+
+	"github.com/graft-ml/graft/internal/op"
+	"github.com/graft-ml/graft/model/layer"
+	"github.com/nlpodyssey/spago/mat"
+)
+
+// PromptShape implements layer.Prompted.
+func (m *Model) PromptShape() layer.PromptShape {
+	c := m.Config
+	_, dim := m.Stem.Tokens.Lookup.Size()
+	return layer.PromptShape{Layers: len(m.Blocks), Heads: c.NumAttentionHeads, KeyValueHeads: c.NumKeyValueHeads, HeadDim: c.HeadDim,
+		HiddenSize: c.HiddenSize, EmbedDim: dim, VocabSize: c.VocabSize, MaxPositions: c.MaxPositionEmbeddings}
+}
+
+// Prompter implements layer.Prompted.
+func (m *Model) Prompter() layer.Prompter { return m.prompter }
+
+// SetPrompter implements layer.Prompted.
+func (m *Model) SetPrompter(x layer.Prompter) { m.prompter = x }
+
+// InputEmbedding implements layer.Prompted.
+func (m *Model) InputEmbedding(dst []float32, id int) {
+	m.Stem.Tokens.Base.W.Row(dst, id)
+	for i := range dst {
+		dst[i] *= m.Stem.Scale / m.Stem.RowScale()
+	}
+}
+
+// Attentions implements layer.Prompted.
+func (m *Model) Attentions() (list []*layer.Attention) {
+	for _, b := range m.Blocks {
+		if l, ok := b.Attention.(*layer.Attention); ok {
+			list = append(list, l)
+		}
+	}
+	return list
+}
+
+// numVirtual is how many virtual tokens may come before a text.
+func (m *Model) numVirtual() int {
+	if m.prompter == nil {
+		return 0
+	}
+	return m.prompter.NumVirtualTokens()
+}
+
+// MaxTokens is the longest text that the model was made for: virtual tokens take positions, too.
+func (m *Model) MaxTokens() int { return m.Config.MaxPositionEmbeddings - m.numVirtual() }
+
+// begin adds the prompts to a pass: positions move up by the virtual tokens, segments grow by rows. It returns the grown pass,
+// which is p itself without prompts, and the rows to put before each segment, nil if there are none.
+func (m *Model) begin(p *op.Pass) (g *op.Pass, rows []mat.Tensor) {
+	if m.prompter == nil {
+		return p, nil
+	}
+	list := m.prompts(p)
+	grown := *p
+	grown.Segments, grown.Positions, grown.Types = nil, nil, nil
+	grown.Prefixes = make([]mat.Tensor, len(list))
+	rows = make([]mat.Tensor, len(list))
+	inserted := false
+	for i, x := range list {
+		growSegment(&grown, p, i, x)
+		grown.Prefixes[i], rows[i] = x.KeyValues, x.Rows
+		inserted = inserted || x.Rows != nil
+	}
+	if !inserted {
+		rows = nil
+	}
+	return &grown, rows
+}
+
+// growSegment appends segment i of p with its prompt to the grown pass.
+func growSegment(grown, p *op.Pass, i int, x layer.Prompt) {
+	seg := p.Segments[i]
+	before, rows := numTokens(x.KeyValues), numTokens(x.Rows)
+	if p.Cache != nil {
+		before = p.Cache.Virtual(seg.Sequence) - rows
+	}
+	start := len(grown.Positions)
+	for j := range rows {
+		grown.Positions = append(grown.Positions, int32(before+j))
+	}
+	for _, at := range p.Positions[seg.Start:seg.End] {
+		grown.Positions = append(grown.Positions, at+int32(before+rows))
+	}
+	if p.Types != nil { // of virtual tokens 0
+		grown.Types = append(append(grown.Types, make([]int32, rows)...), p.Types[seg.Start:seg.End]...)
+	}
+	seg.Start, seg.End = start, len(grown.Positions)
+	grown.Segments = append(grown.Segments, seg)
+}
+
+// prompts asks for the prompts. A sequence of the cache gets its own when it begins; later rows find it there.
+func (m *Model) prompts(p *op.Pass) []layer.Prompt {
+	starts := p.Cache == nil
+	for _, seg := range p.Segments {
+		starts = starts || p.Cache.Len(seg.Sequence) == 0
+	}
+	if !starts {
+		return make([]layer.Prompt, len(p.Segments))
+	}
+	list := m.prompter.Prompts(p)
+	if p.Cache == nil {
+		return list
+	}
+	for i, seg := range p.Segments {
+		if p.Cache.Len(seg.Sequence) == 0 {
+			p.Cache.Begin(seg.Sequence, numTokens(list[i].KeyValues)+numTokens(list[i].Rows))
+		} else {
+			list[i] = layer.Prompt{}
+		}
+	}
+	return list
+}
+
+// numTokens is the number of rows of a value, 0 for none.
+func numTokens(x mat.Tensor) int {
+	if x == nil {
+		return 0
+	}
+	return op.Of(x).View().Rows
+}
+
+// own lists the rows of a grown pass that are of the pass itself, and the segments that begin with virtual rows, with the last of
+// these.
+func own(p, g *op.Pass) (rows, led, last []int) {
+	for i, seg := range g.Segments {
+		n := p.Segments[i].End - p.Segments[i].Start
+		for t := seg.End - n; t < seg.End; t++ {
+			rows = append(rows, t)
+		}
+		if seg.End-n > seg.Start {
+			led, last = append(led, i), append(last, seg.End-n-1)
+		}
+	}
+	return rows, led, last
+}
+
+// Leads says that a method puts virtual tokens before every text that pass through the layers: HiddenLed then leads.
+func (m *Model) Leads() bool { return m.prompter != nil && m.prompter.Leads() }
+
+// CheckPositions reports a position that the model has learned nothing for. Rotary and ALiBi positions have no end.
+func (m *Model) CheckPositions(positions []int32) error {
+	virtual := m.numVirtual()
+	for i, at := range positions {
+		if m.Stem.Positions != nil && (at < 0 || int(at) >= m.Config.MaxPositionEmbeddings-virtual) {
+			after := ""
+			if virtual > 0 {
+				after = fmt.Sprintf(" - %d virtual tokens", virtual)
+			}
+			return fmt.Errorf("model: position %d at %d, want 0 to %s %d%s - 1", at, i, m.Config.key("max_position_embeddings"), m.Config.MaxPositionEmbeddings, after)
+		}
+	}
+	return nil
+}
