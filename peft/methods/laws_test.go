@@ -10,6 +10,7 @@ import (
 	"github.com/graft-ml/graft/peft"
 	"github.com/graft-ml/graft/peft/methods"
 	"github.com/graft-ml/graft/peft/pefttest"
+	"github.com/graft-ml/graft/prefix"
 )
 
 // laws has a row for each line of methods.All, and variants of it.
@@ -41,6 +42,65 @@ var laws = []pefttest.Case{
 		Config: loraWith(func(c *lora.Config, m layer.Model) { c.Beside.ModulesToSave = []string{embeddingName(m)} })},
 	{Name: "lora by olora", Method: lora.Method, Variant: true, Mergeable: true, Converted: true,
 		Config: loraWith(func(c *lora.Config, m layer.Model) { c.Init, c.Rank = "olora", 2 })},
+	{Name: "prefix tuning", Method: prefix.PrefixTuning, Virtual: true, Config: tuning(false)},
+	{Name: "prefix tuning with a projection", Method: prefix.PrefixTuning, Virtual: true, Variant: true, Converted: true, Config: onTwo(tuning(true))},
+	{Name: "prompt tuning", Method: prefix.PromptTuning, Virtual: true, Config: func(layer.Model) peft.Config {
+		c := prefix.NewPrompt()
+		c.NumVirtualTokens, c.Init = 3, "SAMPLE_VOCAB"
+		return c
+	}},
+	{Name: "p-tuning", Method: prefix.PTuning, Virtual: true, Converted: true, Config: onTwo(func(layer.Model) peft.Config {
+		c := prefix.NewPTuning()
+		c.NumVirtualTokens, c.EncoderHiddenSize = 3, 5
+		return c
+	})},
+	{Name: "p-tuning by an LSTM", Method: prefix.PTuning, Virtual: true, Variant: true, Converted: true, Config: onTwo(func(layer.Model) peft.Config {
+		c := prefix.NewPTuning()
+		c.NumVirtualTokens, c.EncoderHiddenSize, c.Encoder, c.EncoderDropout = 3, 5, "LSTM", 0.3
+		return c
+	})},
+	{Name: "adaption prompt", Method: prefix.AdaptionPrompt, Identity: true, Lost: adaption("nowhere", false), Config: adaption("", false)},
+	// PEFT passes what is found through the output projection, whose bias then counts twice from the start.
+	{Name: "adaption prompt where the output has a bias", Method: prefix.AdaptionPrompt, Variant: true, Config: adaption("", true)},
+}
+
+// onTwo keeps settings to the two models that stand for all.
+func onTwo(config func(m layer.Model) peft.Config) func(m layer.Model) peft.Config {
+	return func(m layer.Model) peft.Config {
+		if _, ok := lawTargets[m.ModelType()]; !ok {
+			return nil
+		}
+		return config(m)
+	}
+}
+
+// tuning is prefix tuning of three virtual tokens.
+func tuning(projection bool) func(m layer.Model) peft.Config {
+	return func(layer.Model) peft.Config {
+		c := prefix.NewTuning()
+		c.NumVirtualTokens, c.Projection, c.EncoderHiddenSize = 3, projection, 5
+		return c
+	}
+}
+
+// adaption is LLaMA-Adapter on the last layer, for the model types that PEFT has it for, with or without a bias of the projection that
+// what is found passes through.
+func adaption(target string, biased bool) func(m layer.Model) peft.Config {
+	return func(m layer.Model) peft.Config {
+		if !slices.Contains([]string{"llama", "mistral", "gpt2"}, m.ModelType()) {
+			return nil
+		}
+		has := false
+		for s := range m.Slots() {
+			has = has || strings.HasSuffix(s.Name, ".o_proj") && s.Base.Bias != nil
+		}
+		if has != biased {
+			return nil
+		}
+		c := prefix.NewAdaption()
+		c.AdapterLen, c.AdapterLayers, c.TargetModules = 3, 1, target
+		return c
+	}
 }
 
 // loraWith is LoRA on all linear layers, with rank and alpha off the fixed point alpha = r.

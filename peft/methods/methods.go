@@ -9,6 +9,7 @@ import (
 	"github.com/graft-ml/graft/lora"
 	"github.com/graft-ml/graft/model/layer"
 	"github.com/graft-ml/graft/peft"
+	"github.com/graft-ml/graft/prefix"
 )
 
 // All lists the methods.
@@ -42,6 +43,10 @@ var All = []peft.Method{
 	adapter.TrainableTokens,
 	adapter.BEFT,
 	adapter.LNTuning,
+	prefix.PrefixTuning,
+	prefix.PromptTuning,
+	prefix.PTuning,
+	prefix.AdaptionPrompt,
 }
 
 // Lookup finds a method by its name in recipes.

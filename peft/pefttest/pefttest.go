@@ -44,6 +44,8 @@ type Case struct {
 	// Approximate names the parameters whose gradient leaves out, by the method's definition, a part of the derivative; only
 	// the reference's gradients can check these. Nil means none.
 	Approximate func(name string) bool
+	// Virtual says that the adapter is of virtual tokens, whose names in files have no prefix.
+	Virtual bool
 	// Variant marks other settings of a method, whose first case holds the laws that do not depend on settings.
 	Variant bool
 }
@@ -64,6 +66,7 @@ var laws = []law{
 	{says: "gradients match central differences", hold: gradients},
 	{says: "merged is unmerged", hold: merging},
 	{says: "packed is one by one", hold: packing},
+	{says: "cached is uncached", hold: caching, once: true},
 	{says: "how a step is cut into batches does not matter", hold: accumulating},
 	{says: "interrupted and resumed is uninterrupted", hold: resuming, once: true},
 	{says: "the number of threads changes no bit", hold: threading, once: true, alone: true},
