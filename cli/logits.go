@@ -79,6 +79,9 @@ func (e *env) logits(s *subject, rows [][]int32, out string) error {
 		ids = append(ids, r...)
 		lengths[i] = float32(len(r))
 	}
+	if err := s.model.CheckPositions(positions); err != nil {
+		return usagef("logits: --ids: %w", err)
+	}
 	p := op.NewPass(segments, positions, s.mode, op.NewArena())
 	all := make([]int, len(ids))
 	for i := range all {

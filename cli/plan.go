@@ -21,6 +21,7 @@ import (
 	"github.com/graft-ml/graft/model"
 	"github.com/graft-ml/graft/peft"
 	"github.com/graft-ml/graft/peft/methods"
+	"github.com/graft-ml/graft/prefix"
 	"github.com/graft-ml/graft/recipes"
 	"github.com/graft-ml/graft/task"
 	"github.com/graft-ml/graft/tokenizer"
@@ -270,7 +271,13 @@ func (p *plan) methodConfig() (peft.Config, error) {
 		return nil, err
 	}
 	c := m.New()
-	return c, peft.Configure(c, m.Type, p.recipe.Settings())
+	if err := peft.Configure(c, m.Type, p.recipe.Settings()); err != nil {
+		return nil, err
+	}
+	if x, ok := c.(*prefix.Prompt); ok && x.Text != "" {
+		x.TextTokens, x.TokenizerName = p.base.tok.Encode(x.Text, true).IDs, p.recipe.Model.Path
+	}
+	return c, nil
 }
 
 // initial replaces the initial values by those of a file, for comparisons with other programs. Its names may carry the
@@ -306,12 +313,16 @@ func (p *plan) initial(path string) error {
 // readData encodes the training and the held-out rows.
 func (p *plan) readData(ctx context.Context, told func(string)) error {
 	d := &p.recipe.Data
-	limit := p.base.model.Config.MaxPositionEmbeddings
+	limit := p.base.model.MaxTokens()
 	if d.SequenceLen == 0 {
 		d.SequenceLen = min(limit, 2048)
 	}
 	if d.SequenceLen > limit {
-		return usagef("data.sequence_len is %d, the model was made for max_position_embeddings %d", d.SequenceLen, limit)
+		before := ""
+		if n := p.base.model.Config.MaxPositionEmbeddings - limit; n > 0 {
+			before = fmt.Sprintf(", of which the method needs %d", n)
+		}
+		return usagef("data.sequence_len is %d, the model was made for max_position_embeddings %d%s", d.SequenceLen, p.base.model.Config.MaxPositionEmbeddings, before)
 	}
 	sources := d.Sources
 	if d.Path != "" {

@@ -58,7 +58,7 @@ func (v *progress) plan(p *plan) {
 	c := p.base.model.Config
 	what := "all weights"
 	if p.adapter != nil {
-		what = fmt.Sprintf("LoRA, %s of %s parameters", count(peft.NumParams(p.adapter)), count(p.numBase()))
+		what = fmt.Sprintf("%s, %s of %s parameters", p.recipe.Method.Type, count(peft.NumParams(p.adapter)), count(p.numBase()))
 	}
 	v.print(fmt.Sprintf("%s %s, %d layers of %d; training %s", v.s.paint(bold, p.recipe.Model.Path), c.ModelType, c.NumHiddenLayers, c.HiddenSize, what))
 	st := p.train.Stats()

@@ -198,6 +198,10 @@ func (e *env) summary(p *plan, result *train.Result, before, after []sample, dir
 		fmt.Fprintf(w, "  graft inspect %s\n  graft generate %s --prompt 'One morning'\n", dir, filepath.Join(dir, "adapter"))
 		return nil
 	}
-	fmt.Fprintf(w, "  graft generate %s --prompt '…'\n  graft merge %s -o merged\n  graft inspect %s\n", dir, dir, dir)
+	fmt.Fprintf(w, "  graft generate %s --prompt '…'\n", dir)
+	if _, folds := p.adapter.(peft.Merger); folds {
+		fmt.Fprintf(w, "  graft merge %s -o merged\n", dir)
+	}
+	fmt.Fprintf(w, "  graft inspect %s\n", dir)
 	return nil
 }

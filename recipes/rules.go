@@ -1,6 +1,9 @@
 package recipes
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // rule is a contradiction between keys, or something that is needed.
 type rule struct {
@@ -56,11 +59,24 @@ var rulesTable = []rule{
 		func(r *Recipe) bool {
 			return r.Method.Type == "trainable_tokens" && len(r.Method.TokensToTrain) == 0 && r.Method.Adapter == ""
 		}},
+	{"method.type", "method.num_virtual_tokens is missing, want a number such as 20",
+		func(r *Recipe) bool {
+			return r.Method.has("prefix_tuning", "prompt_tuning", "p_tuning") && r.Method.NumVirtualTokens == 0
+		}},
+	{"method.type", "method.adapter_len and method.adapter_layers are missing, want both, such as 10 and the number of layers",
+		func(r *Recipe) bool {
+			return r.Method.has("adaption_prompt") && (r.Method.AdapterLen == 0 || r.Method.AdapterLayers == 0)
+		}},
+	{"method.prompt_tuning_init", "method.prompt_tuning_init_text belongs to method.prompt_tuning_init = \"TEXT\", want both or none",
+		func(r *Recipe) bool { return (r.Method.PromptInit == "TEXT") != (r.Method.PromptInitText != "") }},
 	{"data.concatenate", "data.concatenate is for data.shape \"text\"",
 		func(r *Recipe) bool { return r.Data.Concatenate && r.Data.Shape != "text" && r.Data.Shape != "auto" }},
 	{"train.learning_rate", "train.learning_rate is 0, which would train nothing",
 		func(r *Recipe) bool { return r.Train.LearningRate == 0 && r.given["train.learning_rate"] }},
 }
+
+// has says that a new adapter of one of the types is trained.
+func (m *Method) has(types ...string) bool { return m.Adapter == "" && slices.Contains(types, m.Type) }
 
 // rules checks the recipe as a whole.
 func (d *decoder) rules() {
