@@ -76,7 +76,10 @@ func onTwo(config func(m layer.Model) peft.Config) func(m layer.Model) peft.Conf
 
 // tuning is prefix tuning of three virtual tokens.
 func tuning(projection bool) func(m layer.Model) peft.Config {
-	return func(layer.Model) peft.Config {
+	return func(m layer.Model) peft.Config {
+		if m.ModelType() == "deberta-v2" {
+			return nil // its attention takes no keys and values from elsewhere, and Attach says so
+		}
 		c := prefix.NewTuning()
 		c.NumVirtualTokens, c.Projection, c.EncoderHiddenSize = 3, projection, 5
 		return c
