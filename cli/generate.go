@@ -104,7 +104,9 @@ func (e *env) generate(c *cli.Context, s *subject, prompts []string) error {
 	}
 	session := generate.NewSession(s.model, s.mode)
 	if len(prompts) == 1 && !c.Bool("json") && o.NumBeams <= 1 {
-		fmt.Fprint(e.stdout, prompts[0])
+		if _, err := fmt.Fprint(e.stdout, prompts[0]); err != nil {
+			return err
+		}
 		return e.stream(c, s, session, ids, o, g.Stop)
 	}
 	out, err := generate.Tokens(c.Context, session, ids, o, nil)
@@ -136,6 +138,9 @@ func (e *env) stream(c *cli.Context, s *subject, session *generate.ModelSession,
 	}}
 	_, err := generate.Tokens(c.Context, session, ids, o, func(_ int, id int32) bool { return st.next(id) && failed == nil })
 	st.flush(true)
-	fmt.Fprintln(e.stdout)
-	return errors.Join(err, failed)
+	if err != nil || failed != nil {
+		return errors.Join(err, failed)
+	}
+	_, err = fmt.Fprintln(e.stdout)
+	return err
 }

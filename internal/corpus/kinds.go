@@ -16,8 +16,10 @@ var Kinds = []Kind{
 	{"howto", 2, howTo},
 	{"letter", 2, letter},
 	{"list", 1, list},
-	{"record", 5, record},
+	{"record", 6, record},
+	{"form", 6, form},
 	{"echo", 3, echo},
+	{"recital", 5, recital},
 }
 
 var (
@@ -41,6 +43,9 @@ var (
 		"They looked {spot} and found only an old {thing.2}.",
 		"It was {season}, and the sky was {sky}.",
 		"Nobody knew where the {thing} had come from.",
+		"\"Welcome!\" said {person.2}. \"What a {size} {thing}!\"",
+		"{person.2} welcomes {person} and asks for the name of the {animal}.",
+		"Oh, how {taste} the {food} was!",
 	}
 	endings = []string{
 		"In the end {person} was {mood.2}, and they shared the {food}.",
@@ -86,10 +91,12 @@ func dialogue(g *Generator) string {
 	ask := []string{
 		"Where is the {colour} {thing}?", "What will you eat today?", "How is the weather at the {place}?",
 		"Did you see the {size} {animal}?", "Who can {work}?", "Shall we go to the {inn}?", "Why are you so {mood}?",
+		"Is this the {inn}?", "What kind of {food} do you like?",
 	}
 	answer := []string{
 		"It is {spot}.", "Some {taste} {food}, please.", "There is {weather}, and the sky is {sky}.",
 		"Yes, it was near the {place}.", "I can do it on {day}.", "Gladly, the {food} there is {taste}.", "Because I found my {thing}.",
+		"Yes, welcome to the {inn}!", "I like the taste of {taste} {food}!",
 	}
 	var b strings.Builder
 	for i, n := range g.rng.Perm(len(ask))[:g.between(1, 3)] {
@@ -175,23 +182,36 @@ func list(g *Generator) string {
 	})
 }
 
+// fields of a guide's entry.
+var fields = []string{"house: {inn}", "dish: {taste} {food}", "where: {place}", "cost: {price}", "sort: {kind}", "for: {guests}", "drinks: {drink}"}
+
 // record is an entry of a guide with its fields in any order, told again in words: from it a model learns to look a
 // field up and to repeat it.
 func record(g *Generator) string {
 	s := g.scene()
-	fields := []string{"house: {inn}", "dish: {taste} {food}", "where: {place}", "cost: {price}", "sort: {kind}", "for: {guests}", "drinks: {drink}"}
 	lines := []string{
 		"The {inn} is a {kind}.", "It cooks {taste} {food}.", "The {inn} stands by the {place}.", "The cost is {price}.",
 		"It is for {guests}.", "You can drink {drink} at the {inn}.", "{Guests} eat {food} there.",
 	}
-	var b strings.Builder
-	for i, n := range g.rng.Perm(len(fields))[:g.between(4, 6)] {
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		b.WriteString(s.fill(fields[n]))
+	return s.listed(g.rng.Perm(len(fields))[:g.between(4, 6)], fields) + ". " + s.several(g.between(2, 4), lines)
+}
+
+// listed fills some of the patterns and puts commas between them.
+func (s *scene) listed(which []int, patterns []string) string {
+	parts := make([]string, len(which))
+	for i, n := range which {
+		parts[i] = s.fill(patterns[n])
 	}
-	return b.String() + ". " + s.several(g.between(2, 4), lines)
+	return strings.Join(parts, ", ")
+}
+
+// form is an entry copied in another order: only who finds the field again can foretell what it says.
+func form(g *Generator) string {
+	s := g.scene()
+	which := g.rng.Perm(len(fields))[:g.between(3, 6)]
+	first := s.listed(which, fields)
+	g.rng.Shuffle(len(which), func(i, j int) { which[i], which[j] = which[j], which[i] })
+	return first + ". Copied: " + s.listed(which, fields) + "."
 }
 
 // echo is somebody repeating what another said.
@@ -203,4 +223,12 @@ func echo(g *Generator) string {
 		"At the {inn} they sing of the {place}: oh {place}, dear {place}, where {person} the {trade} met the {animal}, the {animal} at the {inn}.",
 		"The sign says {inn}. {person} reads it aloud: {inn}. Below stands {taste} {food}, and {person} asks for {taste} {food}.",
 	})
+}
+
+// recital is a row of words said twice: the second time nothing but the first foretells them.
+func recital(g *Generator) string {
+	s := g.scene()
+	words := []string{"{animal}", "{food}", "{thing}", "{place}", "{colour}", "{person.3}", "{animal.2}", "{thing.2}", "{food.2}", "{trade}"}
+	row := s.listed(g.rng.Perm(len(words))[:g.between(4, 9)], words)
+	return s.fill("{person} says: ") + row + s.fill(". {person.2} says: ") + row + "."
 }

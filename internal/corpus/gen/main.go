@@ -25,7 +25,7 @@ import (
 func main() {
 	out := flag.String("out", ".", "folder to write to")
 	texts := flag.Int("texts", 60000, "texts in corpus.txt")
-	vocab := flag.Int("vocab", 2048, "tokens of the vocabulary")
+	vocab := flag.Int("vocab", 1536, "tokens of the vocabulary")
 	train, eval := flag.Int("train", 800, "training rows of the task"), flag.Int("eval", 100, "held-out rows of the task")
 	seed := flag.Uint64("seed", 20261124, "seed of all draws")
 	flag.Parse()
