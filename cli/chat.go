@@ -133,6 +133,8 @@ func (e *env) answer(ctx context.Context, s *subject, ids []int32, stop []string
 	}}
 	_, err := generate.Tokens(ctx, generate.NewSession(s.model, s.mode), [][]int32{ids}, o, func(_ int, id int32) bool { return st.next(id) })
 	st.flush(true)
-	fmt.Fprintln(e.stdout)
+	if _, full := fmt.Fprintln(e.stdout); err == nil {
+		err = full
+	}
 	return said.String(), err
 }
