@@ -164,6 +164,22 @@ func TestResumeOfACompleteRunTrainsNothing(t *testing.T) {
 }
 
 // snapshot is what resuming must not change.
+// A process may be killed after its last checkpoint and before the curve that belongs to it.
+func TestResumeDrawsTheCurveThatWasNotDrawn(t *testing.T) {
+	dir := t.TempDir()
+	_, j := start(t, dir, Fresh)
+	mustRun(t, t.Context(), j)
+	want := read(t, dir, curveFile)
+	if err := os.Remove(filepath.Join(dir, curveFile)); err != nil {
+		t.Fatal(err)
+	}
+	_, j = start(t, dir, Resume)
+	mustRun(t, t.Context(), j)
+	if !bytes.Equal(read(t, dir, curveFile), want) {
+		t.Error("the curve differs from the uninterrupted run's")
+	}
+}
+
 func snapshot(t *testing.T, dir string) string {
 	return string(read(t, dir, metricsFile)) + string(read(t, dir, adapterDir, "adapter.json")) + string(read(t, dir, checkpointDir, "step-24", sumsFile))
 }

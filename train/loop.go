@@ -209,9 +209,14 @@ func (r *runner) openLogs() (err error) {
 		return err
 	}
 	if !r.NoTensorBoard {
-		r.board, err = newTensorBoard(filepath.Join(dir, boardDir), r.state.Step+1, r.Now)
+		if r.board, err = newTensorBoard(filepath.Join(dir, boardDir), r.state.Step+1, r.Now); err != nil {
+			return err
+		}
 	}
-	return err
+	if r.Folder.from != nil { // the session before may have ended between its checkpoint and its curve
+		return r.Folder.drawCurve()
+	}
+	return nil
 }
 
 // close ends what the run has open.
