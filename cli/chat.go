@@ -36,7 +36,7 @@ func (e *env) chatCommand() *cli.Command {
 				return err
 			}
 			defer s.close()
-			if err := s.needTokenizer(); err != nil {
+			if err := s.needText(); err != nil {
 				return err
 			}
 			template := c.String("chat-template")

@@ -139,8 +139,11 @@ func (b *base) checkFinite() error {
 	return nil
 }
 
-// needTokenizer says what is missing when text has to be read.
-func (b *base) needTokenizer() error {
+// needText says what is missing to read text and to continue it, which is what recipes and commands do with a model so far.
+func (b *base) needText() error {
+	if err := b.model.CheckGenerates(); err != nil {
+		return fmt.Errorf("%s: %w; recipes and commands are for causal language models so far", b.path, err)
+	}
 	if b.tok == nil {
 		return fmt.Errorf("model: %s has no tokenizer.json, which is needed to read text", b.path)
 	}
@@ -230,7 +233,7 @@ func (p *plan) openTokenizer(context.Context, func(string)) error {
 			return err
 		}
 	}
-	if err := p.base.needTokenizer(); err != nil {
+	if err := p.base.needText(); err != nil {
 		return err
 	}
 	p.chat, err = openChat(p.base.tok, m.ChatTemplate)
