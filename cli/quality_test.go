@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -107,27 +106,11 @@ func followsReference(t *testing.T, got, want []float64) {
 // metricsOf reads the losses of each step and the last held-out loss of a run.
 func metricsOf(t *testing.T, run string) (losses []float64, held float64) {
 	t.Helper()
-	f, err := os.Open(filepath.Join(run, "metrics.jsonl"))
-	if err != nil {
-		t.Fatal(err)
+	c, ok := curvesOf(run)
+	if !ok || len(c.EvalLosses) == 0 {
+		t.Fatalf("%s has no losses", run)
 	}
-	defer f.Close()
-	for in := bufio.NewScanner(f); in.Scan(); {
-		var line struct {
-			Loss *float64 `json:"loss"`
-			Eval *float64 `json:"eval_loss"`
-		}
-		if err := json.Unmarshal(in.Bytes(), &line); err != nil {
-			t.Fatal(err)
-		}
-		if line.Loss != nil {
-			losses = append(losses, *line.Loss)
-		}
-		if line.Eval != nil {
-			held = *line.Eval
-		}
-	}
-	return losses, held
+	return c.Losses, c.EvalLosses[len(c.EvalLosses)-1]
 }
 
 func meanSD(runs []referenceRun) (mean, sd float64) {

@@ -113,7 +113,13 @@ func (r *runner) setUp() error {
 	}
 	r.optimizer.ZeroGrad()
 	r.started, r.firstStep = r.Now(), r.state.Step
-	return r.openLogs()
+	if err := r.openLogs(); err != nil {
+		return err
+	}
+	if r.Folder != nil && r.Folder.from != nil { // the session before may have ended between its checkpoint and its curve
+		return r.Folder.drawCurve()
+	}
+	return nil
 }
 
 // Check reports everything about the job that Run would refuse before its first step, as far as no file is needed.
@@ -209,14 +215,9 @@ func (r *runner) openLogs() (err error) {
 		return err
 	}
 	if !r.NoTensorBoard {
-		if r.board, err = newTensorBoard(filepath.Join(dir, boardDir), r.state.Step+1, r.Now); err != nil {
-			return err
-		}
+		r.board, err = newTensorBoard(filepath.Join(dir, boardDir), r.state.Step+1, r.Now)
 	}
-	if r.Folder.from != nil { // the session before may have ended between its checkpoint and its curve
-		return r.Folder.drawCurve()
-	}
-	return nil
+	return err
 }
 
 // close ends what the run has open.
