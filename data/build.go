@@ -342,7 +342,7 @@ func (s Set) blocks(n int) Set {
 			to := min(from+n-len(cur.IDs), len(s[i].IDs))
 			piece := s[i].slice(nil, from, to)
 			shift := int32(len(cur.IDs))
-			cur.IDs = append(cur.IDs, piece.IDs...)
+			cur.IDs, cur.Words = append(cur.IDs, piece.IDs...), append(cur.Words, piece.Words...)
 			for _, l := range piece.Loss {
 				cur.Loss = append(cur.Loss, Span{l.Start + shift, l.End + shift, l.Weight})
 			}

@@ -91,9 +91,6 @@ func (s *Settings) Validate() error {
 	if s.Concatenate && s.SequenceLen == 0 {
 		errs = append(errs, errors.New("data: concatenate needs a sequence_len to cut at"))
 	}
-	if s.Concatenate && s.Shape != "" && s.Shape != "auto" && s.Shape != "text" {
-		errs = append(errs, fmt.Errorf("data: concatenate is for shape \"text\", got %q", s.Shape))
-	}
 	return errors.Join(errs...)
 }
 
@@ -132,8 +129,8 @@ func NewEncoder(tok Tokenizer, chat Chat, s Settings, first *Row) (*Encoder, err
 	if chat == nil && e.renders() {
 		return nil, fmt.Errorf("data: %s: shape is %q, but the model has no chat template", first, d.shape.Name)
 	}
-	if s.Concatenate && d.shape.Name != "text" {
-		return nil, fmt.Errorf("data: %s: concatenate is for shape \"text\", got %q", first, d.shape.Name)
+	if s.Concatenate && !d.shape.concat {
+		return nil, fmt.Errorf("data: %s: concatenate is for shapes \"text\" and \"masked_text\", got %q", first, d.shape.Name)
 	}
 	if e.overlong == "" {
 		switch e.overlong = "drop"; {
@@ -144,7 +141,7 @@ func NewEncoder(tok Tokenizer, chat Chat, s Settings, first *Row) (*Encoder, err
 		}
 	}
 	if e.overlong == "split" && !d.shape.split {
-		return nil, fmt.Errorf("data: overlong is \"split\", which is for shapes \"text\" and \"qa\", got %q", d.shape.Name)
+		return nil, fmt.Errorf("data: overlong is \"split\", which is for shapes \"text\", \"masked_text\" and \"qa\", got %q", d.shape.Name)
 	}
 	e.joint = s.Boundary == "joint" || s.Boundary == "" && !d.shape.separate
 	e.unread()
@@ -182,7 +179,7 @@ func (e *Encoder) unread() {
 		{"boundary", s.Boundary != "", !e.renders() && shape != "text" && e.shape.encode == nil},
 		{"labels", len(s.Labels) > 0, shape == classification.Name || shape == tokens.Name},
 		{"problem_type", s.ProblemType != "", shape == classification.Name},
-		{"stride", s.Stride > 0, shape == qa.Name},
+		{"stride", s.Stride > 0, shape == qa.Name || shape == maskedText.Name},
 	} {
 		if x.set && !x.used {
 			e.notes = append(e.notes, fmt.Sprintf("%s is set, but rows of shape %s do not use it", x.key, shape))

@@ -20,6 +20,7 @@ type Example struct {
 	// Of encoders' tasks; nil otherwise.
 	Types  []int32   // [len(IDs)]: token types
 	Tags   []int32   // [len(IDs)]: the label of the token itself, or NoTarget
+	Words  []int32   // [len(IDs)]: equal for neighbours within a word; −1 = special. Masking hides such tokens and makes Tags of them
 	Labels []float32 // of the whole: one class, or a value for each label
 	Answer *[2]int32 // first and last token of the answer; {0, 0} = there is none
 	Origin *Origin   // if Settings.KeepOrigin
@@ -44,7 +45,7 @@ func (e *Example) Weights() []float32 {
 	return w
 }
 
-// Targets counts the tokens that carry a loss; a label of the whole, or an answer, counts as one.
+// Targets counts the tokens that carry a loss, or may once Masking has chosen; a label of the whole, or an answer, counts as one.
 func (e *Example) Targets() int {
 	n := 0
 	if e.Labels != nil || e.Answer != nil {
@@ -53,6 +54,13 @@ func (e *Example) Targets() int {
 	for _, tag := range e.Tags {
 		if tag != NoTarget {
 			n++
+		}
+	}
+	if e.Tags == nil {
+		for _, w := range e.Words {
+			if w >= 0 {
+				n++
+			}
 		}
 	}
 	for _, s := range e.Loss {
@@ -89,6 +97,9 @@ func spans(weights []float32) []Span {
 func (e *Example) slice(before []int32, from, to int) Example {
 	out := *e
 	out.IDs, out.Loss = append(append(make([]int32, 0, len(before)+to-from), before...), e.IDs[from:to]...), nil
+	if e.Words != nil {
+		out.Words = append(slices.Repeat([]int32{-1}, len(before)), e.Words[from:to]...)
+	}
 	shift := int32(len(before) - from)
 	for _, s := range e.Loss {
 		if lo, hi := max(s.Start, int32(from)), min(s.End, int32(to)); lo < hi {
@@ -182,6 +193,7 @@ func (e *Example) appendSupervision(b []byte) []byte {
 	}
 	ints('t', e.Types)
 	ints('g', e.Tags)
+	ints('w', e.Words)
 	if e.Labels != nil {
 		b = binary.LittleEndian.AppendUint32(append(b, 'l'), uint32(len(e.Labels)))
 		for _, x := range e.Labels {

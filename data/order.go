@@ -112,6 +112,7 @@ const (
 	splitStream = 1<<63 + iota
 	mixStream
 	binStream
+	maskStream
 )
 
 // Weighted is a set and how often each of its examples is visited in an epoch: 1 once, 3 thrice, 0.25 every fourth one.

@@ -44,15 +44,11 @@ func (e *Encoder) question(row *Row) (Encoded, error) {
 	if err != nil {
 		return Encoded{}, err
 	}
-	windows, dropped, err := e.windows(row, strings.TrimLeft(s[0], " \t\n"), s[1])
-	if err != nil || dropped != "" {
-		return Encoded{Dropped: dropped}, err
+	windows, out, err := e.windows(row, strings.TrimLeft(s[0], " \t\n"), s[1])
+	if err != nil || out.Dropped != "" {
+		return out, err
 	}
 	origin := e.origin(row, s[1], answers)
-	out := Encoded{Truncated: e.overlong == "truncate" && len(windows) > 1}
-	if out.Truncated {
-		windows = windows[:1]
-	}
 	for i := range windows {
 		w := &windows[i]
 		x := Example{Place: row.Place, IDs: w.IDs, Types: typesOf(w.TypeIDs), Answer: &[2]int32{}}
@@ -74,26 +70,6 @@ func (e *Encoder) question(row *Row) (Encoded, error) {
 		return Encoded{Dropped: "no answer within sequence_len"}, nil
 	}
 	return out, nil
-}
-
-// windows are the encodings of a question with parts of its context.
-func (e *Encoder) windows(row *Row, question, context string) (list []tokenizer.Encoding, dropped string, err error) {
-	o := tokenizer.Options{Special: true}
-	if most := e.settings.SequenceLen; most > 0 {
-		o.Truncation = &tokenizer.Truncation{MaxLength: most, Stride: e.settings.Stride, Strategy: "OnlySecond"}
-	}
-	first, err := e.pairs.EncodeWith(o, question, context)
-	if err != nil { // the settings are in order, so the question is too long
-		return nil, "question leaves no room for the context", nil
-	}
-	list = append([]tokenizer.Encoding{first}, first.Overflowing...)
-	switch {
-	case len(list) > 1 && e.overlong == "drop":
-		return nil, "longer than sequence_len", nil
-	case len(list) > 1 && e.overlong == "raise":
-		return nil, "", row.Errorf("question and context have more than sequence_len %d tokens", e.settings.SequenceLen)
-	}
-	return list, "", nil
 }
 
 // within finds the tokens of an answer in a window.

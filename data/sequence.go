@@ -48,6 +48,34 @@ func (e *Encoder) whole(row *Row, texts ...string) (enc *tokenizer.Encoding, cut
 	return &got, true, nil
 }
 
+// windows are the encodings of a text, or of a question with parts of its context, that fit: several where what does not fit
+// is split. out is what became of the row so far.
+func (e *Encoder) windows(row *Row, texts ...string) (list []tokenizer.Encoding, out Encoded, err error) {
+	o := tokenizer.Options{Special: true}
+	if most := e.settings.SequenceLen; most > 0 && !e.settings.Concatenate {
+		o.Truncation = &tokenizer.Truncation{MaxLength: most, Stride: e.settings.Stride}
+		if len(texts) == 2 {
+			o.Truncation.Strategy = "OnlySecond"
+		}
+	}
+	first, err := e.pairs.EncodeWith(o, texts...)
+	if err != nil { // the settings are in order, so what comes before is too long
+		return nil, Encoded{Dropped: "question leaves no room for the context"}, nil
+	}
+	list = append([]tokenizer.Encoding{first}, first.Overflowing...)
+	if len(list) > 1 {
+		switch e.overlong {
+		case "drop":
+			return nil, Encoded{Dropped: "longer than sequence_len"}, nil
+		case "raise":
+			return nil, out, row.Errorf("more than sequence_len %d tokens", e.settings.SequenceLen)
+		case "truncate":
+			list, out.Truncated = list[:1], true
+		}
+	}
+	return list, out, nil
+}
+
 // typesOf are the token types, nil if all are 0.
 func typesOf(types []int32) []int32 {
 	for _, t := range types {

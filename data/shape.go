@@ -15,6 +15,7 @@ type Shape struct {
 	Columns []Column
 
 	separate bool // the parts are tokenized one by one unless Settings.Boundary says otherwise
+	concat   bool // texts may be put end to end
 	split    bool // overlong rows are cut into windows unless Settings.Overlong says otherwise
 	pairs    bool // recognised only by the separator in its text
 	draft    func(*drafter, *Row) (draft, error)
@@ -76,12 +77,13 @@ var Shapes = []Shape{
 	{
 		Name: "text", Doc: "text; every token is trained",
 		Columns: []Column{{Name: "text", Names: []string{"text", "content"}, Required: true}},
-		split:   true,
-		draft:   (*drafter).text,
+		split:   true, concat: true,
+		draft: (*drafter).text,
 	},
 	classification,
 	tokens,
 	qa,
+	maskedText,
 }
 
 // ShapeNames are the names of Shapes.

@@ -17,11 +17,12 @@ import (
 type Schedule struct {
 	Order        string // one of Orders; "" is shuffled
 	Seed         uint64
-	BatchSize    int  // examples; this or BatchTokens
-	BatchTokens  int  // tokens of a bin
-	Accumulation int  // 0 = 1
-	MicroTokens  int  // 0 = no limit
-	DropLast     bool // leave out an epoch's last step if it has fewer than BatchSize × Accumulation examples, or bins
+	BatchSize    int      // examples; this or BatchTokens
+	BatchTokens  int      // tokens of a bin
+	Accumulation int      // 0 = 1
+	MicroTokens  int      // 0 = no limit
+	DropLast     bool     // leave out an epoch's last step if it has fewer than BatchSize × Accumulation examples, or bins
+	Masking      *Masking // of masked language modelling; nil = the examples as they are
 }
 
 // packWindow is how many examples are packed at a time: enough to fill the bins, and few enough to keep the order.
@@ -156,12 +157,21 @@ func (s *Stream) Next() (Step, error) {
 	picked := plan[s.at.Index]
 	step := Step{Epoch: float64(s.at.Epoch) + float64(s.at.Index+1)/float64(len(plan))}
 	for _, part := range s.micro(picked) {
-		step.Batches = append(step.Batches, s.set.Batch(part))
+		step.Batches = append(step.Batches, s.batch(part))
 	}
 	if s.at.Index++; s.at.Index == len(plan) {
 		s.at = Position{Epoch: s.at.Epoch + 1}
 	}
 	return step, nil
+}
+
+// batch lays examples out, masked anew for this epoch if they are to be.
+func (s *Stream) batch(picked []int32) *Batch {
+	if s.schedule.Masking == nil {
+		return s.set.Batch(picked)
+	}
+	masked := s.schedule.Masking.pick(s.set, picked, s.at.Epoch)
+	return masked.Batch(sequential(len(masked), 0, 0))
 }
 
 // Examples are the indices of the examples in the step that Next gives next.

@@ -69,8 +69,10 @@ var rulesTable = []rule{
 		}},
 	{"method.prompt_tuning_init", "method.prompt_tuning_init_text belongs to method.prompt_tuning_init = \"TEXT\", want both or none",
 		func(r *Recipe) bool { return (r.Method.PromptInit == "TEXT") != (r.Method.PromptInitText != "") }},
-	{"data.concatenate", "data.concatenate is for data.shape \"text\"",
-		func(r *Recipe) bool { return r.Data.Concatenate && r.Data.Shape != "text" && r.Data.Shape != "auto" }},
+	{"data.concatenate", "data.concatenate is for data.shape \"text\" or \"masked_text\"",
+		func(r *Recipe) bool {
+			return r.Data.Concatenate && !slices.Contains([]string{"auto", "text", "masked_text"}, r.Data.Shape)
+		}},
 	{"train.learning_rate", "train.learning_rate is 0, which would train nothing",
 		func(r *Recipe) bool { return r.Train.LearningRate == 0 && r.given["train.learning_rate"] }},
 }

@@ -9,11 +9,11 @@ import (
 
 // config is what tokenizer_config.json and special_tokens_map.json say.
 type config struct {
-	bos, eos, pad, unk tokenName
-	addBOS, addEOS     *bool
-	maxLength          int
-	cleanUp            bool
-	templates          []NamedTemplate
+	bos, eos, pad, unk, mask tokenName
+	addBOS, addEOS           *bool
+	maxLength                int
+	cleanUp                  bool
+	templates                []NamedTemplate
 }
 
 // NamedTemplate is a chat template as it is written; most models have one, called "default".
@@ -51,6 +51,7 @@ type configJSON struct {
 	EOSToken                  tokenName       `json:"eos_token"`
 	PadToken                  tokenName       `json:"pad_token"`
 	UnkToken                  tokenName       `json:"unk_token"`
+	MaskToken                 tokenName       `json:"mask_token"`
 	AddBOSToken               *bool           `json:"add_bos_token"`
 	AddEOSToken               *bool           `json:"add_eos_token"`
 	ModelMaxLength            *float64        `json:"model_max_length"`
@@ -66,10 +67,11 @@ func (tk *Tokenizer) readConfig(fsys fs.FS) error {
 		return err
 	}
 	var more struct {
-		BOSToken tokenName `json:"bos_token"`
-		EOSToken tokenName `json:"eos_token"`
-		PadToken tokenName `json:"pad_token"`
-		UnkToken tokenName `json:"unk_token"`
+		BOSToken  tokenName `json:"bos_token"`
+		EOSToken  tokenName `json:"eos_token"`
+		PadToken  tokenName `json:"pad_token"`
+		UnkToken  tokenName `json:"unk_token"`
+		MaskToken tokenName `json:"mask_token"`
 	}
 	if err := readOptional(fsys, "special_tokens_map.json", &more); err != nil {
 		return err
@@ -79,6 +81,7 @@ func (tk *Tokenizer) readConfig(fsys fs.FS) error {
 	c.eos = j.EOSToken.or(more.EOSToken)
 	c.pad = j.PadToken.or(more.PadToken)
 	c.unk = j.UnkToken.or(more.UnkToken)
+	c.mask = j.MaskToken.or(more.MaskToken)
 	c.addBOS, c.addEOS = j.AddBOSToken, j.AddEOSToken
 	c.cleanUp = isTrue(j.CleanUpTokenizationSpaces, false)
 	if j.ModelMaxLength != nil && *j.ModelMaxLength >= 1 && *j.ModelMaxLength < 1<<31 {
@@ -207,6 +210,9 @@ func (tk *Tokenizer) PAD() (int32, bool) { return tk.lookup(tk.named.pad) }
 
 // UNK is the token for what the vocabulary cannot say.
 func (tk *Tokenizer) UNK() (int32, bool) { return tk.lookup(tk.named.unk) }
+
+// MASK is the token that hides another, of models that find those again.
+func (tk *Tokenizer) MASK() (int32, bool) { return tk.lookup(tk.named.mask) }
 
 // AddBOS reports whether Encode with special tokens starts a text with BOS.
 func (tk *Tokenizer) AddBOS() bool {
