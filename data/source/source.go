@@ -1,5 +1,5 @@
 // Package source reads rows from files: JSON lines, JSON, CSV, TSV, Parquet and plain text, compressed with gzip or
-// Zstandard or not.
+// Zstandard or not, or within a zip archive ("reviews.zip/train.tsv").
 //
 //	dir, pattern := source.Split("corpus/*.jsonl.gz")
 //	rows := source.Files{FS: os.DirFS(dir), Dir: dir, Path: pattern}.Rows()
@@ -94,11 +94,15 @@ func formatOf(name string) *Format {
 	return nil
 }
 
-// Split parts a path into the folder up to the first name with a pattern in it, and the rest with slashes.
+// Split parts a path into the folder up to the first name that is an archive's or has a pattern in it, and the rest with slashes.
 func Split(name string) (dir, pattern string) {
 	name = strings.ReplaceAll(name, `\`, "/")
 	head, rest := name, ""
-	if i := strings.IndexAny(name, "*?["); i >= 0 {
+	i := strings.IndexAny(name, "*?[")
+	if end := archiveEnd(name); end >= 0 && (i < 0 || end < i) {
+		i = end
+	}
+	if i >= 0 {
 		cut := strings.LastIndexByte(name[:i], '/') + 1
 		head, rest = name[:cut], name[cut:]
 	} else {
@@ -248,6 +252,12 @@ func cause(err error) error {
 // thing if it cannot.
 func (f Files) Rows() iter.Seq2[data.Row, error] {
 	return func(yield func(data.Row, error) bool) {
+		f, archive, err := f.within()
+		if err != nil {
+			yield(data.Row{}, err)
+			return
+		}
+		defer archive.Close()
 		files, err := f.List()
 		if err != nil {
 			yield(data.Row{}, err)

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"archive/zip"
 	"bytes"
 	"fmt"
 	"os"
@@ -38,6 +39,23 @@ func one(name, content string) Files {
 	return Files{FS: fstest.MapFS{name: {Data: []byte(content)}}, Path: name}
 }
 
+func zipped(t *testing.T, name, content string) string {
+	t.Helper()
+	var b bytes.Buffer
+	z := zip.NewWriter(&b)
+	w, err := z.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write([]byte(content)); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
 func TestFormats(t *testing.T) {
 	for _, c := range []struct {
 		name, file, content string
@@ -68,6 +86,13 @@ func TestFormats(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			if got := show(one(c.file, c.content)); !slices.Equal(got, c.want) {
 				t.Errorf("%q gives %q, want %q", c.content, got, c.want)
+			}
+		})
+		t.Run(c.name+", in an archive", func(t *testing.T) {
+			f := one("d.zip", zipped(t, "sub/"+c.file, c.content))
+			f.Path += "/sub/" + c.file
+			if got := show(f); !slices.Equal(got, c.want) {
+				t.Errorf("zip: %q gives %q, want %q", c.content, got, c.want)
 			}
 		})
 		t.Run(c.name+", compressed", func(t *testing.T) {
@@ -241,6 +266,28 @@ func TestBadFiles(t *testing.T) {
 	}
 }
 
+func TestArchives(t *testing.T) {
+	whole := zipped(t, "b.tsv", "a\n1\n")
+	for _, c := range []struct {
+		name, path, content string
+		want                []string
+	}{
+		{"all files in it", "x.zip", whole, []string{"2:a=1"}},
+		{"a pattern in it", "x.zip/*.tsv", whole, []string{"2:a=1"}},
+		{"a file that it has not", "x.zip/c.tsv", whole, []string{"!data: x.zip/c.tsv: no such file; its folder has b.tsv"}},
+		{"a way out of it", "x.zip/../x.zip", whole, []string{"!data: x.zip: no such file"}},
+		{"no archive", "y.zip/b.tsv", whole, []string{"!data: y.zip/b.tsv: no such file"}},
+		{"cut off", "x.zip/b.tsv", whole[:len(whole)/2], []string{"!data: x.zip: zip: not a valid zip file"}},
+		{"damaged", "x.zip/b.tsv", strings.Replace(whole, "PK\x03\x04", "PK\x03\x05", 1), []string{"!data: x.zip/b.tsv: zip: not a valid zip file"}},
+	} {
+		f := one("x.zip", c.content)
+		f.Path = c.path
+		if got := show(f); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
 func TestSplit(t *testing.T) {
 	for _, c := range []struct{ in, dir, pattern string }{
 		{"train.jsonl", ".", "train.jsonl"},
@@ -255,6 +302,9 @@ func TestSplit(t *testing.T) {
 		{"/x.csv", "/", "x.csv"},
 		{"/", "/", "."},
 		{"/a/b", "/a", "b"},
+		{"a/b.zip/c/d.tsv", "a", "b.zip/c/d.tsv"},
+		{"b.zip", ".", "b.zip"},
+		{"a/*/b.zip/c.tsv", "a", "*/b.zip/c.tsv"},
 	} {
 		if dir, pattern := Split(c.in); dir != c.dir || pattern != c.pattern {
 			t.Errorf("Split(%q) = %q, %q, want %q, %q", c.in, dir, pattern, c.dir, c.pattern)
