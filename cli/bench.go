@@ -20,7 +20,7 @@ func (e *env) benchCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "bench",
 		Usage:     "measure this machine, and make models to measure with",
-		UsageText: "graft bench gemm\ngraft bench make config.json --out models/random",
+		UsageText: "graft bench gemm\ngraft bench train my.toml\ngraft bench make config.json --out models/random",
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				return unknownCommand(c.Args().First(), c.Command.Subcommands)
@@ -35,6 +35,7 @@ func (e *env) benchCommand() *cli.Command {
 					&cli.StringFlag{Name: "mode", Usage: "f32, bf16, split, with commas; all by default"},
 					&cli.DurationFlag{Name: "time", Value: 300 * time.Millisecond, Usage: "of each measurement"}},
 				Action: e.benchGemm},
+			e.benchTrainCommand(),
 			{Name: "make", Usage: "write a model of seeded random weights in the shape of a config.json", ArgsUsage: "CONFIG", UsageText: "graft bench make config.json --out models/random",
 				Flags: []cli.Flag{outFlag("`folder` to write"), &cli.Uint64Flag{Name: "seed", Value: 1}, &cli.StringFlag{Name: "max-shard-size", Value: "5GB"},
 					&cli.BoolFlag{Name: "force", Usage: "replace a model folder that is there"}},

@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/urfave/cli/v2"
 )
@@ -38,6 +39,7 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 type env struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
+	started        time.Time
 }
 
 // commands lists the commands in the order of help.
@@ -96,7 +98,7 @@ func unknownCommand(name string, commands []*cli.Command) error {
 
 // Main runs the program and returns its exit code. args[0] is the program's name.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	e := &env{stdin: stdin, stdout: stdout, stderr: stderr}
+	e := &env{stdin: stdin, stdout: stdout, stderr: stderr, started: time.Now()}
 	ctx, stop := interruptible()
 	defer stop()
 	app := e.app()
