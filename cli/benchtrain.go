@@ -122,7 +122,7 @@ type stepWatch struct {
 	source    train.Source
 	objective train.Objective
 	penalty   func(bool) float64
-	skip      int // steps that are not measured
+	skip      int      // steps that are not measured
 	profile   *os.File // nil = none
 	fault     error    // of the profile
 
