@@ -161,7 +161,7 @@ func (m *Model) hidden(p *op.Pass, tokens []int32, lead bool) (x mat.Tensor, led
 		x = op.Take(p, x, list)
 	}
 	if m.Norm != nil {
-		x = op.Normalize(p, x, m.Norm.Norm)
+		x = m.Norm.Apply(p, x)
 	}
 	if m.ProjectOut != nil {
 		x = op.Project(p, x, m.ProjectOut)
@@ -208,23 +208,26 @@ func (m *Model) CheckTypes(types []int32) error {
 	return nil
 }
 
-// Features turns hidden states into what Output reads.
+// Features turns hidden states into what Output reads, and gives the pass as the rows of that see it.
 //
 //	hidden [T, C] -> [T, ·], or [segments, ·] for a head of whole sequences
-func (m *Model) Features(p *op.Pass, hidden mat.Tensor) mat.Tensor { return m.Top.Features(p, hidden) }
+func (m *Model) Features(p *op.Pass, hidden mat.Tensor) (own *op.Pass, y mat.Tensor) {
+	return m.Top.Features(p, hidden)
+}
 
 // Scores are what the head says.
 //
 //	hidden [T, C] -> [T, n], or [segments, n] for a head of whole sequences, in memory of its own
 func (m *Model) Scores(p *op.Pass, hidden mat.Tensor) kernel.Mat {
-	return m.project(p, m.Features(p, hidden))
+	return m.project(m.Features(p, hidden))
 }
 
 // Logits are the scores of some rows of hidden, for heads that score rows.
 //
 //	hidden [T, C] -> [len(rows), V], in memory of its own
 func (m *Model) Logits(p *op.Pass, hidden mat.Tensor, rows []int) kernel.Mat {
-	return m.project(p, m.Top.Transform(p, op.Gather(p, hidden, rows)))
+	own := p.Pick(rows)
+	return m.project(own, m.Top.Transform(own, op.Gather(p, hidden, rows)))
 }
 
 func (m *Model) project(p *op.Pass, features mat.Tensor) kernel.Mat {

@@ -54,11 +54,11 @@ func (m *Model) MaxTokens() int { return m.Config.MaxPositionEmbeddings - m.numV
 // begin adds the prompts to a pass: positions move up by the virtual tokens, segments grow by rows. It returns the grown pass,
 // which is p itself without prompts, and the rows to put before each segment, nil if there are none.
 func (m *Model) begin(p *op.Pass) (g *op.Pass, rows []mat.Tensor) {
-	if m.prompter == nil {
+	if !m.prompted(p) {
 		return p, nil
 	}
 	list := m.prompts(p)
-	grown := *p
+	grown := *p.Unrouted()
 	grown.Segments, grown.Positions, grown.Types = nil, nil, nil
 	grown.Prefixes = make([]mat.Tensor, len(list))
 	rows = make([]mat.Tensor, len(list))
@@ -71,7 +71,32 @@ func (m *Model) begin(p *op.Pass) (g *op.Pass, rows []mat.Tensor) {
 	if !inserted {
 		rows = nil
 	}
-	return &grown, rows
+	return grown.RoutedAs(p), rows
+}
+
+// prompted says that something comes before a text of the pass.
+func (m *Model) prompted(p *op.Pass) bool {
+	for range p.At(layer.Prompts{}) {
+		return true
+	}
+	return m.prompter != nil
+}
+
+// ask asks what comes before each segment.
+func (m *Model) ask(p *op.Pass) []layer.Prompt {
+	if m.prompter != nil {
+		return m.prompter.Prompts(p)
+	}
+	list := make([]layer.Prompt, len(p.Segments))
+	for g, x := range p.At(layer.Prompts{}) {
+		theirs := x.(layer.Prompter).Prompts(p.Unrouted())
+		for i, s := range p.Segments {
+			if g.Of(s) {
+				list[i] = theirs[i]
+			}
+		}
+	}
+	return list
 }
 
 // growSegment appends segment i of p with its prompt to the grown pass.
@@ -104,7 +129,7 @@ func (m *Model) prompts(p *op.Pass) []layer.Prompt {
 	if !starts {
 		return make([]layer.Prompt, len(p.Segments))
 	}
-	list := m.prompter.Prompts(p)
+	list := m.ask(p)
 	if p.Cache == nil {
 		return list
 	}

@@ -97,7 +97,7 @@ func (c *Adaption) Attach(m layer.Model, rng *rand.Rand) (peft.Adapter, error) {
 			rows: table{op.NewShapedParam(normal(rng, int(c.AdapterLen)*in), 1, int(c.AdapterLen), in)}, gate: op.NewShapedParam([]float32{0}, 1)})
 	}
 	for _, x := range a.parts {
-		x.at.Beside = x.beside
+		x.at.Beside = x
 	}
 	return a, nil
 }
@@ -180,42 +180,50 @@ type recalling struct {
 	projected bool      // what is found passes through the output projection
 }
 
-// beside implements layer.Attention.Beside.
-func (x *recalling) beside(p *op.Pass, qkv, y mat.Tensor, out op.Projection) (mat.Tensor, op.Projection) {
-	h := x.at.Heads
+// Find implements layer.Beside.
+func (x *recalling) Find(p *op.Pass, l *layer.Attention, s layer.Seekers, qkv, y mat.Tensor, out op.Projection) (mat.Tensor, op.Projection) {
+	h := l.Heads
 	m := &op.Memory{Values: h.KeyValue * h.Dim, Step: h.Dim, Gate: x.gate}
-	rows := x.rows.all(p)
-	if len(x.at.In) == 1 {
-		m.KV, m.Keys, m.Values = op.Project(p, rows, x.at.In[0]), h.Query*h.Dim, (h.Query+h.KeyValue)*h.Dim
+	rows := x.rows.all(s.Pass)
+	if len(l.In) == 1 {
+		m.KV, m.Keys, m.Values = op.Project(s.Pass, rows, l.In[0]), h.Query*h.Dim, (h.Query+h.KeyValue)*h.Dim
 	} else {
-		m.KV = op.Project(p, rows, x.at.In[1], x.at.In[2])
+		m.KV = op.Project(s.Pass, rows, l.In[1], l.In[2])
 	}
 	list := make([]*op.Memory, len(p.Segments))
 	for i := range list {
-		list[i] = m
+		if s.Of == nil || s.Of[i] {
+			list[i] = m
+		}
 	}
 	found := op.Recall(p, qkv, h, 1/math.Sqrt(float64(h.Dim)), list)
 	if !x.projected {
-		return op.Add(p, op.Project(p, y, out), found, 1), nil
+		if out != nil {
+			y = op.Project(p, y, out)
+		}
+		return op.Add(p, y, found, 1), nil
 	}
-	if b := x.at.Output.Base.Bias; b != nil {
-		out = &biasTwice{out, b}
+	if b := l.Output.Base.Bias; b != nil {
+		out = &biasTwice{Projection: out, bias: b, memories: list}
 	}
 	return op.Add(p, y, found, 1), out
 }
 
-// biasTwice adds the bias of an output once more: PEFT passes both results through the output and adds them, so files are
-// trained with that.
+// biasTwice adds the bias of an output once more in the segments that have a memory: PEFT passes both results through the output
+// and adds them, so files are trained with that.
 type biasTwice struct {
 	op.Projection
-	bias []float32
+	bias     []float32
+	memories []*op.Memory
 }
 
 // Forward implements op.Projection.
 func (l *biasTwice) Forward(p *op.Pass, y kernel.Mat, x *op.Input) any {
 	saved := l.Projection.Forward(p, y, x)
-	for t := range y.Rows {
-		kernel.Add(y.Row(t), l.bias)
+	for i, s := range p.Segments {
+		for t := s.Start; t < s.End && l.memories[i] != nil; t++ {
+			kernel.Add(y.Row(t), l.bias)
+		}
 	}
 	return saved
 }

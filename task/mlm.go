@@ -35,7 +35,8 @@ var maskedLM = Task{
 		if o.PerRow != nil {
 			s.PerRow = make([]float64, len(rows))
 		}
-		loss, sums := op.CrossEntropy(p, m.Top.Transform(p, op.Gather(p, h, rows)), m.Output(), s)
+		own := p.Pick(rows)
+		loss, sums := op.CrossEntropy(own, m.Top.Transform(own, op.Gather(p, h, rows)), m.Output(), s)
 		for i, v := range s.PerRow {
 			o.PerRow[rows[i]] = v
 		}

@@ -29,7 +29,8 @@ var questionAnswering = Task{
 		if err != nil {
 			return nil, op.LossSums{}, err
 		}
-		z := op.Project(p, m.Features(p, h), m.Output()) // [T, 2]
+		own, x := m.Features(p, h)
+		z := op.Project(own, x, m.Output()) // [T, 2]
 		loss, sums := op.Spans(p, z, op.SpansSpec{Spans: b.Spans, Scale: o.Scale, PerRow: o.PerRow})
 		return loss, sums, nil
 	},

@@ -32,16 +32,16 @@ var seqCls = Task{
 		if err != nil {
 			return nil, op.LossSums{}, err
 		}
-		x := m.Features(p, h) // [segments, ·]
+		own, x := m.Features(p, h) // [segments, ·]
 		if problem.loss != nil {
-			loss, sums := op.Labels(p, op.Project(p, x, m.Output()), op.LabelsSpec{Loss: problem.loss, Labels: b.Labels, Weights: o.ClassWeights,
+			loss, sums := op.Labels(own, op.Project(own, x, m.Output()), op.LabelsSpec{Loss: problem.loss, Labels: b.Labels, Weights: o.ClassWeights,
 				Scale: o.Scale, PerRow: o.PerRow})
 			return loss, sums, nil
 		}
 		targets := classes(b)
 		s := op.CrossEntropySpec{Targets: targets, Scale: o.Scale, Smoothing: o.LabelSmoothing, PerRow: o.PerRow}
 		s.Weights = rowWeights(&data.Batch{Targets: targets}, o)
-		loss, sums := op.CrossEntropy(p, x, m.Output(), s)
+		loss, sums := op.CrossEntropy(own, x, m.Output(), s)
 		return loss, sums, nil
 	},
 }

@@ -26,7 +26,8 @@ var tokenCls = Task{
 		if err != nil {
 			return nil, op.LossSums{}, err
 		}
-		loss, sums := op.CrossEntropy(p, m.Features(p, h), m.Output(), op.CrossEntropySpec{
+		own, x := m.Features(p, h)
+		loss, sums := op.CrossEntropy(own, x, m.Output(), op.CrossEntropySpec{
 			Targets: b.Targets, Weights: rowWeights(b, o), Scale: o.Scale, Smoothing: o.LabelSmoothing, PerRow: o.PerRow})
 		return loss, sums, nil
 	},

@@ -90,7 +90,7 @@ func (f *crossEntropy) chunk(rows []int) {
 	}
 	in := NewInput(hidden.View())
 	defer in.Free()
-	saved := f.head.Forward(p, logits.View(), in)
+	saved := f.head.Forward(p.Pick(rows), logits.View(), in)
 	type outcome struct {
 		loss    float64
 		correct bool

@@ -313,6 +313,10 @@ var operators = []operator{
 			return op.Insert(p, input(p, x), []mat.Tensor{e, e}, 1)
 		}
 	}},
+	{"rows put in the place of others", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x, part := param(rng, rows, 5), param(rng, 3, 5)
+		return []*nn.Param{x, part}, func(p *op.Pass) mat.Tensor { return op.Place(p, input(p, x), op.LookUp(p, op.Rows{Table: &weight{part}, IDs: []int32{0, 1, 2}}), []int{5, 0, 3}) }
+	}},
 	{"recall of one memory by both segments", recalled(heads, 0, 0)},
 	{"recall by the second segment, groups of heads", recalled(grouped, -1, 0)},
 	{"recall of two memories", recalled(heads, 0, 1)},

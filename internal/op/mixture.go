@@ -133,25 +133,6 @@ func top(logits []float32, k int) (best []int, weights []float32) {
 	return best, weights
 }
 
-// choose is the pass as some of its rows see it, which are in order.
-func (p *Pass) choose(rows []int) *Pass {
-	sub := *p
-	sub.Segments, sub.Positions = nil, nil
-	n := 0
-	for _, s := range p.Segments {
-		first := n
-		for n < len(rows) && rows[n] < s.End {
-			sub.Positions = append(sub.Positions, p.Positions[rows[n]])
-			n++
-		}
-		if first < n {
-			s.Start, s.End = first, n
-			sub.Segments = append(sub.Segments, s)
-		}
-	}
-	return &sub
-}
-
 func (f *mixture) scratch(rows, cols int) kernel.Mat {
 	return kernel.NewMat(f.p.Arena.Get(rows*cols), rows, cols)
 }

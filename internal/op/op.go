@@ -24,7 +24,7 @@ import (
 type Segment struct {
 	Start, End int
 	Sequence   int // which sequence of the Cache the rows continue; unused without a cache
-	Adapter    int // which of several attached adapters applies, counted from 1; 0 = the base alone. Without several: ignored
+	Adapter    int // which overlay of the pass its rows pass through, counted from 1; 0 = the model alone. Ignored unless the pass is routed
 }
 
 // Pass is one walk through a model: the rows, the memory, and how to compute. Not safe for concurrent use by several walks.
@@ -43,6 +43,31 @@ type Pass struct {
 	// Prefixes are keys and values that a segment's rows see before their own: nil, or by segment, nil for none of it. The keys of
 	// layer l are in the columns from 2l·K·D on, its values from (2l+1)·K·D on. With a cache they come before a sequence's first row.
 	Prefixes []mat.Tensor // [n, L·2·K·D] each
+
+	overlays []Overlay // see Route
+	groups   []Group   // by overlay; nil = the pass is not routed
+	under    *under    // see Over
+}
+
+// under is what takes the place of a projection or a table for this pass.
+type under struct{ of, by any }
+
+// Over is the pass for what lies over others in one place: wherever it asks for the projection or the table of, it gets what by
+// makes of it; nil = that itself.
+func (p *Pass) Over(of, by any) *Pass {
+	q := *p
+	if q.under = nil; by != nil {
+		q.under = &under{of, by}
+	}
+	return &q
+}
+
+// Under is what takes the place of a projection or a table, nil for nothing.
+func (p *Pass) Under(of any) any {
+	if p.under == nil || p.under.of != of {
+		return nil
+	}
+	return p.under.by
 }
 
 // Rows is T, the number of rows of the pass.
@@ -70,6 +95,32 @@ type Input struct {
 	// packed forms live here
 	packed *kernel.Acts
 	mode   kernel.Mode
+	known  known
+}
+
+// known is what a projection makes of an input, where that has been computed already.
+type known struct {
+	of Projection
+	y  kernel.Mat
+}
+
+// Know tells the input what a projection makes of it, so that it need not compute that again. y may be where the result of what
+// lies over the projection goes: who asks the projection twice asks before it writes.
+func (x *Input) Know(of Projection, y kernel.Mat) { x.known = known{of, y} }
+
+// Known writes to y what the input knows of a projection.
+func (x *Input) Known(of Projection, y kernel.Mat) bool {
+	k := x.known
+	if k.of != of {
+		return false
+	}
+	if len(y.Data) > 0 && &y.Data[0] == &k.y.Data[0] {
+		return true
+	}
+	for t := range y.Rows {
+		copy(y.Row(t), k.y.Row(t))
+	}
+	return true
 }
 
 // Vector is a norm's weight or a bias: frozen numbers, or a parameter if Param is not nil (then Value aliases it).

@@ -12,9 +12,21 @@ type Attention struct {
 	Output *Slot
 	Normed []HeadNorm // of queries and keys, before they turn
 	Rope   int        // which of the model's rotary positions; negative = none
-	// Beside, if set, changes the result y [T, H·D] and its output projection by what queries find beside their sequence; qkv is
-	// packed and turned, and may be read by one operator. A method sets it, and nil when it is done.
-	Beside func(p *op.Pass, qkv, y mat.Tensor, out op.Projection) (mat.Tensor, op.Projection)
+	// Beside, if set, is what queries find beside their sequence. A method sets it, and nil when it is done.
+	Beside Beside
+}
+
+// Beside changes what an attention found.
+type Beside interface {
+	// Find changes what l found, y [T, H·D], and its output projection, nil if y is behind it; qkv is packed and turned, and may be read
+	// by one operator.
+	Find(p *op.Pass, l *Attention, s Seekers, qkv, y mat.Tensor, out op.Projection) (mat.Tensor, op.Projection)
+}
+
+// Seekers are the segments whose queries look beside their sequence.
+type Seekers struct {
+	Of   []bool   // by segment; nil = all
+	Pass *op.Pass // for rows that are of no segment
 }
 
 // HeadNorm is a norm of some columns of the packed queries, keys and values: Count runs of Width from At on.
@@ -31,16 +43,24 @@ func (l *Attention) Mix(p *op.Pass, h mat.Tensor, a []op.Angles) (mat.Tensor, op
 		for i, n := range l.Normed {
 			parts[i] = op.Part{Norm: n.Norm.Norm, At: n.At, Width: n.Width, Count: n.Count}
 		}
-		qkv = op.NormalizeParts(p, qkv, parts...)
+		qkv = normalize(p, qkv, parts...)
 	}
 	if l.Rope >= 0 {
 		qkv = op.Rotary(p, qkv, l.Heads, a[l.Rope])
 	}
 	y := op.Attention(p, qkv, l.AttentionSpec) // [T, H·D]
+	var out op.Projection = l.Output
 	if l.Beside != nil {
-		return l.Beside(p, qkv, y, l.Output)
+		return l.Beside.Find(p, l, Seekers{Pass: p}, qkv, y, out)
 	}
-	return y, l.Output
+	for g, x := range p.At(l) {
+		s := Seekers{Of: make([]bool, len(p.Segments)), Pass: g.Alone()}
+		for i, seg := range p.Segments {
+			s.Of[i] = g.Of(seg)
+		}
+		y, out = x.(Beside).Find(p, l, s, qkv, y, out)
+	}
+	return y, out
 }
 
 // Slots implements Branch.

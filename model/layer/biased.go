@@ -12,12 +12,27 @@ import (
 type Biased struct {
 	Frozen           // Bias aliases the parameter
 	Param  *nn.Param // [out]
+	of     *Frozen
 }
 
 // NewBiased makes the bias of a projection trainable. The projection must have one.
 func NewBiased(f *Frozen) *Biased {
 	v := NewTrainableVector(f.Bias)
-	return &Biased{Frozen: Frozen{W: f.W, Bias: v.Value, Transposed: f.Transposed}, Param: v.Param}
+	return &Biased{Frozen: Frozen{W: f.W, Bias: v.Value, Transposed: f.Transposed}, Param: v.Param, of: f}
+}
+
+// Forward implements op.Projection. Over an adapter beneath it changes the bias of what that makes.
+func (b *Biased) Forward(p *op.Pass, y kernel.Mat, x *op.Input) any {
+	q, ok := p.Under(b.of).(op.Projection)
+	if !ok {
+		return b.Frozen.Forward(p, y, x)
+	}
+	q.Forward(p, y, x)
+	for t := range y.Rows {
+		kernel.Axpy(y.Row(t), -1, b.of.Bias)
+		kernel.Add(y.Row(t), b.Bias)
+	}
+	return nil
 }
 
 // Backward implements op.Projection: db += Σ_t dy[t], and what the frozen weight gives.

@@ -39,6 +39,8 @@ type Branch interface {
 	Slots() []*Slot
 	// Norms lists the norms within.
 	Norms() []*Norm
+	// Copy is the branch over new slots and norms.
+	Copy(c *Copier) Branch
 }
 
 // Forward passes x [T, C] through the block. a are the angles of the model's rotary positions.

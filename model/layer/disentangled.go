@@ -18,8 +18,16 @@ type Disentangled struct {
 	Row     func(distance int) int
 }
 
-// Mix implements Branch. Only rows of distances that occur are looked up.
+// Mix implements Branch. Each adapter of a pass has distances of its own.
 func (l *Disentangled) Mix(p *op.Pass, h mat.Tensor, _ []op.Angles) (mat.Tensor, op.Projection) {
+	if p.Routed() {
+		return op.ByGroup(p, h, l.mix), l.Output
+	}
+	return l.mix(p, h), l.Output
+}
+
+// mix looks only rows of distances up that occur.
+func (l *Disentangled) mix(p *op.Pass, h mat.Tensor) mat.Tensor {
 	longest := 0
 	for _, s := range p.Segments {
 		longest = max(longest, s.End-s.Start)
@@ -29,7 +37,7 @@ func (l *Disentangled) Mix(p *op.Pass, h mat.Tensor, _ []op.Angles) (mat.Tensor,
 	s := op.DisentangledSpec{Heads: l.Heads, Scale: l.Scale, Keys: l.Keys != nil, Queries: l.Queries != nil,
 		DistanceRows: func(d int) int { return l.Row(d) - first }}
 	if l.shared() {
-		return op.Disentangled(p, op.Project(p, op.Stack(p, h, rel), projections(l.In)...), nil, s), l.Output // [T+R, C] -> [T, H·D]
+		return op.Disentangled(p, op.Project(p, op.Stack(p, h, rel), projections(l.In)...), nil, s) // [T+R, C] -> [T, H·D]
 	}
 	var to []op.Projection
 	for _, s := range []*Slot{l.Keys, l.Queries} {
@@ -37,7 +45,7 @@ func (l *Disentangled) Mix(p *op.Pass, h mat.Tensor, _ []op.Angles) (mat.Tensor,
 			to = append(to, s)
 		}
 	}
-	return op.Disentangled(p, op.Project(p, h, projections(l.In)...), op.Project(p, rel, to...), s), l.Output
+	return op.Disentangled(p, op.Project(p, h, projections(l.In)...), op.Project(p, rel, to...), s)
 }
 
 // shared says that distances pass through the projections of the content.
@@ -52,7 +60,7 @@ func (l *Disentangled) distances(p *op.Pass, first, last int) mat.Tensor {
 		for i := first; i <= last; i++ {
 			ids = append(ids, int32(i))
 		}
-		rel = l.Norm.apply(p, op.LookUp(p, op.Rows{Table: l.Table.Lookup, IDs: ids}))
+		rel = l.Norm.apply(p, op.LookUp(p, op.Rows{Table: l.Table.Table(), IDs: ids}))
 	}
 	if p.Grad {
 		p.Distances = op.Fork(p, rel)

@@ -23,8 +23,15 @@ func (f *Frozen) Dims() (in, out int) {
 	return f.W.Cols, f.W.Rows
 }
 
-// Forward implements op.Projection.
+// Forward implements op.Projection. In a pass of several adapters its product may be there already, or stand for that of an
+// adapter beneath.
 func (f *Frozen) Forward(p *op.Pass, y kernel.Mat, x *op.Input) any {
+	if q, ok := p.Under(f).(op.Projection); ok {
+		return q.Forward(p, y, x)
+	}
+	if x.Known(f, y) {
+		return nil
+	}
 	if f.Transposed {
 		x.Acts(p.Mode).Mul(y, f.W, f.Bias, false)
 	} else {

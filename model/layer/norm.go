@@ -31,7 +31,35 @@ func (n *Norm) apply(p *op.Pass, x mat.Tensor) mat.Tensor {
 	if n == nil {
 		return x
 	}
-	return op.Normalize(p, x, n.Norm)
+	return n.Apply(p, x)
+}
+
+// Apply norms x [T, C].
+func (n *Norm) Apply(p *op.Pass, x mat.Tensor) mat.Tensor {
+	return normalize(p, x, op.Part{Norm: n.Norm, Width: op.Of(x).View().Cols, Count: 1})
+}
+
+// normalize norms parts of rows; those of a group with the vectors that its adapter has.
+func normalize(p *op.Pass, x mat.Tensor, parts ...op.Part) mat.Tensor {
+	y := op.NormalizeParts(p, x, parts...)
+	if !p.Routed() {
+		return y
+	}
+	return op.Reroute(p, x, y, func(g *op.Group, rows func() mat.Tensor) mat.Tensor {
+		own, differ := make([]op.Part, len(parts)), false
+		for i, q := range parts {
+			for _, v := range []**op.Vector{&q.Weight, &q.Bias} {
+				if w, ok := g.At(*v).(*op.Vector); ok {
+					*v, differ = w, true
+				}
+			}
+			own[i] = q
+		}
+		if !differ {
+			return nil
+		}
+		return op.NormalizeParts(g.Pass, rows(), own...)
+	})
 }
 
 // Vectors lists the norm's weight and bias, where it has them.

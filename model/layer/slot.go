@@ -22,7 +22,8 @@ const (
 )
 
 // Slot is a named place of the model that holds a projection, or a table of embeddings. Methods replace Projection (or
-// Lookup) and keep what was there to put it back. Not safe for concurrent use with a pass.
+// Lookup) and keep what was there to put it back. Not safe for concurrent use with a pass. In a routed pass the rows of a group
+// pass through what its overlay has in the slot (routed.go).
 type Slot struct {
 	Name          string // the checkpoint's path without ".weight"
 	Kind          Kind

@@ -25,7 +25,7 @@ type Stem struct {
 // Forward returns the hidden states [T, C] of tokens [T]. With rows, by segment, to put before them, g is the pass that has these
 // rows, too; else it is p.
 func (s *Stem) Forward(p, g *op.Pass, tokens []int32, rows []mat.Tensor) mat.Tensor {
-	words := op.Rows{Table: s.Tokens.Lookup, IDs: tokens}
+	words := op.Rows{Table: s.Tokens.Table(), IDs: tokens}
 	var x mat.Tensor
 	switch more := s.more(g); {
 	case rows != nil:
@@ -54,7 +54,7 @@ func (s *Stem) more(p *op.Pass) (list []op.Rows) {
 		if ids == nil {
 			ids = make([]int32, p.Rows())
 		}
-		list = append(list, op.Rows{Table: s.Types.Lookup, IDs: ids})
+		list = append(list, op.Rows{Table: s.Types.Table(), IDs: ids})
 	}
 	return list
 }
@@ -85,7 +85,7 @@ func (s *Stem) places(p *op.Pass) op.Rows {
 	for i, at := range p.Positions {
 		ids[i] = at + int32(s.Offset)
 	}
-	return op.Rows{Table: s.Positions.Lookup, IDs: ids}
+	return op.Rows{Table: s.Positions.Table(), IDs: ids}
 }
 
 // Slots lists the stem's tables and projections.

@@ -16,6 +16,10 @@ func (e *Table) Size() (rows, dim int) { return e.W.Rows, e.W.Cols }
 
 // Look implements op.Lookup.
 func (e *Table) Look(p *op.Pass, y kernel.Mat, ids []int32) {
+	if q, ok := p.Under(e).(op.Lookup); ok {
+		q.Look(p, y, ids)
+		return
+	}
 	kernel.Split(len(ids), 16, func(lo, hi int) {
 		for t := lo; t < hi; t++ {
 			e.W.Row(y.Row(t), int(ids[t]))

@@ -32,8 +32,19 @@ type Step struct {
 	Norm *Norm // nil = none
 }
 
-// Features turns hidden states [T, C] into what Out reads: [T, ·], or [segments, ·] of a head that pools.
-func (l *Top) Features(p *op.Pass, x mat.Tensor) mat.Tensor { return l.Transform(p, l.pool(p, x)) }
+// Features turns hidden states [T, C] into what Out reads: [T, ·], or [segments, ·] of a head that pools. own is the pass as these
+// rows see it.
+func (l *Top) Features(p *op.Pass, x mat.Tensor) (own *op.Pass, y mat.Tensor) {
+	if l.Pool == AllRows {
+		return p, l.Transform(p, x)
+	}
+	rows := l.rows(p)
+	own = p.Pick(rows)
+	if l.Pool == MeanRow {
+		return own, l.Transform(own, op.SegmentMean(p, x))
+	}
+	return own, l.Transform(own, op.Gather(p, x, rows))
+}
 
 // Transform passes rows through the steps.
 func (l *Top) Transform(p *op.Pass, x mat.Tensor) mat.Tensor {
@@ -43,13 +54,8 @@ func (l *Top) Transform(p *op.Pass, x mat.Tensor) mat.Tensor {
 	return x
 }
 
-func (l *Top) pool(p *op.Pass, x mat.Tensor) mat.Tensor {
-	switch l.Pool {
-	case AllRows:
-		return x
-	case MeanRow:
-		return op.SegmentMean(p, x)
-	}
+// rows are one for each segment, those that a head reads.
+func (l *Top) rows(p *op.Pass) []int {
 	rows := make([]int, len(p.Segments))
 	for i, s := range p.Segments {
 		rows[i] = s.Start
@@ -57,7 +63,7 @@ func (l *Top) pool(p *op.Pass, x mat.Tensor) mat.Tensor {
 			rows[i] = s.End - 1
 		}
 	}
-	return op.Gather(p, x, rows)
+	return rows
 }
 
 // Slots lists the steps' projections and the output's.

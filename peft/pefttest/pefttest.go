@@ -66,6 +66,8 @@ var laws = []law{
 	{says: "gradients match central differences", hold: gradients},
 	{says: "merged is unmerged", hold: merging},
 	{says: "packed is one by one", hold: packing},
+	{says: "in a mixed batch as alone", hold: mixing},
+	{says: "several at once are one over the other", hold: nesting},
 	{says: "cached is uncached", hold: caching, once: true},
 	{says: "how a step is cut into batches does not matter", hold: accumulating},
 	{says: "interrupted and resumed is uninterrupted", hold: resuming, once: true},
@@ -130,12 +132,7 @@ func (x *bench) attach(t *testing.T) (peft.Config, peft.Adapter) {
 func (x *bench) trained(t *testing.T) (peft.Config, peft.Adapter) {
 	t.Helper()
 	c, a := x.attach(t)
-	rng := rand.New(rand.NewPCG(31, 37))
-	for _, p := range a.Params() {
-		for i := range op.Data(p) {
-			op.Data(p)[i] += float32(0.1 * rng.NormFloat64())
-		}
-	}
+	move(a)
 	return c, a
 }
 
