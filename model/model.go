@@ -127,6 +127,9 @@ func (m *Model) HiddenLed(p *op.Pass, tokens []int32) (x mat.Tensor, led []int) 
 }
 
 func (m *Model) hidden(p *op.Pass, tokens []int32, lead bool) (x mat.Tensor, led []int) {
+	if !m.owns(p) {
+		panic("model: Hidden: the pass goes through adapters of another model; CheckRoutes reports that")
+	}
 	p.Distances = nil
 	g, rows := m.begin(p)
 	x = m.Stem.Forward(p, g, tokens, rows)

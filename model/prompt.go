@@ -1,6 +1,7 @@
 package model
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/graft-ml/graft/internal/op"
@@ -168,6 +169,27 @@ func own(p, g *op.Pass) (rows, led, last []int) {
 
 // Leads says that a method puts virtual tokens before every text that pass through the layers: HiddenLed then leads.
 func (m *Model) Leads() bool { return m.prompter != nil && m.prompter.Leads() }
+
+// CheckRoutes reports adapters of another model, and a segment of a routed pass that its adapter's virtual tokens move beyond the
+// positions that the model has learned.
+func (m *Model) CheckRoutes(p *op.Pass) error {
+	if !m.owns(p) {
+		return errors.New("model: the pass goes through adapters of another model")
+	}
+	if m.Stem.Positions == nil {
+		return nil
+	}
+	for g, x := range p.At(layer.Prompts{}) {
+		virtual := x.(layer.Prompter).NumVirtualTokens()
+		for i, s := range p.Segments {
+			if last := p.Positions[s.End-1]; g.Of(s) && int(last)+virtual >= m.Config.MaxPositionEmbeddings {
+				return fmt.Errorf("model: segment %d ends at position %d behind %d virtual tokens, want less than %s %d together", i, last, virtual,
+					m.Config.key("max_position_embeddings"), m.Config.MaxPositionEmbeddings)
+			}
+		}
+	}
+	return nil
+}
 
 // CheckPositions reports a position that the model has learned nothing for. Rotary and ALiBi positions have no end.
 func (m *Model) CheckPositions(positions []int32) error {

@@ -46,9 +46,9 @@ func (m *Model) Seams() (list []layer.Seam) {
 	return append(list, layer.PromptSeam(m))
 }
 
-// Overlay is what is attached to a view, by the places of m.
+// Overlay is what is attached to a view, by the places of m, of which the model itself is one.
 func (m *Model) Overlay(view *Model) layer.Overlay {
-	o := layer.Overlay{}
+	o := layer.Overlay{m: m}
 	theirs := view.Seams()
 	for i, s := range m.Seams() {
 		if x := theirs[i].Get(); x != nil {
@@ -66,4 +66,14 @@ func (m *Model) Put(view *Model, o layer.Overlay) {
 			theirs[i].Set(x)
 		}
 	}
+}
+
+// owns says that the overlays of a pass are of this model: those of another would change nothing, in silence.
+func (m *Model) owns(p *op.Pass) bool {
+	for g := range p.Groups() {
+		if g.Overlay != nil && g.Overlay.At(m) == nil {
+			return false
+		}
+	}
+	return true
 }

@@ -155,7 +155,7 @@ func Together(m *model.Model, list []*Loaded, scales []float32) (*Loaded, error)
 	if err != nil {
 		return nil, err
 	}
-	o := layer.Overlay{}
+	o := layer.Overlay{m: m}
 	var errs []error
 	for _, seam := range m.Seams() {
 		var pieces []layer.Piece

@@ -69,6 +69,9 @@ func hidden(m *model.Model, p *op.Pass, b *data.Batch, head model.HeadKind) (mat
 	if err := checkBatch(m, b, head); err != nil {
 		return nil, err
 	}
+	if err := m.CheckRoutes(p); err != nil {
+		return nil, err
+	}
 	p.Types = b.Types
 	return m.Hidden(p, b.Tokens), nil
 }

@@ -17,7 +17,7 @@ var Gaps = []Gap{
 	{Suite: "peft", Facts: Facts{"model_type": "mt5"}, Reason: "architecture not built yet"},
 	{Suite: "peft", Facts: Facts{"model_type": "bart"}, Reason: "architecture not built yet"},
 	{Suite: "peft", Facts: Facts{"model_type": "marian"}, Reason: "architecture not built yet"},
-	{Suite: "peft", Facts: Facts{"form": "several adapters"}, Reason: "one adapter at a time for now"},
+	{Suite: "peft", Facts: Facts{"form": "weighted sums"}, Reason: "sums of adapters are not built yet"},
 	{Suite: "peft", Facts: Facts{"needs": "layer_replication"}, Reason: "refused: a model whose layers are repeated is another model"},
 	{Suite: "peft", Facts: Facts{"needs": "target_parameters"}, Reason: "LoRA option not built yet"},
 	{Suite: "peft", Facts: Facts{"needs": "alora_invocation_tokens"}, Reason: "LoRA option not built yet"},

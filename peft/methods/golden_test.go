@@ -33,6 +33,7 @@ import (
 type peftCase struct {
 	Base       string  `json:"base"`
 	Task       string  `json:"task"`
+	Kind       string  `json:"kind"`
 	Type       string  `json:"peft_type"`
 	Loss       float64 `json:"loss"`
 	Mergeable  bool    `json:"mergeable"`
@@ -79,21 +80,30 @@ func TestGoldenPeft(t *testing.T) {
 	}
 	for _, f := range folders {
 		path := filepath.Join(dir, f.Name())
-		b, err := os.ReadFile(filepath.Join(path, "case.json"))
-		if err != nil {
+		c, ok := readCase(t, path)
+		if !ok {
 			continue
 		}
-		var c peftCase
-		if err := json.Unmarshal(b, &c); err != nil {
-			t.Fatalf("%s: %v", path, err)
-		}
 		f := facts(t, path, c)
-		run := runPeft
-		if f["form"] == "initialiser" {
-			run = runInitialiser
-		}
+		run := runs[f["form"]]
 		suite.Case(filepath.Base(path), f, func(t *testing.T) { run(t, path, c) })
 	}
+}
+
+// runs are the forms of cases.
+var runs = map[string]func(t *testing.T, path string, c peftCase){"adapter": runPeft, "initialiser": runInitialiser, "several adapters": runSeveral}
+
+// readCase reads case.json of a folder, if there is one.
+func readCase(t *testing.T, path string) (c peftCase, ok bool) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(path, "case.json"))
+	if err != nil {
+		return c, false
+	}
+	if err := json.Unmarshal(b, &c); err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	return c, true
 }
 
 // facts describe a case by what it needs, not by its name.
@@ -110,6 +120,9 @@ func facts(t *testing.T, path string, c peftCase) golden.Facts {
 	b, err := os.ReadFile(filepath.Join(path, "adapter", "adapter_config.json"))
 	if err != nil {
 		f["form"] = "several adapters"
+		if c.Kind != "multi-adapter" {
+			f["form"] = "weighted sums"
+		}
 		return f
 	}
 	if _, err := os.Stat(filepath.Join(path, "residual.safetensors")); err == nil {
