@@ -116,22 +116,39 @@ func (m *Model) Slots() iter.Seq[*layer.Slot] {
 //
 // What a method puts before the tokens passes through the blocks with them; its rows are not in the result.
 func (m *Model) Hidden(p *op.Pass, tokens []int32) mat.Tensor {
-	x, _ := m.hidden(p, tokens, false)
-	return x
+	g, x, rows := m.hidden(p, tokens)
+	if rows != nil {
+		list, _, _ := own(p, g)
+		x = op.Take(p, x, list)
+	}
+	return m.finish(p, x)
 }
 
 // HiddenLed is Hidden with a further row for each segment that begins with virtual tokens, the last of these, from which the
 // segment's first token can be told: [T + len(led), C]. led are the numbers of these segments.
 func (m *Model) HiddenLed(p *op.Pass, tokens []int32) (x mat.Tensor, led []int) {
-	return m.hidden(p, tokens, true)
+	g, x, rows := m.hidden(p, tokens)
+	if rows == nil {
+		return m.finish(p, x), nil
+	}
+	list, led, last := own(p, g)
+	return m.finish(p, op.Take(p, x, append(list, last...))), led
 }
 
-func (m *Model) hidden(p *op.Pass, tokens []int32, lead bool) (x mat.Tensor, led []int) {
+// HiddenWhole is Hidden for a head of whole sequences, which reads virtual rows like others: BERT's pooler reads the first of them, as
+// PEFT's does. It returns the pass as the rows see it.
+func (m *Model) HiddenWhole(p *op.Pass, tokens []int32) (own *op.Pass, x mat.Tensor) {
+	g, x, _ := m.hidden(p, tokens)
+	return g, m.finish(g, x)
+}
+
+// hidden passes tokens through the blocks. It returns the grown pass and what was put before each segment.
+func (m *Model) hidden(p *op.Pass, tokens []int32) (g *op.Pass, x mat.Tensor, rows []mat.Tensor) {
 	if !m.owns(p) {
 		panic("model: Hidden: the pass goes through adapters of another model; CheckRoutes reports that")
 	}
 	p.Distances = nil
-	g, rows := m.begin(p)
+	g, rows = m.begin(p)
 	x = m.Stem.Forward(p, g, tokens, rows)
 	a := make([]op.Angles, len(m.ropes))
 	keep := [][]float32{nil}
@@ -156,13 +173,11 @@ func (m *Model) hidden(p *op.Pass, tokens []int32, lead bool) (x mat.Tensor, led
 			p.Arena.Reset(keep...)
 		}
 	}
-	if rows != nil {
-		list, begun, last := own(p, g)
-		if lead {
-			list, led = append(list, last...), begun
-		}
-		x = op.Take(p, x, list)
-	}
+	return g, x, rows
+}
+
+// finish is what comes between the blocks and the head.
+func (m *Model) finish(p *op.Pass, x mat.Tensor) mat.Tensor {
 	if m.Norm != nil {
 		x = m.Norm.Apply(p, x)
 	}
@@ -170,7 +185,7 @@ func (m *Model) hidden(p *op.Pass, tokens []int32, lead bool) (x mat.Tensor, led
 		x = op.Project(p, x, m.ProjectOut)
 	}
 	m.trace(len(m.Blocks), x)
-	return x, led
+	return x
 }
 
 func (m *Model) trace(i int, x mat.Tensor) {

@@ -64,16 +64,20 @@ func For(m *model.Model) (Task, bool) {
 	return Task{}, false
 }
 
-// hidden checks the batch and passes it through the model up to the head.
-func hidden(m *model.Model, p *op.Pass, b *data.Batch, head model.HeadKind) (mat.Tensor, error) {
+// hidden checks the batch and passes it through the model up to the head. It returns the pass as the rows see it.
+func hidden(m *model.Model, p *op.Pass, b *data.Batch, head model.HeadKind) (own *op.Pass, x mat.Tensor, err error) {
 	if err := checkBatch(m, b, head); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := m.CheckRoutes(p); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	p.Types = b.Types
-	return m.Hidden(p, b.Tokens), nil
+	if head == model.SequenceLabels {
+		own, x = m.HiddenWhole(p, b.Tokens)
+		return own, x, nil
+	}
+	return p, m.Hidden(p, b.Tokens), nil
 }
 
 // checkBatch reports a batch that the model cannot take.
@@ -93,11 +97,11 @@ func checkBatch(m *model.Model, b *data.Batch, head model.HeadKind) error {
 // predictor is the Predict of a task.
 func predictor(head model.HeadKind) func(m *model.Model, p *op.Pass, b *data.Batch) (kernel.Mat, error) {
 	return func(m *model.Model, p *op.Pass, b *data.Batch) (kernel.Mat, error) {
-		h, err := hidden(m, p, b, head)
+		own, h, err := hidden(m, p, b, head)
 		if err != nil {
 			return kernel.Mat{}, err
 		}
-		return m.Scores(p, h), nil
+		return m.Scores(own, h), nil
 	}
 }
 

@@ -315,7 +315,9 @@ var operators = []operator{
 	}},
 	{"rows put in the place of others", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
 		x, part := param(rng, rows, 5), param(rng, 3, 5)
-		return []*nn.Param{x, part}, func(p *op.Pass) mat.Tensor { return op.Place(p, input(p, x), op.LookUp(p, op.Rows{Table: &weight{part}, IDs: []int32{0, 1, 2}}), []int{5, 0, 3}) }
+		return []*nn.Param{x, part}, func(p *op.Pass) mat.Tensor {
+			return op.Place(p, input(p, x), op.LookUp(p, op.Rows{Table: &weight{part}, IDs: []int32{0, 1, 2}}), []int{5, 0, 3})
+		}
 	}},
 	{"recall of one memory by both segments", recalled(heads, 0, 0)},
 	{"recall by the second segment, groups of heads", recalled(grouped, -1, 0)},

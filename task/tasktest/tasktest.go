@@ -52,8 +52,12 @@ func Batch(t testing.TB, ref *checkpoint.Checkpoint, name string) *data.Batch {
 	case "seqcls":
 		b.Labels = labels(t, ref, len(b.Segments))
 	case "qa":
-		starts, ends := ints(t, ref, "start_positions"), ints(t, ref, "end_positions")
-		for r := range b.Segments {
+		starts, ends := optional(t, ref, "start_positions"), optional(t, ref, "end_positions")
+		for r, seg := range b.Segments {
+			if starts == nil { // no answers are known
+				b.Spans = append(b.Spans, [2]int32{int32(seg.Start), int32(seg.Start)})
+				continue
+			}
 			b.Spans = append(b.Spans, [2]int32{int32(at[r*width+starts[r]]), int32(at[r*width+ends[r]])})
 		}
 	default:
