@@ -35,6 +35,7 @@ var All = []peft.Method{
 	lora.DEFT,
 	lora.GLoRA,
 	lora.OSF,
+	lora.FRoD,
 	adapter.IA3,
 	adapter.OFT,
 	adapter.BOFT,

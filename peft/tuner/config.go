@@ -89,7 +89,8 @@ func (c *Config) Validate() error {
 
 // ignored are keys that say nothing that graft needs: how a weight is stored is known from the layer, and initial values are
 // drawn before training only.
-var ignored = map[string]bool{"fan_in_fan_out": true, "megatron_core": true, "qalora_group_size": true, "random_seed": true, "r": true}
+var ignored = map[string]bool{"fan_in_fan_out": true, "megatron_core": true, "qalora_group_size": true, "random_seed": true, "r": true,
+	"progressbar": true, "runtime_offload_base_weight": true}
 
 func text(err error) string {
 	if err == nil {
@@ -170,7 +171,7 @@ func (c *Config) build(m layer.Model, slots []*layer.Slot, rng *rand.Rand) (a *A
 			a, err = nil, fmt.Errorf("%s: %w", c.kind.Name, large.error)
 		}
 	}()
-	shared := Bank{Slots: slots, Model: m.ModelType(), rng: rng, budget: newBudget(slots)}
+	shared := Bank{Slots: slots, Model: m.ModelType(), FromFile: c.FromFile, rng: rng, budget: newBudget(slots)}
 	a = &Adapter{kind: c.kind, config: c, bank: &Bank{}}
 	*a.bank = shared
 	maker, err := c.maker(a.bank)

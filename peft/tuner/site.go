@@ -13,13 +13,15 @@ import (
 
 // Bank makes tensors that all targets share, under their full names in the file.
 type Bank struct {
-	Slots   []*layer.Slot // the targets
-	Model   string        // its model_type
-	rng     *rand.Rand
-	budget  *budget
-	params  []named
-	buffers []*peft.Buffer
-	err     error
+	Slots []*layer.Slot // the targets
+	Model string        // its model_type
+	// FromFile says that numbers of a file are going to replace those of all tensors.
+	FromFile bool
+	rng      *rand.Rand
+	budget   *budget
+	params   []named
+	buffers  []*peft.Buffer
+	err      error
 }
 
 // named is a parameter under its name in the file.
