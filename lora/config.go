@@ -23,6 +23,7 @@ type Config struct {
 	LoraBias          bool         // lora_bias
 	Init              string       // init_lora_weights: a name of the table of initialisers
 	TargetModules     peft.Names   // target_modules
+	TargetParameters  []string     // target_parameters: weights of experts that transformers keeps as one
 	ExcludeModules    peft.Names   // exclude_modules
 	LayersToTransform []int        // layers_to_transform
 	LayersPattern     []string     // layers_pattern
@@ -50,7 +51,6 @@ var refused = []struct{ key, why string }{
 	{"layer_replication", "a model whose layers are repeated is another model; write it as a checkpoint of its own"},
 	{"megatron_config", "there are no parallel layers"},
 	{"monteclora_config", "this variant is not built"},
-	{"target_parameters", "weights of three dimensions are not adapted yet"},
 	{"use_bdlora", "this variant is not built"},
 	{"use_qalora", "it is made for a quantised base, which graft has not"},
 	{"velora_config", "this variant is not built"},
@@ -102,7 +102,7 @@ func (c *Config) Validate() error {
 		}
 	}
 	_, err = c.patterns()
-	return errors.Join(append(errs, c.selection().Validate(), c.Beside.Validate("lora_only"), err)...)
+	return errors.Join(append(errs, c.checkParameters(), c.selection().Validate(), c.Beside.Validate("lora_only"), err)...)
 }
 
 func (c *Config) selection() peft.Selection {

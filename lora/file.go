@@ -40,6 +40,7 @@ func (c *Config) settings() []peft.Setting {
 		{Key: "ensure_weight_tying", To: &c.Beside.Tie},
 		{Key: "init_lora_weights", To: (*initName)(&c.Init), Want: "true, false or a string"},
 		{Key: "target_modules", To: &c.TargetModules},
+		{Key: "target_parameters", To: &c.TargetParameters},
 		{Key: "exclude_modules", To: &c.ExcludeModules},
 		{Key: "layers_to_transform", To: (*peft.OneOrMore[int])(&c.LayersToTransform)},
 		{Key: "layers_pattern", To: (*peft.OneOrMore[string])(&c.LayersPattern)},

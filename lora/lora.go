@@ -40,8 +40,18 @@ func (c *Config) Attach(m layer.Model, rng *rand.Rand) (peft.Adapter, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	slots, warnings, err := c.selection().Select(m)
+	fused, err := c.parameters(m)
 	if err != nil {
+		return nil, err
+	}
+	var slots []*layer.Slot
+	var warnings []string
+	if len(fused) == 0 || len(c.TargetModules.List) > 0 || c.TargetModules.Pattern != "" { // else the parameters are all
+		if slots, warnings, err = c.selection().Select(m); err != nil {
+			return nil, err
+		}
+	}
+	if err := disjoint(fused, slots); err != nil {
 		return nil, err
 	}
 	plan, err := c.plan(slots)
@@ -58,6 +68,14 @@ func (c *Config) Attach(m layer.Model, rng *rand.Rand) (peft.Adapter, error) {
 	}
 	for i, b := range plan {
 		p, err := c.part(b, uint64(i), rng)
+		if err != nil {
+			a.companions.Detach()
+			return nil, err
+		}
+		a.parts = append(a.parts, p)
+	}
+	for _, t := range fused {
+		p, err := c.experts(t, rng)
 		if err != nil {
 			a.companions.Detach()
 			return nil, err

@@ -204,6 +204,8 @@ func TestAttachRefuses(t *testing.T) {
 		{"lora_bias with DoRA", false, func(c *Config) { c.LoraBias, c.UseDoRA = true, true }, "lora_bias and use_dora are both true"},
 		{"lora_bias with an initialiser", false, func(c *Config) { c.LoraBias, c.Init = true, "gaussian" }, `lora_bias is true with init_lora_weights "gaussian"`},
 		{"lora_bias of an embedding", false, func(c *Config) { c.LoraBias, c.TargetModules.List = true, []string{"embed_tokens"} }, `match the embedding "model.embed_tokens", which has none`},
+		{"experts of a model without any", false, func(c *Config) { c.TargetParameters = []string{"experts.down_proj"} }, `target_parameters "experts.down_proj" matches nothing; the model has no weights of experts`},
+		{"experts with dropout", false, func(c *Config) { c.TargetParameters, c.Dropout, c.UseDoRA = []string{"experts.down_proj"}, 0.1, true }, "target_parameters do not go with lora_dropout"},
 		{"an unknown bias", false, func(c *Config) { c.Beside.Bias = "some" }, `bias is "some", want "none", "all" or "lora_only"`},
 		{"a module that is not there", false, func(c *Config) { c.Beside.ModulesToSave = []string{"lm_heed"} }, `modules_to_save ["lm_heed"] match no module; close names: lm_head`},
 		{"a target inside a saved module", false, func(c *Config) {

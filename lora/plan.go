@@ -50,20 +50,27 @@ func (c *Config) plan(slots []*layer.Slot) ([]branch, error) {
 			continue
 		}
 		b := branch{slot: s, rank: c.Rank, alpha: c.Alpha}
-		if v, ok, err := p.rank.Lookup(s.Name); err != nil {
+		if err := b.patterned(p); err != nil {
 			return nil, err
-		} else if ok {
-			n, _ := v.Int64() // checked by Validate
-			b.rank = int(n)
-		}
-		if v, ok, err := p.alpha.Lookup(s.Name); err != nil {
-			return nil, err
-		} else if ok {
-			b.alpha, _ = v.Float64()
 		}
 		list = append(list, b)
 	}
 	return list, errors.Join(append(errs, fits(list), c.patternsUsed(p, slots))...)
+}
+
+// patterned takes rank and alpha from the patterns that match.
+func (b *branch) patterned(p patterns) error {
+	if v, ok, err := p.rank.Lookup(b.slot.Name); err != nil {
+		return err
+	} else if ok {
+		n, _ := v.Int64() // checked by Validate
+		b.rank = int(n)
+	}
+	v, ok, err := p.alpha.Lookup(b.slot.Name)
+	if ok {
+		b.alpha, _ = v.Float64()
+	}
+	return err
 }
 
 // smallAdapter is a number of parameters that no one need ask about.

@@ -179,6 +179,9 @@ func (b *builder) mlp(at string, spec *Block) layer.Branch {
 func (b *builder) mixture(at string, s MLP, act op.Activation) *layer.Mixture {
 	c := b.c
 	l := &layer.Mixture{Router: b.linear(at+s.Router, layer.Linear, c.HiddenSize, s.Experts, false), TopK: s.TopK, Activation: act}
+	if s.Fused != "" {
+		l.Module = b.at(at + s.Fused)
+	}
 	for e := range s.Experts {
 		part := func(name string, in, out int) *layer.Slot {
 			return b.linear(at+fmt.Sprintf(name, e), layer.Linear, in, out, false)

@@ -22,7 +22,7 @@ var mixtral = Architecture{
 		f := c.Family.(*mixtralFields)
 		s := llamaSpec(c)
 		s.Block.Attention.Window = c.window()
-		s.Block.MLP = MLP{Router: "block_sparse_moe.gate", Experts: f.Experts, TopK: f.TopK,
+		s.Block.MLP = MLP{Router: "block_sparse_moe.gate", Experts: f.Experts, TopK: f.TopK, Fused: "mlp.experts",
 			In: []string{"block_sparse_moe.experts.%d.w1", "block_sparse_moe.experts.%d.w3"}, Down: "block_sparse_moe.experts.%d.w2"}
 		return s
 	},

@@ -108,6 +108,16 @@ func (m *Model) Slots() iter.Seq[*layer.Slot] {
 	}
 }
 
+// Fused lists the weights that transformers keeps as one where the slots have parts of them.
+func (m *Model) Fused() (list []layer.Fused) {
+	for _, b := range m.Blocks {
+		if l, ok := b.MLP.(*layer.Mixture); ok {
+			list = append(list, l.Fused()...)
+		}
+	}
+	return list
+}
+
 // Hidden passes tokens through the model: [T] -> [T, C], after the final norm. Each token must be below the vocabulary's
 // size and each position within the model's (CheckTokens, CheckPositions).
 //

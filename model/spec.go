@@ -137,6 +137,7 @@ type MLP struct {
 	Router  string
 	Experts int
 	TopK    int
+	Fused   string // transformers' name of the module with the experts' weights as one
 }
 
 // Rope describes rotary positions.

@@ -15,7 +15,6 @@ var Gaps = []Gap{
 	{Suite: "peft", Facts: Facts{"model_type": "marian"}, Reason: "architecture not built yet"},
 	{Suite: "peft", Facts: Facts{"form": "weighted sums"}, Reason: "sums of adapters are not built yet"},
 	{Suite: "peft", Facts: Facts{"needs": "layer_replication"}, Reason: "refused: a model whose layers are repeated is another model"},
-	{Suite: "peft", Facts: Facts{"needs": "target_parameters"}, Reason: "LoRA option not built yet"},
 	{Suite: "peft", Facts: Facts{"needs": "alora_invocation_tokens"}, Reason: "LoRA option not built yet"},
 	{Suite: "peft", Facts: Facts{"needs": "use_qalora"}, Reason: "LoRA option not built yet"},
 	{Suite: "peft", Facts: Facts{"needs": "use_bdlora"}, Reason: "LoRA option not built yet"},

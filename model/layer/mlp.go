@@ -34,6 +34,27 @@ type Mixture struct {
 	Experts []Expert
 	TopK    int
 	op.Activation
+	// Module is transformers' name of the module that holds the experts' weights as one; "" = it holds none.
+	Module string
+}
+
+// Fused is a weight that transformers keeps as one of three dimensions [experts, out, in] where the checkpoint, and so the slots, have
+// it in parts.
+type Fused struct {
+	Module, Name string
+	Parts        [][]*Slot // by expert, one below the other
+}
+
+// Fused lists the weights that transformers keeps as one, in its order.
+func (l *Mixture) Fused() []Fused {
+	if l.Module == "" {
+		return nil
+	}
+	in, down := Fused{Module: l.Module, Name: "gate_up_proj"}, Fused{Module: l.Module, Name: "down_proj"}
+	for _, e := range l.Experts {
+		in.Parts, down.Parts = append(in.Parts, []*Slot{e.Gate, e.Up}), append(down.Parts, []*Slot{e.Down})
+	}
+	return []Fused{in, down}
 }
 
 // Expert is one gated MLP of a mixture.

@@ -40,6 +40,7 @@ var laws = []pefttest.Case{
 		})},
 	{Name: "lora beside a trained embedding", Method: lora.Method, Variant: true, Identity: true, Mergeable: true,
 		Config: loraWith(func(c *lora.Config, m layer.Model) { c.Beside.ModulesToSave = []string{embeddingName(m)} })},
+	{Name: "lora on the weights of experts", Method: lora.Method, Variant: true, Identity: true, Mergeable: true, Config: onExperts},
 	{Name: "lora by olora", Method: lora.Method, Variant: true, Mergeable: true, Converted: true,
 		Config: loraWith(func(c *lora.Config, m layer.Model) { c.Init, c.Rank = "olora", 2 })},
 	{Name: "prefix tuning", Method: prefix.PrefixTuning, Virtual: true, Config: tuning(false)},
@@ -128,6 +129,16 @@ func loraOnBiases(m layer.Model) peft.Config {
 	if len(c.TargetModules.List) == 0 {
 		return nil
 	}
+	return c
+}
+
+// onExperts adapts the weights of experts as transformers sees them, and a projection; nil where there are none.
+func onExperts(m layer.Model) peft.Config {
+	if x, ok := m.(interface{ Fused() []layer.Fused }); !ok || x.Fused() == nil {
+		return nil
+	}
+	c := lora.New()
+	c.Rank, c.Alpha, c.TargetModules.List, c.TargetParameters = 3, 7, []string{"q_proj"}, []string{"experts.gate_up_proj", "mlp.experts.down_proj"}
 	return c
 }
 
