@@ -265,6 +265,8 @@ func applied(d merge.Delta, base []float32, rows, cols int) []float32 {
 var lawSettings = map[string]string{
 	"vblora": `{"r": 2, "num_vectors": 5, "vector_length": 2, "topk": 2}`, "c3a": `{"block_size": 2}`, "road": `{"group_size": 4, "variant": "road_2"}`,
 	"ln_tuning": `{}`, "hra": `{"r": 2}`,
+	// Ranks are given up from the second step of five on, but no target loses all of them.
+	"adalora": `{"init_r": 3, "target_r": 2, "tinit": 1, "tfinal": 1, "deltaT": 1, "orth_reg_weight": 0.3}`,
 }
 
 // lawTargets are the targets on the two models that stand for all: one with biases, one whose weights are stored transposed
