@@ -18,7 +18,9 @@ import (
 	"github.com/graft-ml/graft/data/source"
 	"github.com/graft-ml/graft/internal/kernel"
 	"github.com/graft-ml/graft/internal/op"
+	"github.com/graft-ml/graft/lora"
 	"github.com/graft-ml/graft/model"
+	"github.com/graft-ml/graft/model/layer"
 	"github.com/graft-ml/graft/peft"
 	"github.com/graft-ml/graft/peft/methods"
 	"github.com/graft-ml/graft/prefix"
@@ -212,7 +214,11 @@ func prepare(ctx context.Context, r *recipes.Recipe, name string, told func(stri
 	if err != nil {
 		return nil, err
 	}
-	for _, stage := range []func(context.Context, func(string)) error{p.openTokenizer, p.attach, p.readData, p.schedule} {
+	stages := []func(context.Context, func(string)) error{p.openTokenizer, p.attach, p.readData, p.schedule}
+	if m := r.Method; m.Type == "lora" && m.Adapter == "" && (&lora.Config{Init: m.InitWeights}).Looks() {
+		stages[1], stages[2] = stages[2], stages[1] // it begins by the data
+	}
+	for _, stage := range stages {
 		if err := stage(ctx, told); err != nil {
 			p.base.close()
 			return nil, err
@@ -280,7 +286,29 @@ func (p *plan) methodConfig() (peft.Config, error) {
 	if x, ok := c.(*prefix.Prompt); ok && x.Text != "" {
 		x.TextTokens, x.TokenizerName = p.base.tok.Encode(x.Text, true).IDs, p.recipe.Model.Path
 	}
+	if x, ok := c.(*lora.Config); ok {
+		x.Sample = p.sample
+	}
 	return c, nil
+}
+
+// sampled is how many tokens of the data an initialiser sees.
+const sampled = 1 << 14
+
+// sample passes some of the training rows through the model.
+func (p *plan) sample(m layer.Model) error {
+	x, n, arena := m.(*model.Model), 0, op.NewArena()
+	for b, err := range p.train.Batches(1024) {
+		if err != nil || n >= sampled {
+			return err
+		}
+		pass := op.NewPass(b.Segments, b.Positions, p.base.mode, arena)
+		pass.Types = b.Types
+		x.Hidden(pass, b.Tokens)
+		arena.Reset()
+		n += len(b.Tokens)
+	}
+	return nil
 }
 
 // initial replaces the initial values by those of a file, for comparisons with other programs. Its names may carry the

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/graft-ml/graft/model/layer"
 	"github.com/graft-ml/graft/peft"
 )
 
@@ -30,14 +31,19 @@ type Config struct {
 	RankPattern       peft.Pattern // rank_pattern
 	AlphaPattern      peft.Pattern // alpha_pattern
 	Beside            peft.Beside  // modules_to_save, trainable_token_indices, bias, ensure_weight_tying
-	FanInFanOut       bool         // fan_in_fan_out: weights are stored [in, out]. PEFT writes it; the model knows better
+	EVA               EVA          // eva_config
+	CorDA             CorDA        // corda_config
+	LoftQ             LoftQ        // loftq_config
+	// Sample passes a few batches of the data through the model that is being adapted: for init_lora_weights "eva" and "corda".
+	Sample      func(m layer.Model) error
+	FanInFanOut bool // fan_in_fan_out: weights are stored [in, out]. PEFT writes it; the model knows better
 
 	peft.Record // what adapter_config.json said
 }
 
 // New returns PEFT's defaults: a file that leaves a key out means these.
 func New() *Config {
-	return &Config{Rank: 8, Alpha: 8, Init: "true", Beside: peft.Beside{Bias: "none"}}
+	return &Config{Rank: 8, Alpha: 8, Init: "true", EVA: EVA{Rho: 2, Adjust: true}, CorDA: CorDA{Method: "ipm"}, LoftQ: LoftQ{Bits: 4, Iter: 1}, Beside: peft.Beside{Bias: "none"}}
 }
 
 // Shared implements peft.Config.
@@ -102,7 +108,34 @@ func (c *Config) Validate() error {
 		}
 	}
 	_, err = c.patterns()
-	return errors.Join(append(errs, c.checkParameters(), c.selection().Validate(), c.Beside.Validate("lora_only"), err)...)
+	return errors.Join(append(errs, c.checkInit(), c.checkParameters(), c.selection().Validate(), c.Beside.Validate("lora_only"), err)...)
+}
+
+// checkInit reports settings of initialisers that cannot be.
+func (c *Config) checkInit() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("lora: "+format, args...)) }
+	switch c.Init {
+	case "eva":
+		if !(c.EVA.Rho >= 1 && c.EVA.Rho <= maxRank) {
+			bad("eva_config rho is %g, want 1 or more", c.EVA.Rho)
+		}
+	case "corda":
+		if c.CorDA.Method != "ipm" && c.CorDA.Method != "kpm" {
+			bad("corda_config corda_method is %q, want \"ipm\" or \"kpm\"", c.CorDA.Method)
+		}
+	case "loftq":
+		if c.LoftQ.Bits != 2 && c.LoftQ.Bits != 4 && c.LoftQ.Bits != 8 {
+			bad("loftq_config loftq_bits is %d, want 2, 4 or 8", c.LoftQ.Bits)
+		}
+		if c.LoftQ.Iter < 1 || c.LoftQ.Iter > 100 {
+			bad("loftq_config loftq_iter is %d, want 1 to 100", c.LoftQ.Iter)
+		}
+		if c.UseDoRA || c.Beside.Bias != "" && c.Beside.Bias != "none" {
+			bad("init_lora_weights \"loftq\" does not go with use_dora or bias")
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (c *Config) selection() peft.Selection {

@@ -39,6 +39,9 @@ func (c *Config) settings() []peft.Setting {
 		{Key: "trainable_token_indices", To: &c.Beside.TokenIndices},
 		{Key: "ensure_weight_tying", To: &c.Beside.Tie},
 		{Key: "init_lora_weights", To: (*initName)(&c.Init), Want: "true, false or a string"},
+		{Key: "eva_config", To: &initSetting{&c.EVA, c, "eva", nil}, Want: "an object"},
+		{Key: "corda_config", To: &initSetting{&c.CorDA, c, "corda", nil}, Want: "an object"},
+		{Key: "loftq_config", To: &initSetting{&c.LoftQ, c, "loftq", map[string]any{}}, Want: "an object"},
 		{Key: "target_modules", To: &c.TargetModules},
 		{Key: "target_parameters", To: &c.TargetParameters},
 		{Key: "exclude_modules", To: &c.ExcludeModules},
@@ -68,6 +71,27 @@ func (c *Config) Parse(b []byte) error {
 	}
 	c.Record = record
 	return err
+}
+
+// initSetting are the settings of one value of init_lora_weights.
+type initSetting struct {
+	to   any
+	of   *Config
+	init string
+	none any // what the file has without it
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (s *initSetting) UnmarshalJSON(b []byte) error { return json.Unmarshal(b, s.to) }
+
+// Value is the JSON value.
+func (s *initSetting) Value() any {
+	if s.of.Init != s.init {
+		return s.none
+	}
+	b, _ := json.Marshal(s.to) // numbers and words always marshal
+	o, _ := peft.ParseObject(b)
+	return map[string]any(o)
 }
 
 // initName decodes init_lora_weights, a bool or a name in any case.

@@ -19,6 +19,9 @@ type initialiser struct {
 	draw func(d *draft) error
 	// takes says that the product of the factors is taken out of the base, so that the sum begins as the base.
 	takes bool
+	// looks computes what draw needs from what passes through the model, and ranks settles the ranks by it; nil = no need.
+	looks func(c *Config, b *branch, m *moments) error
+	ranks func(c *Config, plan []branch) ([]branch, error)
 	// plain says that bias of B and the like may begin at zero beside it.
 	plain bool
 	// refuses says why graft cannot begin so; loads that a trained adapter which did is plain LoRA in its file.
@@ -30,7 +33,10 @@ type initialiser struct {
 type draft struct {
 	a, b       kernel.Mat // [r, in], [out, r]
 	scale      float64
-	iterations int // of pissa_niter_N
+	iterations int      // of pissa_niter_N
+	known      *factors // of initialisers that look
+	loftq      LoftQ
+	base       kernel.Mat // [out, in], what the base is from now on; of no rows = what it was
 	rng        *rand.Rand
 	weight     func() kernel.Mat // W [out, in], a copy
 }
@@ -44,10 +50,10 @@ var initialisers = []initialiser{
 	{name: "pissa", does: "the largest singular directions of W, taken out of the base", draw: pissa, takes: true},
 	{name: "pissa_niter_", does: "as pissa, by so many iterations of a randomised decomposition", draw: pissaFast, takes: true},
 	{name: "olora", does: "the first columns and rows of W's QR, taken out of the base", draw: olora, takes: true},
-	{name: "eva", draw: kaiming, refuses: "it is computed from the activations of data", loads: true},
-	{name: "corda", refuses: "it is computed from the activations of data"},
+	{name: "eva", does: "A = the directions in which inputs vary most, B = 0; ranks go where they explain most", draw: eva, looks: evaLooks, ranks: evaRanks},
+	{name: "corda", does: "the directions of W that inputs use most, or least, taken out of the base", draw: corda, looks: cordaLooks, takes: true},
+	{name: "loftq", does: "what W loses by quantisation; the base is the quantised W", draw: loftq},
 	{name: "lora_ga", refuses: "it is computed from gradients of data"},
-	{name: "loftq", refuses: "it is made for a quantised base, which graft has not"},
 	{name: "mica", refuses: "its B stays frozen, which is not supported"},
 }
 
@@ -194,6 +200,12 @@ func (d *draft) singular(name string, decompose func(w kernel.Mat) (factors, err
 	if err != nil {
 		return err
 	}
+	d.take(f)
+	return nil
+}
+
+// take makes scale·B·A the product of directions.
+func (d *draft) take(f factors) {
 	for k := range d.a.Rows {
 		root := math.Sqrt(f.s[k] / d.scale)
 		for j := range d.a.Cols {
@@ -203,7 +215,6 @@ func (d *draft) singular(name string, decompose func(w kernel.Mat) (factors, err
 			d.b.Row(i)[k] = float32(root * f.u.At(i, k))
 		}
 	}
-	return nil
 }
 
 // olora takes the first r columns of Q and rows of R of W = Q·R [buyukakyuz2024]: Q_r is an orthonormal basis of W's first r
@@ -239,3 +250,6 @@ func finite(m kernel.Mat) error {
 	}
 	return nil
 }
+
+// randOf is the source of columns to begin iterations with, where the outcome does not depend on them.
+func randOf(n int) *rand.Rand { return rand.New(rand.NewPCG(71, uint64(n))) }

@@ -58,6 +58,15 @@ func (c *Config) Attach(m layer.Model, rng *rand.Rand) (peft.Adapter, error) {
 	if err != nil {
 		return nil, err
 	}
+	if plan, err = c.prepare(m, plan); err != nil {
+		return nil, err
+	}
+	if len(plan) < len(slots) {
+		slots = nil
+		for _, b := range plan {
+			slots = append(slots, b.slot)
+		}
+	}
 	targets := c.tied(slots, m)
 	if err := c.tiedDoRA(targets, slots); err != nil {
 		return nil, err

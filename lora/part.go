@@ -57,12 +57,19 @@ func (c *Config) projection(b branch, stream uint64, rng *rand.Rand) (*Projectio
 	if err != nil {
 		return nil, err
 	}
-	d.iterations = n
+	d.iterations, d.known, d.loftq = n, b.known, c.LoftQ
+	if init.takes && init.looks != nil && d.known == nil {
+		return nil, fmt.Errorf("lora: init_lora_weights %q was computed from samples that the file does not hold; convert the adapter to one over the base itself", c.Init)
+	}
 	if err := init.draw(d); err != nil {
 		return nil, fmt.Errorf("%w (%s)", err, b.slot.Name)
 	}
 	l := &Projection{slot: b.slot, base: b.slot.Projection, was: b.slot.Projection, stream: stream, rank: b.rank, scale: float32(d.scale), dropout: c.Dropout,
 		A: op.NewParam(d.a.Data, b.rank, in), B: op.NewParam(d.b.Data, out, b.rank)}
+	if d.base.Rows > 0 {
+		l.replaced = d.base
+		l.base = &layer.Frozen{W: kernel.FrozenF32(d.base.Data, out, in), Bias: b.slot.Base.Bias}
+	}
 	if init.takes {
 		l.start = &start{a: cloned(d.a), b: cloned(d.b), scale: l.scale}
 		l.base = l.start.under(l.base)
@@ -107,7 +114,7 @@ func (c *Config) adaptable(s *layer.Slot) error {
 	switch s.Projection.(type) {
 	case nil, *layer.Frozen, *layer.Biased:
 	default:
-		if c.UseDoRA || init.takes {
+		if c.UseDoRA || init.takes || c.Init == "loftq" {
 			return fmt.Errorf("lora: use_dora and init_lora_weights %q need %q as the checkpoint has it, but it is adapted already", c.Init, s.Name)
 		}
 	}

@@ -16,6 +16,7 @@ type branch struct {
 	slot  *layer.Slot
 	rank  int
 	alpha float64
+	known *factors // what its initialiser found in the data
 }
 
 // dims are inputs and outputs of the slot; an embedding's inputs are its rows.

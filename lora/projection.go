@@ -17,14 +17,16 @@ type Projection struct {
 	A *nn.Param // [r, in]
 	B *nn.Param // [out, r]
 
-	slot    *layer.Slot
-	was     op.Projection // what the slot held
-	base    op.Projection // that, or what the start leaves of it
-	start   *start        // nil for most initialisers
-	stream  uint64        // of dropout's random numbers
-	rank    int
-	scale   float32
-	dropout float64
+	slot  *layer.Slot
+	was   op.Projection // what the slot held
+	base  op.Projection // that, or what the start leaves of it
+	start *start        // nil for most initialisers
+	// replaced is what took the place of the weight [out, in]; of no rows for most initialisers.
+	replaced kernel.Mat
+	stream   uint64 // of dropout's random numbers
+	rank     int
+	scale    float32
+	dropout  float64
 }
 
 // saved is what Backward needs beyond x.
@@ -139,16 +141,27 @@ func (l *Projection) factors() (a, b kernel.Mat) {
 	return l.start.factors(op.Of(l.A).View(), op.Of(l.B).View())
 }
 
+// Owns says that the branch lies over a weight of its own rather than the slot's.
+func (l *Projection) Owns() bool { return l.replaced.Rows > 0 }
+
 func (l *Projection) lowRank() *merge.LowRank {
 	a, b := l.factors()
 	return &merge.LowRank{Tensor: l.slot.Tensor("weight"), A: a, B: b, Scale: l.scale, Transposed: l.slot.Kind == layer.Conv1D}
 }
 
-func (l *Projection) deltas() []merge.Delta { return []merge.Delta{l.lowRank()} }
+func (l *Projection) deltas() []merge.Delta {
+	if l.replaced.Rows > 0 {
+		return []merge.Delta{&rebased{l.lowRank(), l.replaced}}
+	}
+	return []merge.Delta{l.lowRank()}
+}
 
 // idle says that the branch adds nothing to the base.
 func (l *Projection) idle() bool {
 	a, b := op.Data(l.A), op.Data(l.B)
+	if l.replaced.Rows > 0 {
+		return false
+	}
 	if l.start != nil {
 		return l.scale == 0 || slices.Equal(a, l.start.a.Data) && slices.Equal(b, l.start.b.Data)
 	}

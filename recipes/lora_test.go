@@ -22,6 +22,7 @@ func TestLoraKeys(t *testing.T) {
 		{`trainable_token_indices = { lm_head = [7], "a.b" = [1, 2] }`, func(m *Method) { m.TokenIndices.ByName = map[string][]int{"lm_head": {7}, "a.b": {1, 2}} }},
 		{`ensure_weight_tying = true`, func(m *Method) { m.EnsureWeightTying = true }},
 		{`init_lora_weights = "pissa_niter_16"`, func(m *Method) { m.InitWeights = "pissa_niter_16" }},
+		{`init_lora_weights = "eva"`, func(m *Method) { m.InitWeights = "eva" }},
 		{`init_lora_weights = false`, func(m *Method) { m.InitWeights = "false" }},
 	} {
 		r, err := Load("x.toml", []byte(loraHead+c.toml), nil)
@@ -44,8 +45,8 @@ func TestLoraKeys(t *testing.T) {
 func TestLoraMistakes(t *testing.T) {
 	for _, c := range []struct{ toml, want string }{
 		{`bias = "some"`, "want one of none, all, lora_only"},
-		{`init_lora_weights = "pissa_niter_x"`, "want one of true, gaussian, false, orthogonal, pissa, pissa_niter_N, olora"},
-		{`init_lora_weights = "eva"`, "want one of"},
+		{`init_lora_weights = "pissa_niter_x"`, "want one of true, gaussian, false, orthogonal, pissa, pissa_niter_N, olora, eva, corda, loftq"},
+		{`init_lora_weights = "lora_ga"`, "want one of"},
 		{`trainable_token_indices = "a"`, "want a list of whole numbers or a table of such lists"},
 		{`trainable_token_indices = { a = "b" }`, "want a list of whole numbers or a table of such lists"},
 		{`trainable_token_indices = [-1]`, "has a number below 0"},

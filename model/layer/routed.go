@@ -39,6 +39,9 @@ func (s *Slot) owned(p *op.Pass) bool {
 
 // owns says that something has a weight of its own rather than lying over the slot's.
 func owns(q any) bool {
+	if x, ok := q.(interface{ Owns() bool }); ok {
+		return x.Owns()
+	}
 	_, full := q.(*Trainable)
 	return full
 }

@@ -5,8 +5,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/graft-ml/graft/internal/kernel"
+	"github.com/graft-ml/graft/internal/op"
 	"github.com/graft-ml/graft/lora"
+	"github.com/graft-ml/graft/model"
 	"github.com/graft-ml/graft/model/layer"
+	"github.com/graft-ml/graft/model/modeltest"
 	"github.com/graft-ml/graft/peft"
 	"github.com/graft-ml/graft/peft/methods"
 	"github.com/graft-ml/graft/peft/pefttest"
@@ -43,6 +47,9 @@ var laws = []pefttest.Case{
 	{Name: "lora on the weights of experts", Method: lora.Method, Variant: true, Identity: true, Mergeable: true, Config: onExperts},
 	{Name: "lora by olora", Method: lora.Method, Variant: true, Mergeable: true, Converted: true,
 		Config: loraWith(func(c *lora.Config, m layer.Model) { c.Init, c.Rank = "olora", 2 })},
+	{Name: "lora by corda", Method: lora.Method, Variant: true, Converted: true, Mergeable: true, Config: onTwo(loraWith(sampled("corda")))},
+	{Name: "lora by eva", Method: lora.Method, Variant: true, Identity: true, Mergeable: true, Config: onTwo(loraWith(sampled("eva")))},
+	{Name: "lora by loftq", Method: lora.Method, Variant: true, Mergeable: true, Config: onBlocks},
 	{Name: "prefix tuning", Method: prefix.PrefixTuning, Virtual: true, Config: tuning(false)},
 	{Name: "prefix tuning with a projection", Method: prefix.PrefixTuning, Virtual: true, Variant: true, Converted: true, Config: onTwo(tuning(true))},
 	{Name: "prompt tuning", Method: prefix.PromptTuning, Virtual: true, Config: func(layer.Model) peft.Config {
@@ -140,6 +147,42 @@ func onExperts(m layer.Model) peft.Config {
 	c := lora.New()
 	c.Rank, c.Alpha, c.TargetModules.List, c.TargetParameters = 3, 7, []string{"q_proj"}, []string{"experts.gate_up_proj", "mlp.experts.down_proj"}
 	return c
+}
+
+// sampled is an initialiser that looks at what passes through the model.
+func sampled(name string) func(c *lora.Config, m layer.Model) {
+	return func(c *lora.Config, _ layer.Model) {
+		c.Init = name
+		c.Sample = func(m layer.Model) error {
+			x := m.(*model.Model)
+			set := modeltest.Set(x.Config.VocabSize)
+			b := set.Batch(modeltest.All(set))
+			x.Hidden(op.NewPass(b.Segments, b.Positions, kernel.ModeF32, op.NewArena()), b.Tokens)
+			return nil
+		}
+	}
+}
+
+// onBlocks quantises the projections whose numbers make whole blocks of 64; nil where none do.
+func onBlocks(m layer.Model) peft.Config {
+	c := lora.New()
+	c.Rank, c.Alpha, c.Init = 2, 7, "loftq"
+	for s := range m.Slots() {
+		if in, out := dims(s); in*out%64 == 0 && in > 0 {
+			c.TargetModules.List = append(c.TargetModules.List, s.Name)
+		}
+	}
+	if c.TargetModules.List == nil {
+		return nil
+	}
+	return c
+}
+
+func dims(s *layer.Slot) (in, out int) {
+	if s.Kind == layer.Embedding {
+		return 0, 0
+	}
+	return s.Dims()
 }
 
 func lostLora(layer.Model) peft.Config {
