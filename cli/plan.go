@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -516,6 +517,11 @@ func (p *plan) hash() string {
 // settings turns the recipe into the loop's own.
 func (p *plan) settings() train.Config {
 	t, e := p.recipe.Train, p.recipe.Eval
+	if c, ok := p.config.(*lora.Config); ok && t.Optimizer == "lora_fa" && t.OptimizerArgs["scaling"] == nil {
+		args := recipes.Table{"scaling": c.Scaling()}
+		maps.Copy(args, t.OptimizerArgs)
+		t.OptimizerArgs = args
+	}
 	return train.Config{Steps: p.steps, Optimizer: t.Optimizer, OptimizerArguments: t.OptimizerArgs, LearningRate: t.LearningRate,
 		WeightDecay: t.WeightDecay, LoraPlusRatio: t.LoraPlusRatio, Scheduler: t.Scheduler, SchedulerArguments: t.SchedulerArgs,
 		WarmupSteps: p.warmup, MaxGradNorm: t.MaxGradNorm, LabelSmoothing: t.LabelSmoothing, NEFTuneAlpha: t.NEFTuneAlpha, Seed: t.Seed,

@@ -122,6 +122,9 @@ func (c *Config) scaling(b branch) float64 {
 	return b.alpha / float64(b.rank)
 }
 
+// Scaling is that of the modules that no pattern names.
+func (c *Config) Scaling() float64 { return c.scaling(branch{rank: c.Rank, alpha: c.Alpha}) }
+
 // tied are the slots and, with ensure_weight_tying, the heads that follow adapted embeddings.
 func (c *Config) tied(slots []*layer.Slot, m layer.Model) []*layer.Slot {
 	if !c.Beside.Tie {

@@ -101,7 +101,7 @@ type Train struct {
 	MicroTokens      int     `toml:"micro_tokens" default:"0" min:"0" doc:"most tokens in one forward pass; a batch above is cut into several passes with the same result; 0 = what keeps activations below 1.2 GB, 512 to 4096" syn:"max_tokens_per_forward"`
 	Epochs           float64 `toml:"epochs" default:"1" above:"0" doc:"times to go through the rows" syn:"num_epochs num_train_epochs max_epochs epoch"`
 	MaxSteps         int     `toml:"max_steps" default:"0" min:"0" doc:"number of updates instead of epochs; 0 = by epochs" syn:"steps num_steps iters max_iters total_steps"`
-	Optimizer        string  `toml:"optimizer" default:"adamw" choice:"adamw adam sgd adafactor lion rmsprop adagrad" doc:"rule of the updates" syn:"optim optimizer_name adamw_torch"`
+	Optimizer        string  `toml:"optimizer" default:"adamw" choice:"adamw adam sgd adafactor lion rmsprop adagrad lora_fa" doc:"rule of the updates" syn:"optim optimizer_name adamw_torch"`
 	OptimizerArgs    Table   `toml:"optimizer_args" doc:"arguments of the optimizer" example:"{ betas = [0.9, 0.95], eps = 1e-8 }" syn:"optim_args optimizer_kwargs betas adam_beta1 adam_beta2 adam_epsilon"`
 	LearningRate     float64 `toml:"learning_rate" default:"0.0002" min:"0" doc:"largest rate of the schedule" syn:"lr"`
 	WeightDecay      float64 `toml:"weight_decay" default:"0" min:"0" doc:"decay of matrices per update, times the rate" syn:"wd decay"`

@@ -73,6 +73,8 @@ var rulesTable = []rule{
 		func(r *Recipe) bool {
 			return r.Data.Concatenate && !slices.Contains([]string{"auto", "text", "masked_text"}, r.Data.Shape)
 		}},
+	{"train.optimizer", "train.optimizer is \"lora_fa\", want method.type = \"lora\": it trains the B of its branches",
+		func(r *Recipe) bool { return r.Train.Optimizer == "lora_fa" && r.Method.Type != "lora" }},
 	{"train.learning_rate", "train.learning_rate is 0, which would train nothing",
 		func(r *Recipe) bool { return r.Train.LearningRate == 0 && r.given["train.learning_rate"] }},
 }

@@ -25,6 +25,7 @@ var Optimizers = []OptimizerKind{
 	{"lion", "sign of an interpolated momentum [chen2023]: betas", newLion},
 	{"rmsprop", "alpha, eps, momentum, centered", newRMSProp},
 	{"adagrad", "lr_decay, eps, initial_accumulator_value", newAdagrad},
+	{"lora_fa", "Adam on B of a LoRA alone, whose gradient is freed of A [zhang2023]: betas, eps, scaling", newLoraFA},
 }
 
 // rule is the update formula of an optimizer.
@@ -36,6 +37,12 @@ type rule interface {
 	// update changes elements lo to hi of p.Value. s are the buffers of slots, k counts updates from 1.
 	update(p *Param, s [][]float32, lo, hi int, k int, lr, weightDecay float64)
 }
+
+// preparer is a rule that looks at the gradients before an update, and leaver one that leaves some parameters as they are.
+type (
+	preparer interface{ prepare(groups []Group) }
+	leaver   interface{ leaves(p *Param) bool }
+)
 
 // slot is one state buffer of a parameter.
 type slot struct {
@@ -104,6 +111,9 @@ func newOptimizer(groups []Group, r rule) *Optimizer {
 				b.values = append(b.values, v)
 			}
 			o.state[i] = append(o.state[i], b)
+			if l, ok := r.(leaver); ok && l.leaves(p) {
+				continue
+			}
 			piece := grain
 			if !r.elementwise() {
 				piece = len(p.Value)
@@ -120,6 +130,9 @@ func newOptimizer(groups []Group, r rule) *Optimizer {
 // The result does not depend on GOMAXPROCS: elements do not see each other, or one worker does a whole parameter.
 func (o *Optimizer) Step(factor float64) {
 	o.steps++
+	if p, ok := o.rule.(preparer); ok {
+		p.prepare(o.groups)
+	}
 	kernel.Parallel(len(o.parts), func(i int) {
 		t := o.parts[i]
 		g := &o.groups[t.group]
