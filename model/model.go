@@ -108,6 +108,22 @@ func (m *Model) Slots() iter.Seq[*layer.Slot] {
 	}
 }
 
+// BlockNames are the names of the layers, each once: what the last projections of their two branches have in common.
+func (m *Model) BlockNames() (list []string) {
+	for _, b := range m.Blocks {
+		one, two := b.Attention.Slots(), b.MLP.Slots()
+		x, y := strings.Split(one[len(one)-1].Name, "."), strings.Split(two[len(two)-1].Name, ".")
+		n := 0
+		for n < min(len(x), len(y)) && x[n] == y[n] {
+			n++
+		}
+		if name := strings.Join(x[:n], "."); !slices.Contains(list, name) {
+			list = append(list, name)
+		}
+	}
+	return list
+}
+
 // Fused lists the weights that transformers keeps as one where the slots have parts of them.
 func (m *Model) Fused() (list []layer.Fused) {
 	for _, b := range m.Blocks {

@@ -207,21 +207,23 @@ type savedVector struct {
 	tensor string // in the checkpoint
 	at     *op.Vector
 	before op.Vector
+	copy   *op.Vector
 }
 
 func (x *savedVector) attach() {
 	x.before = *x.at
-	*x.at = *layer.NewTrainableVector(x.before.Value)
+	x.copy = layer.NewTrainableVector(x.before.Value)
+	*x.at = *x.copy
 }
 
 func (x *savedVector) detach() { *x.at = x.before }
 
 func (x *savedVector) params() iter.Seq2[string, *nn.Param] {
-	return func(yield func(string, *nn.Param) bool) { yield(Prefix+x.name, x.at.Param) }
+	return func(yield func(string, *nn.Param) bool) { yield(Prefix+x.name, x.copy.Param) }
 }
 
-func (x *savedVector) deltas() []merge.Delta { return []merge.Delta{wholeVector(x.tensor, x.at.Value)} }
+func (x *savedVector) deltas() []merge.Delta { return []merge.Delta{wholeVector(x.tensor, x.copy.Value)} }
 
 func (x *savedVector) extras() []Extra { return nil }
 
-func (x *savedVector) idle() bool { return slices.Equal(x.at.Value, x.before.Value) }
+func (x *savedVector) idle() bool { return slices.Equal(x.copy.Value, x.before.Value) }

@@ -43,6 +43,8 @@ type Options struct {
 	GramSchmidt   bool    `toml:"apply_GS" for:"hra" doc:"make the directions orthogonal"`
 	Variant       string  `toml:"variant" for:"road" choice:"road_1 road_2 road_4" doc:"how many angles and lengths two outputs have"`
 	GroupSize     int     `toml:"group_size" for:"road" min:"2" doc:"outputs of a group, which pair up between its halves; even"`
+	FreezeLayers  int     `toml:"trainable_layers" for:"freeze" min:"0" doc:"so many of the last layers are trained; 2 if nothing is said" syn:"freeze_trainable_layers num_layer_trainable"`
+	FreezeHead    bool    `toml:"trainable_head" for:"freeze" doc:"the head, too; with trainable_layers = 0 it alone"`
 	TokensToTrain []int   `toml:"token_indices" for:"trainable_tokens" doc:"ids of the tokens" example:"[32000, 32001]"`
 }
 

@@ -46,6 +46,9 @@ var variants = map[string]string{
 // early are methods of what comes before a text. They choose no projections and cannot be folded: laws has a row for each.
 var early = []string{"prefix_tuning", "prompt_tuning", "p_tuning", "adaption_prompt"}
 
+// baselines train parts of the base itself. They choose no projections: laws has a row for each.
+var baselines = []string{"freeze", "bitfit"}
+
 // untrainable are methods that graft only uses.
 var untrainable = []string{"pvera", "osf"}
 
@@ -124,7 +127,7 @@ func attached(t *testing.T, name, settings string, m *model.Model) (peft.Config,
 func TestEveryMethod(t *testing.T) {
 	cases := map[string]string{}
 	for _, m := range methods.All {
-		if slices.Contains(untrainable, m.Name) || slices.Contains(early, m.Name) {
+		if slices.Contains(untrainable, m.Name) || slices.Contains(append(baselines, early...), m.Name) {
 			continue
 		}
 		s, ok := small[m.Name]
@@ -279,7 +282,7 @@ var moving = []string{"vblora", "c3a", "fourierft", "deft", "hra"}
 // othersLaws are the rows of all methods but LoRA.
 func othersLaws() (rows []pefttest.Case) {
 	for _, m := range methods.All {
-		if m.Name == "lora" || slices.Contains(untrainable, m.Name) || slices.Contains(early, m.Name) {
+		if m.Name == "lora" || slices.Contains(untrainable, m.Name) || slices.Contains(append(baselines, early...), m.Name) {
 			continue
 		}
 		settings := small[m.Name]

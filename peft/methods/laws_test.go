@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/graft-ml/graft/adapter"
 	"github.com/graft-ml/graft/internal/kernel"
 	"github.com/graft-ml/graft/internal/op"
 	"github.com/graft-ml/graft/lora"
@@ -50,6 +51,9 @@ var laws = []pefttest.Case{
 	{Name: "lora by corda", Method: lora.Method, Variant: true, Converted: true, Mergeable: true, Config: onTwo(loraWith(sampled("corda")))},
 	{Name: "lora by eva", Method: lora.Method, Variant: true, Identity: true, Mergeable: true, Config: onTwo(loraWith(sampled("eva")))},
 	{Name: "lora by loftq", Method: lora.Method, Variant: true, Mergeable: true, Config: onBlocks},
+	{Name: "freeze", Method: adapter.Freeze, Identity: true, Mergeable: true, Config: lastLayers(1, false)},
+	{Name: "freeze of the head alone", Method: adapter.Freeze, Variant: true, Identity: true, Mergeable: true, Config: onTwo(lastLayers(0, true))},
+	{Name: "bitfit", Method: adapter.BitFit, Identity: true, Mergeable: true, Config: onBiases},
 	{Name: "prefix tuning", Method: prefix.PrefixTuning, Virtual: true, Config: tuning(false)},
 	{Name: "prefix tuning with a projection", Method: prefix.PrefixTuning, Virtual: true, Variant: true, Converted: true, Config: onTwo(tuning(true))},
 	{Name: "prompt tuning", Method: prefix.PromptTuning, Virtual: true, Config: func(layer.Model) peft.Config {
@@ -183,6 +187,28 @@ func dims(s *layer.Slot) (in, out int) {
 		return 0, 0
 	}
 	return s.Dims()
+}
+
+// lastLayers trains the last layers and perhaps the head.
+func lastLayers(n int, head bool) func(m layer.Model) peft.Config {
+	return func(m layer.Model) peft.Config {
+		if !slices.Contains([]string{"gpt2", "mixtral", "albert", "deberta-v2"}, m.ModelType()) { // layers of every shape
+			return nil
+		}
+		c := adapter.Freeze.New().(*adapter.BaselineConfig)
+		c.Layers, c.Head = n, head
+		return c
+	}
+}
+
+// onBiases is BitFit where a model of a few that stand for all has biases.
+func onBiases(m layer.Model) peft.Config {
+	for s := range m.Slots() {
+		if s.Base.Bias != nil && slices.Contains([]string{"qwen2", "gpt2", "bert", "deberta-v2"}, m.ModelType()) {
+			return adapter.BitFit.New()
+		}
+	}
+	return nil
 }
 
 func lostLora(layer.Model) peft.Config {

@@ -44,6 +44,8 @@ var All = []peft.Method{
 	adapter.TrainableTokens,
 	adapter.BEFT,
 	adapter.LNTuning,
+	adapter.Freeze,
+	adapter.BitFit,
 	prefix.PrefixTuning,
 	prefix.PromptTuning,
 	prefix.PTuning,
