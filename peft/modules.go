@@ -222,7 +222,9 @@ func (x *savedVector) params() iter.Seq2[string, *nn.Param] {
 	return func(yield func(string, *nn.Param) bool) { yield(Prefix+x.name, x.copy.Param) }
 }
 
-func (x *savedVector) deltas() []merge.Delta { return []merge.Delta{wholeVector(x.tensor, x.copy.Value)} }
+func (x *savedVector) deltas() []merge.Delta {
+	return []merge.Delta{wholeVector(x.tensor, x.copy.Value)}
+}
 
 func (x *savedVector) extras() []Extra { return nil }
 
