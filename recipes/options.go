@@ -23,6 +23,7 @@ type Options struct {
 	DecomposeBoth bool    `toml:"decompose_both" for:"lokr" doc:"both Kronecker factors may be of low rank"`
 	DecomposeBy   int     `toml:"decompose_factor" for:"lokr" doc:"size of the first Kronecker factor; -1 = as square as possible" syn:"factor"`
 	MiniR         int     `toml:"mini_r" for:"miss" min:"1" doc:"columns that are repeated with init_weights \"mini\""`
+	ThetaLength   int     `toml:"theta_d_length" for:"unilora" min:"1" doc:"numbers of the vector that all factors are taken from"`
 	SparseRate    float64 `toml:"sparse_rate" for:"frod" min:"0" doc:"share of the rotations that are trained"`
 	Lambda        float64 `toml:"delora_lambda" for:"delora" min:"0" doc:"strength of the change, which bounds its norm"`
 	GraloraK      int     `toml:"gralora_k" for:"gralora" min:"1" doc:"blocks on a side"`

@@ -28,7 +28,7 @@ var small = map[string]string{
 	"lokr": `{"r": 2, "decompose_factor": 3, "decompose_both": true}`, "miss": `{"r": 5}`, "hira": `{"r": 2}`, "delora": `{"r": 2}`,
 	"gralora": `{"r": 4, "hybrid_r": 1}`, "randlora": `{"r": 5, "randlora_alpha": 5}`, "vblora": `{"r": 2, "num_vectors": 5, "vector_length": 3, "topk": 2}`,
 	"shira": `{"r": 2}`, "c3a": `{"block_size": 3}`, "fourierft": `{"n_frequency": 9}`, "waveft": `{"n_frequency": 9}`, "tinylora": `{"u": 3}`,
-	"peanut": `{"r": 2, "depth": 1, "act_fn": "tanh"}`, "deft": `{"r": 2, "alpha": 4}`, "frod": `{"sparse_rate": 0.2}`, "glora": `{"r": 2, "config_D_E": "vector"}`,
+	"peanut": `{"r": 2, "depth": 1, "act_fn": "tanh"}`, "deft": `{"r": 2, "alpha": 4}`, "frod": `{"sparse_rate": 0.2}`, "unilora": `{"r": 2, "theta_d_length": 17}`, "glora": `{"r": 2, "config_D_E": "vector"}`,
 	"ia3": `{"feedforward_modules": ["v_proj"]}`, "oft": `{"oft_block_size": 4, "use_cayley_neumann": false}`, "boft": `{"boft_block_size": 4}`,
 	"hra": `{"r": 3, "apply_GS": true}`, "road": `{"group_size": 6, "variant": "road_4"}`, "beft": `{}`, "ln_tuning": `{"target_modules": ["norm", "input_layernorm"]}`,
 	"trainable_tokens": `{"token_indices": [3, 7], "target_modules": ["embed_tokens"]}`,
@@ -277,7 +277,7 @@ var lawSettings = map[string]string{
 var lawTargets = map[string]string{"qwen2": `["q_proj", "v_proj"]`, "gpt2": `["c_attn"]`}
 
 // moving are methods that change the model as soon as they are attached.
-var moving = []string{"vblora", "c3a", "fourierft", "deft", "hra"}
+var moving = []string{"vblora", "unilora", "c3a", "fourierft", "deft", "hra"}
 
 // othersLaws are the rows of all methods but LoRA.
 func othersLaws() (rows []pefttest.Case) {

@@ -36,6 +36,7 @@ var All = []peft.Method{
 	lora.GLoRA,
 	lora.OSF,
 	lora.FRoD,
+	lora.UniLoRA,
 	adapter.IA3,
 	adapter.OFT,
 	adapter.BOFT,
