@@ -170,8 +170,8 @@ func (m *Model) HiddenWhole(p *op.Pass, tokens []int32) (own *op.Pass, x mat.Ten
 
 // hidden passes tokens through the blocks. It returns the grown pass and what was put before each segment.
 func (m *Model) hidden(p *op.Pass, tokens []int32) (g *op.Pass, x mat.Tensor, rows []mat.Tensor) {
-	if !m.owns(p) {
-		panic("model: Hidden: the pass goes through adapters of another model; CheckRoutes reports that")
+	if !m.owns(p) || p.Grad && p.Routed() {
+		panic("model: Hidden: the pass goes through adapters of another model, or wants gradients of several; CheckRoutes reports that")
 	}
 	p.Distances = nil
 	g, rows = m.begin(p)

@@ -176,6 +176,9 @@ func (m *Model) CheckRoutes(p *op.Pass) error {
 	if !m.owns(p) {
 		return errors.New("model: the pass goes through adapters of another model")
 	}
+	if p.Grad && p.Routed() {
+		return errors.New("model: a pass of several adapters gives no gradients, want Grad false")
+	}
 	if m.Stem.Positions == nil {
 		return nil
 	}

@@ -122,9 +122,6 @@ func (g *Group) Of(s Segment) bool {
 	return g.rows == nil || i < len(g.rows) && g.rows[i] == s.Start
 }
 
-// Whole says that every row of the pass is the group's.
-func (g *Group) Whole() bool { return g.whole }
-
 // Rows are the group's rows of a matrix: a part of it, or a copy, which Return gives back. m must have the pass's rows.
 func (g *Group) Rows(a *Arena, m kernel.Mat) kernel.Mat {
 	switch {
@@ -199,15 +196,14 @@ func ByGroup(p *Pass, x mat.Tensor, f func(p *Pass, x mat.Tensor) mat.Tensor) ma
 	return y
 }
 
-// Reroute replaces the rows of groups in y by what f makes of their rows of x. f gives nil for a group that keeps its rows.
-//
-//	x [T, C]   y [T, D]
-func Reroute(p *Pass, x, y mat.Tensor, f func(g *Group, x func() mat.Tensor) mat.Tensor) mat.Tensor {
+// Reroute replaces the rows of groups in y [T, D] by what f makes for them, [rows of the group, D]; take gives their rows of a value.
+// f gives nil for a group that keeps its rows.
+func Reroute(p *Pass, y mat.Tensor, f func(g *Group, take func(x mat.Tensor) mat.Tensor) mat.Tensor) mat.Tensor {
 	for g := range p.Groups() {
 		if g.Overlay == nil {
 			continue
 		}
-		part := f(g, func() mat.Tensor { return g.take(p, x) })
+		part := f(g, func(x mat.Tensor) mat.Tensor { return g.take(p, x) })
 		switch {
 		case part == nil:
 		case g.rows == nil || g.whole:

@@ -45,7 +45,7 @@ func normalize(p *op.Pass, x mat.Tensor, parts ...op.Part) mat.Tensor {
 	if !p.Routed() {
 		return y
 	}
-	return op.Reroute(p, x, y, func(g *op.Group, rows func() mat.Tensor) mat.Tensor {
+	return op.Reroute(p, y, func(g *op.Group, take func(x mat.Tensor) mat.Tensor) mat.Tensor {
 		own, differ := make([]op.Part, len(parts)), false
 		for i, q := range parts {
 			for _, v := range []**op.Vector{&q.Weight, &q.Bias} {
@@ -58,7 +58,7 @@ func normalize(p *op.Pass, x mat.Tensor, parts ...op.Part) mat.Tensor {
 		if !differ {
 			return nil
 		}
-		return op.NormalizeParts(g.Pass, rows(), own...)
+		return op.NormalizeParts(g.Pass, take(x), own...)
 	})
 }
 

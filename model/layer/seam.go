@@ -238,9 +238,3 @@ type Overlay map[any]any
 
 // At implements op.Overlay.
 func (o Overlay) At(place any) any { return o[place] }
-
-// Prompter is what comes before a text, nil for nothing.
-func (o Overlay) Prompter() Prompter {
-	x, _ := o[Prompts{}].(Prompter)
-	return x
-}
