@@ -2,6 +2,7 @@ package model_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -166,15 +167,24 @@ func bare(t *testing.T, m *model.Model, b *data.Batch, ref *checkpoint.Checkpoin
 
 // hidden compares the states before each block and after the final norm.
 func hidden(t *testing.T, m *model.Model, b *data.Batch, ref *checkpoint.Checkpoint, abs, rel float64) {
-	m.Trace = func(i int, x []float32) {
-		name := "hidden_states." + string(rune('0'+i))
-		if i < 10 && slices.Contains(ref.Names(), name) {
-			check.Close(t, name, x, floats(t, ref, name), abs, rel)
+	compare := func(stack string) func(i int, x []float32) {
+		return func(i int, x []float32) {
+			name := fmt.Sprintf("%shidden_states.%d", stack, i)
+			if slices.Contains(ref.Names(), name) {
+				check.Close(t, name, x, floats(t, ref, name), abs, rel)
+			} else if stack != "" {
+				t.Errorf("the reference has no %s", name)
+			}
 		}
 	}
+	m.Trace = compare("")
 	defer func() { m.Trace = nil }()
+	if m.Encoder != nil {
+		m.Trace, m.Encoder.Trace = compare("decoder_"), compare("encoder_")
+		defer func() { m.Encoder.Trace = nil }()
+	}
 	p := op.NewPass(b.Segments, b.Positions, kernel.ModeF32, op.NewArena())
-	p.Types = b.Types
+	p.Types, p.Source = b.Types, b.Source
 	m.Hidden(p, b.Tokens)
 }
 

@@ -22,6 +22,7 @@ const (
 	SequenceLabels                 // each segment: its class, its labels or its values
 	TokenLabels                    // each row: its class
 	AnswerSpan                     // each row: that the answer starts there, that it ends there
+	TargetToken                    // each row of a decoder that looks at a source: the token after it
 )
 
 // headKinds are the ends of transformers' class names, which architectures[0] of config.json holds. The first of a kind is
@@ -30,6 +31,7 @@ var headKinds = []struct {
 	end  string
 	kind HeadKind
 }{
+	{"ForConditionalGeneration", TargetToken}, {"MTModel", TargetToken},
 	{"ForCausalLM", NextToken}, {"LMHeadModel", NextToken}, {"ForMaskedLM", MaskedToken}, {"BertForPreTraining", MaskedToken},
 	{"ForSequenceClassification", SequenceLabels}, {"ForTokenClassification", TokenLabels}, {"ForQuestionAnswering", AnswerSpan}, {"Model", NoHead},
 }
@@ -168,7 +170,9 @@ func (c *Config) want(s *Spec, w Want) error {
 			}
 		}
 	}
-	c.Architectures = []string{class + w.Kind.String()}
+	if !(w.Kind == TargetToken && c.kind(s) == TargetToken && class != "") { // Marian's class has a name of its own
+		c.Architectures = []string{class + w.Kind.String()}
+	}
 	if w.Labels != nil {
 		c.ID2Label = map[string]string{}
 		for i, name := range w.Labels {

@@ -45,6 +45,7 @@ var Architectures = []Architecture{
 	llama, mistral, mixtral, qwen2, qwen3, gemma, gemma2, gemma3Text, phi3, gpt2, gptNeo, gptNeoX, gptj, opt, bloom, falcon,
 	stablelm, starcoder2, olmo2, smollm3, granite,
 	bert, roberta, xlmRoberta, distilBERT, electra, albert, modernBERT, debertaV2,
+	t5, mt5, bart, marian,
 }
 
 // Lookup finds an architecture by its model_type.
@@ -59,24 +60,19 @@ func Lookup(modelType string) (Architecture, error) {
 	return Architecture{}, fmt.Errorf("model_type is %q, want one of %s", modelType, strings.Join(names, ", "))
 }
 
-// Model is a decoder or an encoder with its weights. A pass reads it only, so several passes may run at once; attaching a method and
-// passing must not overlap.
+// Model is a decoder or an encoder with its weights, or a decoder with the encoder that it looks at. A pass reads it only, so several
+// passes may run at once; attaching a method and passing must not overlap.
 type Model struct {
 	Config     *Config
-	Stem       layer.Stem
-	Blocks     []*layer.Block
-	Conv       *layer.Conv // after the first block, or nil
-	Norm       *layer.Norm // before the head, or nil
+	Stack                  // whose rows the head reads
+	Encoder    *Stack      // of a model with two stacks, else nil
 	ProjectOut *layer.Slot // between norm and head, or nil
 	Kind       HeadKind
 	Top        layer.Top
 	// Fresh names the tensors of the head that the checkpoint lacks and that were drawn at random.
 	Fresh    []string
 	output   op.Projection
-	ropes    []*op.Rope
 	prompter layer.Prompter
-	// Trace, if set, is shown the hidden states [T, C]: 0 after the embedding, i after block i; the last after the final norm.
-	Trace func(i int, hidden []float32)
 }
 
 // ModelType implements layer.Model.
@@ -91,9 +87,9 @@ func (m *Model) Output() op.Projection { return m.output }
 // Slots implements layer.Model: the embedding, the blocks' projections, the head. What layers share comes once.
 func (m *Model) Slots() iter.Seq[*layer.Slot] {
 	return func(yield func(*layer.Slot) bool) {
-		list := m.Stem.Slots()
-		for _, b := range m.Blocks {
-			list = append(list, b.Slots()...)
+		var list []*layer.Slot
+		for _, s := range m.stacks() {
+			list = append(list, s.slots()...)
 		}
 		if m.ProjectOut != nil {
 			list = append(list, m.ProjectOut)
@@ -127,32 +123,19 @@ func (m *Model) HiddenLed(p *op.Pass, tokens []int32) (x mat.Tensor, led []int) 
 }
 
 func (m *Model) hidden(p *op.Pass, tokens []int32, lead bool) (x mat.Tensor, led []int) {
-	p.Distances = nil
-	g, rows := m.begin(p)
-	x = m.Stem.Forward(p, g, tokens, rows)
-	a := make([]op.Angles, len(m.ropes))
-	keep := [][]float32{nil}
-	for _, e := range g.Prefixes {
-		if e != nil {
-			keep = append(keep, op.Of(e).Values())
-		}
+	list := m.prompts(p)
+	var words mat.Tensor
+	if m.Encoder != nil {
+		p, words = m.read(p, tokens, list)
+		list = withoutRows(list)
 	}
-	for i, r := range m.ropes {
-		a[i] = r.Angles(g)
-		keep = append(keep, a[i].Cos.Data, a[i].Sin.Data)
+	g, rows := grow(p, list)
+	if words != nil {
+		x = m.Stem.ForwardWords(p, g, words, rows)
+	} else {
+		x = m.Stem.Forward(p, g, tokens, rows)
 	}
-	for i, b := range m.Blocks {
-		m.trace(i, x)
-		if i == 0 && m.Conv != nil {
-			x = m.Conv.Forward(g, b.Forward(g, op.Fork(g, x), a), x)
-		} else {
-			x = b.Forward(g, x, a)
-		}
-		if !p.Grad {
-			keep[0] = op.Of(x).Values()
-			p.Arena.Reset(keep...)
-		}
-	}
+	x = m.through(g, x, append(g.Prefixes, g.Memory)...)
 	if rows != nil {
 		list, begun, last := own(p, g)
 		if lead {
@@ -160,20 +143,12 @@ func (m *Model) hidden(p *op.Pass, tokens []int32, lead bool) (x mat.Tensor, led
 		}
 		x = op.Take(p, x, list)
 	}
-	if m.Norm != nil {
-		x = op.Normalize(p, x, m.Norm.Norm)
-	}
+	x = m.end(p, x)
 	if m.ProjectOut != nil {
 		x = op.Project(p, x, m.ProjectOut)
 	}
 	m.trace(len(m.Blocks), x)
 	return x, led
-}
-
-func (m *Model) trace(i int, x mat.Tensor) {
-	if m.Trace != nil {
-		m.Trace(i, op.Of(x).Values())
-	}
 }
 
 // CheckTokens reports a token that the embedding has no row for.
@@ -188,8 +163,8 @@ func (m *Model) CheckTokens(tokens []int32) error {
 
 // CheckGenerates reports a model that gives no next token.
 func (m *Model) CheckGenerates() error {
-	if m.Kind != NextToken {
-		return fmt.Errorf("model: %s has a head %s, want %s to generate", m.Config.ModelType, m.Kind, NextToken)
+	if m.Kind != NextToken && m.Kind != TargetToken {
+		return fmt.Errorf("model: %s has a head %s, want %s or %s to generate", m.Config.ModelType, m.Kind, NextToken, TargetToken)
 	}
 	return nil
 }
@@ -244,14 +219,11 @@ func (m *Model) NewCache() *op.Cache {
 
 // Vectors lists the norms' weights and biases under their names in the checkpoint. What layers share comes once.
 func (m *Model) Vectors() []layer.NamedVector {
-	list := m.Stem.Norm.Vectors()
-	for _, b := range m.Blocks {
-		list = append(list, b.Vectors()...)
+	var list []layer.NamedVector
+	for _, s := range m.stacks() {
+		list = append(list, s.vectors()...)
 	}
-	if m.Conv != nil {
-		list = append(list, m.Conv.Norm.Vectors()...)
-	}
-	list = append(append(list, m.Norm.Vectors()...), m.Top.Vectors()...)
+	list = append(list, m.Top.Vectors()...)
 	seen := map[*op.Vector]bool{}
 	return slices.DeleteFunc(list, func(v layer.NamedVector) bool {
 		again := seen[v.Vector]

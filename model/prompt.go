@@ -12,7 +12,7 @@ import (
 func (m *Model) PromptShape() layer.PromptShape {
 	c := m.Config
 	_, dim := m.Stem.Tokens.Lookup.Size()
-	return layer.PromptShape{Layers: len(m.Blocks), Heads: c.NumAttentionHeads, KeyValueHeads: c.NumKeyValueHeads, HeadDim: c.HeadDim,
+	return layer.PromptShape{Stacks: len(m.stacks()), Layers: len(m.Blocks), Heads: c.NumAttentionHeads, KeyValueHeads: c.NumKeyValueHeads, HeadDim: c.HeadDim,
 		HiddenSize: c.HiddenSize, EmbedDim: dim, VocabSize: c.VocabSize, MaxPositions: c.MaxPositionEmbeddings}
 }
 
@@ -51,13 +51,12 @@ func (m *Model) numVirtual() int {
 // MaxTokens is the longest text that the model was made for: virtual tokens take positions, too.
 func (m *Model) MaxTokens() int { return m.Config.MaxPositionEmbeddings - m.numVirtual() }
 
-// begin adds the prompts to a pass: positions move up by the virtual tokens, segments grow by rows. It returns the grown pass,
+// grow adds the prompts to a pass: positions move up by the virtual tokens, segments grow by rows. It returns the grown pass,
 // which is p itself without prompts, and the rows to put before each segment, nil if there are none.
-func (m *Model) begin(p *op.Pass) (g *op.Pass, rows []mat.Tensor) {
-	if m.prompter == nil {
+func grow(p *op.Pass, list []layer.Prompt) (g *op.Pass, rows []mat.Tensor) {
+	if list == nil {
 		return p, nil
 	}
-	list := m.prompts(p)
 	grown := *p
 	grown.Segments, grown.Positions, grown.Types = nil, nil, nil
 	grown.Prefixes = make([]mat.Tensor, len(list))
@@ -95,8 +94,12 @@ func growSegment(grown, p *op.Pass, i int, x layer.Prompt) {
 	grown.Segments = append(grown.Segments, seg)
 }
 
-// prompts asks for the prompts. A sequence of the cache gets its own when it begins; later rows find it there.
+// prompts asks for the prompts, nil without a method that has some. A sequence of the cache gets its own when it begins; later rows
+// find it there.
 func (m *Model) prompts(p *op.Pass) []layer.Prompt {
+	if m.prompter == nil {
+		return nil
+	}
 	starts := p.Cache == nil
 	for _, seg := range p.Segments {
 		starts = starts || p.Cache.Len(seg.Sequence) == 0
@@ -107,6 +110,9 @@ func (m *Model) prompts(p *op.Pass) []layer.Prompt {
 	list := m.prompter.Prompts(p)
 	if p.Cache == nil {
 		return list
+	}
+	if m.Encoder != nil { // which had the rows
+		list = withoutRows(list)
 	}
 	for i, seg := range p.Segments {
 		if p.Cache.Len(seg.Sequence) == 0 {
@@ -142,7 +148,7 @@ func own(p, g *op.Pass) (rows, led, last []int) {
 }
 
 // Leads says that a method puts virtual tokens before every text that pass through the layers: HiddenLed then leads.
-func (m *Model) Leads() bool { return m.prompter != nil && m.prompter.Leads() }
+func (m *Model) Leads() bool { return m.Encoder == nil && m.prompter != nil && m.prompter.Leads() }
 
 // CheckPositions reports a position that the model has learned nothing for. Rotary and ALiBi positions have no end.
 func (m *Model) CheckPositions(positions []int32) error {

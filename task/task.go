@@ -40,7 +40,7 @@ type LossOptions struct {
 }
 
 // Tasks lists what graft can train for.
-var Tasks = []Task{causalLM, seqCls, tokenCls, questionAnswering, maskedLM}
+var Tasks = []Task{causalLM, seqCls, tokenCls, questionAnswering, maskedLM, seq2seqLM}
 
 // Lookup finds a task by its name.
 func Lookup(name string) (Task, error) {
@@ -69,7 +69,7 @@ func hidden(m *model.Model, p *op.Pass, b *data.Batch, head model.HeadKind) (mat
 	if err := checkBatch(m, b, head); err != nil {
 		return nil, err
 	}
-	p.Types = b.Types
+	p.Types, p.Source = b.Types, b.Source
 	return m.Hidden(p, b.Tokens), nil
 }
 
@@ -82,6 +82,9 @@ func checkBatch(m *model.Model, b *data.Batch, head model.HeadKind) error {
 		return err
 	}
 	if err := m.CheckPositions(b.Positions); err != nil {
+		return err
+	}
+	if err := m.CheckSource(b.Source, len(b.Segments)); err != nil {
 		return err
 	}
 	return m.CheckTypes(b.Types)

@@ -3,10 +3,6 @@ package golden
 // Gaps is the one table of golden cases that graft does not support yet. It shrinks: an entry is removed with the
 // change that makes its cases pass.
 var Gaps = []Gap{
-	{Suite: "models", Facts: Facts{"model_type": "t5"}, Reason: "architecture not built yet"},
-	{Suite: "models", Facts: Facts{"model_type": "mt5"}, Reason: "architecture not built yet"},
-	{Suite: "models", Facts: Facts{"model_type": "bart"}, Reason: "architecture not built yet"},
-	{Suite: "models", Facts: Facts{"model_type": "marian"}, Reason: "architecture not built yet"},
 	{Suite: "peft", Facts: Facts{"peft_type": "PROMPT_TUNING", "task": "seqcls"}, Reason: "the pooler must read the first virtual token"},
 	{Suite: "peft", Facts: Facts{"peft_type": "P_TUNING", "task": "seqcls"}, Reason: "the pooler must read the first virtual token"},
 	{Suite: "peft", Facts: Facts{"peft_type": "PROMPT_TUNING", "task": "qa"}, Reason: "the reference has logits only, no spans"},

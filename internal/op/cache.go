@@ -15,6 +15,7 @@ type sequence struct {
 	virtual int         // of these, rows that a method put before the sequence's own
 	keys    [][]float32 // by layer, [length, K·D]
 	values  [][]float32
+	memory  kernel.Mat // see Pass.Memory; nobody writes to it, so copies share it
 }
 
 // NewCache is a cache of no sequences yet for that many layers whose keys have that many numbers a row.
@@ -35,6 +36,12 @@ func (c *Cache) Virtual(seq int) int { return c.seqs[seq].virtual }
 // Begin notes how many virtual rows an empty sequence begins with.
 func (c *Cache) Begin(seq, virtual int) { c.seqs[seq].virtual = virtual }
 
+// Remember gives a sequence the keys and values of its source, as Pass.Memory lays them out.
+func (c *Cache) Remember(seq int, memory kernel.Mat) { c.seqs[seq].memory = memory }
+
+// Memory is what Remember gave; it has no rows without.
+func (c *Cache) Memory(seq int) kernel.Mat { return c.seqs[seq].memory }
+
 // Sequences is the number of sequences.
 func (c *Cache) Sequences() int { return len(c.seqs) }
 
@@ -54,7 +61,7 @@ func (c *Cache) Select(parents []int) {
 }
 
 func (s sequence) clone() sequence {
-	t := sequence{length: s.length, virtual: s.virtual, keys: make([][]float32, len(s.keys)), values: make([][]float32, len(s.values))}
+	t := sequence{length: s.length, virtual: s.virtual, memory: s.memory, keys: make([][]float32, len(s.keys)), values: make([][]float32, len(s.values))}
 	for l := range s.keys {
 		t.keys[l] = append([]float32(nil), s.keys[l]...)
 		t.values[l] = append([]float32(nil), s.values[l]...)

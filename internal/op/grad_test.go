@@ -121,6 +121,28 @@ func prefixed(h op.Heads, s op.AttentionSpec, first, second int) func(rng *rand.
 	}
 }
 
+// across is attention of two segments to sources of 2 and 5 rows, in the upper of two layers.
+func across(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+	q, m := param(rng, rows, heads.Query*heads.Dim), param(rng, rows, 4*heads.KeyValue*heads.Dim)
+	return []*nn.Param{q, m}, func(p *op.Pass) mat.Tensor {
+		p.Memory, p.Sources = input(p, m), []op.Segment{{End: 2}, {Start: 2, End: 7}}
+		return op.Attention(p, input(p, q), op.AttentionSpec{Heads: heads, Scale: .7, Cross: true, Layer: 1})
+	}
+}
+
+// distant is attention whose scores have a term from a table of three kinds of distances.
+func distant(s op.AttentionSpec) func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+	return func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x, table := param(rng, rows, heads.Columns()), param(rng, 3, heads.Query)
+		return []*nn.Param{x, table}, func(p *op.Pass) mat.Tensor {
+			s := s
+			s.Distances = op.LookUp(p, op.Rows{Table: &weight{table}, IDs: []int32{0, 1, 2}})
+			s.Row = func(d int) int { return min(max(d+1, 0), 2) }
+			return op.Attention(p, input(p, x), s)
+		}
+	}
+}
+
 // pick lists elements of a list by number, nil for −1.
 func pick(list []mat.Tensor, numbers ...int) []mat.Tensor {
 	out := make([]mat.Tensor, len(numbers))
@@ -284,7 +306,10 @@ var operators = []operator{
 		x := param(rng, rows, 10)
 		return []*nn.Param{x}, func(p *op.Pass) mat.Tensor { return op.Gate(p, input(p, x), op.GELUTanh) }
 	}},
-	{"attention with prefixes of two lengths", prefixed(heads, op.AttentionSpec{Heads: heads, Causal: true, Scale: .7, Layer: 1}, 0, 1)},
+	{"attention with prefixes of two lengths", prefixed(heads, op.AttentionSpec{Heads: heads, Causal: true, Scale: .7, Prefix: 1}, 0, 1)},
+	{"attention across to a source", across},
+	{"attention with a table of distances, both ways", distant(op.AttentionSpec{Heads: heads, Scale: .7})},
+	{"attention with a table of distances, causal, capped", distant(op.AttentionSpec{Heads: heads, Causal: true, Scale: .7, SoftCap: 1.1})},
 	{"attention with one prefix, groups of heads, biased, in a window", prefixed(grouped, op.AttentionSpec{Heads: grouped, Causal: true, Scale: .7, Window: 4, Bias: op.NewALiBi(4)}, 0, 0)},
 	{"attention with a prefix of the second segment, both ways", prefixed(heads, op.AttentionSpec{Heads: heads, Scale: .7, SoftCap: 1.1}, -1, 1)},
 	{"two attentions with parts of one prefix", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {

@@ -43,6 +43,20 @@ type Pass struct {
 	// Prefixes are keys and values that a segment's rows see before their own: nil, or by segment, nil for none of it. The keys of
 	// layer l are in the columns from 2l·K·D on, its values from (2l+1)·K·D on. With a cache they come before a sequence's first row.
 	Prefixes []mat.Tensor // [n, L·2·K·D] each
+
+	// Of decoders that see an encoder's text; nil otherwise.
+	Source *Source // what the encoder reads: one text for each segment, in their order
+	// Memory are keys and values of the encoder's rows, laid out as Prefixes are, and Sources each segment's rows of it. Segments share
+	// none of these rows where gradients are wanted. With a cache, sequences have theirs in it.
+	Memory  mat.Tensor // [S, L·2·K·D]
+	Sources []Segment
+}
+
+// Source is a packed batch of texts for an encoder.
+type Source struct {
+	Tokens    []int32   // [S]
+	Positions []int32   // [S], restart at 0 in each segment
+	Segments  []Segment // cover 0..S in order
 }
 
 // Rows is T, the number of rows of the pass.

@@ -28,7 +28,7 @@ func distinct(list []mat.Tensor) (out []mat.Tensor) {
 // prefixed are the columns of a prefix [n, L·2·K·D] that are this layer's keys and values, [n, K·D] each.
 func (f *attention) prefixed(x kernel.Mat) (k, v kernel.Mat) {
 	wide := f.s.KeyValue * f.s.Dim
-	at := 2 * f.s.Layer * wide
+	at := 2 * f.s.Prefix * wide
 	return x.ColRange(at, at+wide), x.ColRange(at+wide, at+2*wide)
 }
 
@@ -49,6 +49,12 @@ func (f *attention) joined(seg Segment, prefix mat.Tensor, k, v kernel.Mat) reac
 
 // withGradients gives a reach room for its gradients: that of the rows themselves, or of its own where it holds copies.
 func (f *attention) withGradients(r *reach, dx kernel.Mat) {
+	if f.s.Cross {
+		if f.p.Memory.RequiresGrad() {
+			r.dKeys, r.dValues = f.remembered(r.index, f.p.partsGrad(f.p.Memory).View())
+		}
+		return
+	}
 	if r.prefix == nil {
 		r.dKeys, r.dValues = f.own(dx, r.seg)
 		return

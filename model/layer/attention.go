@@ -11,6 +11,7 @@ type Attention struct {
 	In     []*Slot // query, key and value, or the one that the checkpoint fused, laid out as Heads says
 	Output *Slot
 	Normed []HeadNorm // of queries and keys, before they turn
+	Table  *Slot      // what distances add to the scores [R, H], one for all layers; nil = nothing. AttentionSpec.Row says which row
 	Rope   int        // which of the model's rotary positions; negative = none
 	// Beside, if set, changes the result y [T, H·D] and its output projection by what queries find beside their sequence; qkv is
 	// packed and turned, and may be read by one operator. A method sets it, and nil when it is done.
@@ -36,7 +37,11 @@ func (l *Attention) Mix(p *op.Pass, h mat.Tensor, a []op.Angles) (mat.Tensor, op
 	if l.Rope >= 0 {
 		qkv = op.Rotary(p, qkv, l.Heads, a[l.Rope])
 	}
-	y := op.Attention(p, qkv, l.AttentionSpec) // [T, H·D]
+	s := l.AttentionSpec
+	if l.Table != nil {
+		s.Distances = shared(p, func() mat.Tensor { return allRows(p, l.Table) })
+	}
+	y := op.Attention(p, qkv, s) // [T, H·D]
 	if l.Beside != nil {
 		return l.Beside(p, qkv, y, l.Output)
 	}
@@ -44,7 +49,13 @@ func (l *Attention) Mix(p *op.Pass, h mat.Tensor, a []op.Angles) (mat.Tensor, op
 }
 
 // Slots implements Branch.
-func (l *Attention) Slots() []*Slot { return append(append([]*Slot(nil), l.In...), l.Output) }
+func (l *Attention) Slots() []*Slot {
+	list := append([]*Slot(nil), l.In...)
+	if l.Table != nil { // listed by every layer
+		list = append(list, l.Table)
+	}
+	return append(list, l.Output)
+}
 
 // Norms implements Branch.
 func (l *Attention) Norms() (list []*Norm) {

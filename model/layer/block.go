@@ -6,9 +6,10 @@ import (
 )
 
 // Block is one layer of a transformer: a branch that mixes rows (attention) and one that mixes columns (MLP), each added
-// to the residual stream. What differs between architectures is data:
+// to the residual stream, and between them in a decoder of two stacks one that looks at an encoder's rows. What differs between
+// architectures is data:
 //
-//	x = After(x + s·Branch(f(Before(x))))     for f = attention, then for f = MLP
+//	x = After(x + s·Branch(f(Before(x))))     for f = attention, then for f = Cross if it is there, then for f = MLP
 //	x = x + s·attention(Before(x)) + s·mlp(Before'(x))     if Parallel
 //
 // where each norm may be absent:
@@ -19,11 +20,12 @@ import (
 //	post-norm (BERT)         After
 type Block struct {
 	Attention Branch
+	Cross     *CrossAttention // nil = not there
 	MLP       Branch
 
-	AttentionNorms, MLPNorms Norms
+	AttentionNorms, CrossNorms, MLPNorms Norms
 
-	Parallel bool    // both branches read x; without a Before of its own the MLP reads the attention's
+	Parallel bool    // both branches read x, there is no Cross; without a Before of its own the MLP reads the attention's
 	FromNorm bool    // the residual is Before(x) rather than x
 	Scale    float32 // s
 }
@@ -47,6 +49,9 @@ func (b *Block) Forward(p *op.Pass, x mat.Tensor, a []op.Angles) mat.Tensor {
 		return b.parallel(p, x, a)
 	}
 	x = b.branch(p, x, b.Attention, b.AttentionNorms, a)
+	if b.Cross != nil {
+		x = b.branch(p, x, b.Cross, b.CrossNorms, a)
+	}
 	return b.branch(p, x, b.MLP, b.MLPNorms, a)
 }
 
@@ -86,13 +91,20 @@ func (b *Block) join(p *op.Pass, residual, y mat.Tensor, out op.Projection, n *N
 }
 
 // Slots lists the block's projections in the order of the forward pass.
-func (b *Block) Slots() []*Slot { return append(b.Attention.Slots(), b.MLP.Slots()...) }
+func (b *Block) Slots() []*Slot {
+	list := b.Attention.Slots()
+	if b.Cross != nil {
+		list = append(list, b.Cross.Slots()...)
+	}
+	return append(list, b.MLP.Slots()...)
+}
 
 // Vectors lists the weights and biases of the block's norms.
 func (b *Block) Vectors() (list []NamedVector) {
 	norms := []*Norm{b.AttentionNorms.Before}
 	norms = append(norms, b.Attention.Norms()...)
-	norms = append(norms, b.AttentionNorms.Branch, b.AttentionNorms.After, b.MLPNorms.Before)
+	norms = append(norms, b.AttentionNorms.Branch, b.AttentionNorms.After)
+	norms = append(norms, b.CrossNorms.Before, b.CrossNorms.Branch, b.CrossNorms.After, b.MLPNorms.Before)
 	norms = append(norms, b.MLP.Norms()...)
 	for _, n := range append(norms, b.MLPNorms.Branch, b.MLPNorms.After) {
 		list = append(list, n.Vectors()...)

@@ -6,7 +6,8 @@ import (
 )
 
 // Prompt is what a method puts before the tokens of one segment: n virtual tokens, as rows of input embeddings or as keys and
-// values of every layer. The zero value is none.
+// values of every layer. The zero value is none. Of two stacks the encoder gets the rows, and the decoder's attention to its own rows
+// the keys and values.
 type Prompt struct {
 	Rows      mat.Tensor // [n, EmbedDim], or nil
 	KeyValues mat.Tensor // [n, Layers·2·KeyValueHeads·HeadDim], or nil; op.Pass.Prefixes says where what is
@@ -24,6 +25,7 @@ type Prompter interface {
 
 // PromptShape is what prompts must fit.
 type PromptShape struct {
+	Stacks                                int // 2 of an encoder with its decoder, whose sizes these are; else 1
 	Layers, Heads, KeyValueHeads, HeadDim int
 	HiddenSize                            int
 	EmbedDim                              int // of input embeddings
