@@ -3,6 +3,7 @@ package model_test
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -37,6 +38,15 @@ type goldenCase struct {
 	Greedy *struct {
 		Continuations [][]int32 `json:"continuations"`
 	} `json:"greedy"`
+	Generate *struct { // from a source; every list begins with the start token, and those of beams are filled with their last one
+		Greedy        [][]int32   `json:"greedy"`
+		Beam          [][][]int32 `json:"beam"`
+		Scores        [][]float64 `json:"beam_scores"`
+		NumBeams      int         `json:"num_beams"`
+		LengthPenalty float64     `json:"length_penalty"`
+		EarlyStopping bool        `json:"early_stopping"`
+		MaxNewTokens  int         `json:"max_new_tokens"`
+	} `json:"generate"`
 }
 
 // TestGoldenModels compares logits, hidden states, losses and greedy continuations with transformers'.
@@ -115,6 +125,48 @@ func runGolden(t *testing.T, path string, c goldenCase) {
 		hidden(t, m, b, ref, abs, rel)
 		if c.Greedy != nil {
 			greedy(t, m, b, c.Greedy.Continuations)
+		}
+		if c.Generate != nil {
+			fromSource(t, m, b, c)
+		}
+	}
+}
+
+// fromSource tells each source of the batch by the best token and by beams, as the reference did.
+func fromSource(t *testing.T, m *model.Model, b *data.Batch, c goldenCase) {
+	g := c.Generate
+	o := generate.Options{MaxNewTokens: g.MaxNewTokens, EOS: m.Config.EOSTokenID}
+	start := []int32{*m.Config.DecoderStartTokenID}
+	var sources, prompts [][]int32
+	for _, s := range b.Source.Segments {
+		sources, prompts = append(sources, b.Source.Tokens[s.Start:s.End]), append(prompts, start)
+	}
+	session := generate.NewSession(m, kernel.ModeF32)
+	if err := session.Read(sources); err != nil {
+		t.Fatal(err)
+	}
+	got, err := generate.Tokens(t.Context(), session, prompts, o, nil)
+	for i := range got {
+		got[i] = append(slices.Clone(start), got[i]...)
+	}
+	if err != nil || !reflect.DeepEqual(got, g.Greedy) {
+		t.Errorf("greedy: %v, %v, want %v", got, err, g.Greedy)
+	}
+	o.NumBeams, o.LengthPenalty, o.EarlyStopping = g.NumBeams, g.LengthPenalty, g.EarlyStopping
+	session = generate.NewSession(m, kernel.ModeF32)
+	if err := session.Read(sources); err != nil {
+		t.Fatal(err)
+	}
+	for i := range sources {
+		list, err := generate.Beams(t.Context(), session, start, o)
+		if err != nil || len(list) != len(g.Beam[i]) {
+			t.Fatalf("beams: %d ways, %v, want %d", len(list), err, len(g.Beam[i]))
+		}
+		for k, h := range list {
+			want := g.Beam[i][k][1:]
+			if !slices.Equal(h.IDs, want[:min(len(h.IDs), len(want))]) || math.Abs(h.Score-g.Scores[i][k]) > 1e-4 { // float32 logits
+				t.Errorf("source %d, beam %d: %v of score %.6f, want %v of score %.6f", i, k, h.IDs, h.Score, want, g.Scores[i][k])
+			}
 		}
 	}
 }
