@@ -83,6 +83,7 @@ var Shapes = []Shape{
 	classification,
 	tokens,
 	qa,
+	seq2seq,
 	maskedText,
 }
 

@@ -111,7 +111,7 @@ type bench struct {
 
 func newBench(t *testing.T, c Case, dir string) *bench {
 	base := modeltest.Open(t, dir)
-	set := modeltest.Set(base.Config.VocabSize)
+	set := base.Set()
 	return &bench{Case: c, dir: dir, base: base, set: set, all: set.Batch(modeltest.All(set))}
 }
 
