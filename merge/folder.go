@@ -115,7 +115,7 @@ func (p *plan) copyFiles(ctx context.Context, dir string, r *Report) error {
 		config = checkpoint.SetConfigDType(config, p.dtype)
 	}
 	if p.loosen {
-		config = checkpoint.SetConfig(config, "tie_word_embeddings", "false")
+		config = loosened(config)
 	}
 	files["config.json"] = config
 	maps.Copy(files, p.Files)
@@ -133,6 +133,21 @@ func (p *plan) copyFiles(ctx context.Context, dir string, r *Report) error {
 		r.Files = append(r.Files, name)
 	}
 	return nil
+}
+
+// scaleOutputs is what tie_word_embeddings of these model types said besides, before it had a name of its own (transformers 5).
+const scaleOutputs = "scale_decoder_outputs"
+
+// loosened is a config.json that says that embedding and head differ, and nothing else that was said before.
+func loosened(config []byte) []byte {
+	var c struct {
+		ModelType string `json:"model_type"`
+		Scale     *bool  `json:"scale_decoder_outputs"`
+	}
+	if json.Unmarshal(config, &c) == nil && (c.ModelType == "t5" || c.ModelType == "mt5") && c.Scale == nil {
+		config = checkpoint.SetConfig(config, scaleOutputs, "true")
+	}
+	return checkpoint.SetConfig(config, "tie_word_embeddings", "false")
 }
 
 // Names that the two ends of a language model have in checkpoints.
@@ -179,7 +194,7 @@ func ends(name string, those []string) bool {
 
 // hasHead tells whether an architecture predicts words, so that its embedding may be its head too.
 func hasHead(architecture string) bool {
-	for _, s := range []string{"ForCausalLM", "LMHeadModel", "ForMaskedLM", "ForConditionalGeneration", "ForPreTraining"} {
+	for _, s := range []string{"ForCausalLM", "LMHeadModel", "ForMaskedLM", "ForConditionalGeneration", "MTModel", "ForPreTraining"} {
 		if strings.HasSuffix(architecture, s) {
 			return true
 		}

@@ -36,7 +36,7 @@ func (b *builder) words() *layer.Slot {
 	if b.tokens != nil {
 		return b.tokens
 	}
-	stored := ""
+	stored, copies := "", []string(nil)
 	for _, name := range append([]string{b.s.Embed}, b.s.EmbedAlso...) {
 		if name = b.stored(b.at(name)); b.src == nil || !slices.Contains(b.src.Names(), name+".weight") {
 			continue
@@ -46,12 +46,14 @@ func (b *builder) words() *layer.Slot {
 			stored = name
 		} else {
 			b.same(stored+".weight", name+".weight")
+			copies = append(copies, name+".weight")
 		}
 	}
 	if stored != "" {
 		b.wordsName, b.wordsStored = b.at(b.s.Embed), stored
 	}
 	b.tokens = b.embedding(b.s.Embed, b.c.VocabSize, b.embedDim())
+	b.tokens.Copies = copies
 	return b.tokens
 }
 

@@ -156,9 +156,12 @@ func sharer(m layer.Model, slot *layer.Slot) *layer.Slot {
 	return nil
 }
 
-// Ties lists the weights of a model that serve in two places but are stored once, for merge.Job.
+// Ties lists the weights of a model that serve in two places but are stored once, or in one but stored twice, for merge.Job.
 func Ties(m layer.Model) (list []merge.Tie) {
 	for s := range m.Slots() {
+		for _, name := range s.Copies {
+			list = append(list, merge.Tie{Stored: s.Tensor("weight"), Other: name, Copy: true})
+		}
 		if !s.Tied {
 			continue
 		}
