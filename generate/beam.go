@@ -115,8 +115,12 @@ func beam(ctx context.Context, s Session, prompt []int32, o Options) ([]Hypothes
 	return done, nil
 }
 
-// best is the highest score that an unfinished way has now.
+// best is the highest score that an unfinished way has now, or could have at full length without losing probability if that is
+// what is asked for.
 func best(live []Hypothesis, length int, o Options) float64 {
+	if o.Patient && o.LengthPenalty > 0 {
+		length = o.MaxNewTokens
+	}
 	return live[0].sum / math.Pow(float64(length), o.LengthPenalty)
 }
 

@@ -43,8 +43,11 @@ type Options struct {
 	NumBeams          int       // above 1: beam search (not sampled)
 	LengthPenalty     float64   // beams are scored by log-probability / length^penalty
 	EarlyStopping     bool      // beams: stop when NumBeams are finished
+	Patient           bool      // beams: else, go on while a way could still win by length, transformers\' early_stopping "never"
 	Seed              uint64
 	EOS               []int32 // tokens that end a sequence; they are part of the result
+
+	first int // index of the first prompt
 }
 
 const maxBeams = 1024
@@ -142,7 +145,7 @@ func sample(ctx context.Context, s Session, prompts [][]int32, o Options, emit E
 	next := slices.Clone(prompts)
 	for i := range prompts {
 		live[i] = i
-		rngs[i] = rand.New(rand.NewPCG(o.Seed, uint64(i)))
+		rngs[i] = rand.New(rand.NewPCG(o.Seed, uint64(o.first+i)))
 	}
 	for len(live) > 0 {
 		if err := ctx.Err(); err != nil {

@@ -18,7 +18,7 @@ type AttentionSpec struct {
 	Bias    ScoreBias
 	Layer   int // of the cache, and of what else holds keys and values of several layers
 	Prefix  int // the layer of Pass.Prefixes whose keys and values these are
-	// Distances [R, H] adds row Row(j − i) of it to the score of query i with key j; nil adds nothing. Row grows with neither side.
+	// Distances [R, H] adds row Row(j − i) of it, a number for each head, to the score of query i with key j; nil adds nothing.
 	Distances mat.Tensor
 	Row       func(distance int) int
 	// Cross makes the keys and values those of the pass's Memory: then the rows hold queries only, [T, H·D], and see all of their
