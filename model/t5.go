@@ -36,7 +36,7 @@ var mt5 = Architecture{
 
 // t5Aliases are T5's words. There is no table of positions, so n_positions is only the length that it was trained with.
 var t5Aliases = []Alias{{"hidden_size", "d_model"}, {"head_dim", "d_kv"}, {"intermediate_size", "d_ff"}, {"num_hidden_layers", "num_decoder_layers"},
-	{"num_attention_heads", "num_heads"}, {"rms_norm_eps", "layer_norm_epsilon"}, {"max_position_embeddings", "n_positions"}}
+	{"num_attention_heads", "num_heads"}, {"rms_norm_eps", "layer_norm_epsilon"}, {"max_position_embeddings", "n_positions"}, {"hidden_act", "feed_forward_proj"}}
 
 // t5Fields are T5's own.
 type t5Fields struct {
