@@ -40,7 +40,7 @@ type LossOptions struct {
 }
 
 // Tasks lists what graft can train for.
-var Tasks = []Task{causalLM, seqCls, tokenCls, questionAnswering, maskedLM, seq2seqLM}
+var Tasks = []Task{causalLM, seq2seqLM, seqCls, tokenCls, questionAnswering, maskedLM}
 
 // Lookup finds a task by its name.
 func Lookup(name string) (Task, error) {
