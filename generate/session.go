@@ -12,7 +12,7 @@ import (
 type Decoder interface {
 	NewCache() *op.Cache
 	CheckTokens(tokens []int32) error
-	CheckGenerates() error
+	CheckDecodes() error
 	CheckPositions(positions []int32) error
 	CheckSource(src *op.Source, segments int) error
 	Encode(p *op.Pass) []kernel.Mat
@@ -74,7 +74,7 @@ func (s *ModelSession) open() error {
 
 // Extend implements Session: the new tokens of all sequences are one packed batch.
 func (s *ModelSession) Extend(tokens [][]int32) (kernel.Mat, error) {
-	if err := s.m.CheckGenerates(); err != nil {
+	if err := s.m.CheckDecodes(); err != nil {
 		return kernel.Mat{}, err
 	}
 	var ids, positions []int32

@@ -161,12 +161,20 @@ func (m *Model) CheckTokens(tokens []int32) error {
 	return nil
 }
 
-// CheckGenerates reports a model that gives no next token.
+// CheckGenerates reports a model that continues no texts: it gives no next token, or tells a text from a source.
 func (m *Model) CheckGenerates() error {
-	if m.Kind != NextToken && m.Kind != TargetToken {
-		return fmt.Errorf("model: %s has a head %s, want %s or %s to generate", m.Config.ModelType, m.Kind, NextToken, TargetToken)
+	if m.Kind != NextToken {
+		return fmt.Errorf("model: %s has a head %s, want %s to generate", m.Config.ModelType, m.Kind, NextToken)
 	}
 	return nil
+}
+
+// CheckDecodes reports a model that gives no next token.
+func (m *Model) CheckDecodes() error {
+	if m.Kind == TargetToken {
+		return nil
+	}
+	return m.CheckGenerates()
 }
 
 // CheckTypes reports a token type that the model has no row for. A model without types takes none but 0.
