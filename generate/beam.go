@@ -43,13 +43,14 @@ func beams(ctx context.Context, s Session, prompts [][]int32, o Options, emit Em
 	return out, nil
 }
 
-// beam keeps the NumBeams best unfinished ways to continue one prompt, extends each by its 2·NumBeams best tokens, and
-// collects those that end. It returns the finished ways, best first.
+// beam keeps the NumBeams best unfinished ways to continue one prompt, extends each by its 2·NumBeams best tokens (more if several
+// tokens end a text, so that enough remain unfinished), and collects those that end. It returns the finished ways, best first.
 //
 // The session's only live sequences are those of this prompt; the next call starts with an empty session because
 // nothing is selected at the end.
 func beam(ctx context.Context, s Session, prompt []int32, o Options) ([]Hypothesis, error) {
 	live := []Hypothesis{{}}
+	candidates := max(2, 1+len(o.EOS)) * o.NumBeams
 	next := [][]int32{prompt}
 	var done []Hypothesis
 	for n := 0; n < o.MaxNewTokens; n++ {
@@ -70,7 +71,7 @@ func beam(ctx context.Context, s Session, prompt []int32, o Options) ([]Hypothes
 			row := logits.Row(j)
 			logSoftmax(row)
 			o.process(row, append(slices.Clone(prompt), h.IDs...), n)
-			for _, id := range largest(row, 2*o.NumBeams) {
+			for _, id := range largest(row, candidates) {
 				steps = append(steps, step{j, id, h.sum + float64(row[id])})
 			}
 		}
@@ -83,7 +84,7 @@ func beam(ctx context.Context, s Session, prompt []int32, o Options) ([]Hypothes
 			}
 			return 0
 		})
-		steps = steps[:min(len(steps), 2*o.NumBeams)]
+		steps = steps[:min(len(steps), candidates)]
 		var parents []int
 		var kept []Hypothesis
 		for rank, st := range steps {

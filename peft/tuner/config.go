@@ -127,6 +127,7 @@ func (c *Config) Attach(m layer.Model, rng *rand.Rand) (peft.Adapter, error) {
 	sel := c.selection()
 	if sel.TargetModules.IsNull() && c.kind.Targets[m.ModelType()] != nil {
 		sel.TargetModules = peft.Names{List: c.kind.Targets[m.ModelType()]}
+		sel.Lenient = true // a choice for all of a type names parts that some lack: T5 1.1 has no wi
 	}
 	slots, warnings, err := sel.Select(m)
 	if err != nil {
