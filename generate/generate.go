@@ -3,6 +3,11 @@
 //
 //	out, err := generate.Tokens(ctx, session, [][]int32{prompt}, generate.Options{MaxNewTokens: 50, Temperature: 0.8, Seed: 1}, nil)
 //
+// A model that reads sources tells a text from each, as its generation_config.json says:
+//
+//	o, _, err := generate.Options{MaxNewTokens: 20, LengthPenalty: 1}.Configure(file, 1)
+//	out, err := generate.Sources(ctx, m, mode, sources, *m.Config.DecoderStartTokenID, o, nil)
+//
 // A sequence depends on nothing but its prompt, the options and its own index: a batch gives what each prompt alone
 // gives with the same index.
 package generate

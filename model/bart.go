@@ -95,7 +95,7 @@ func bartSpec(c *Config) Spec {
 func (f *bartFields) stack(name string, c *Config) Spec {
 	s := Spec{
 		Prefix: "model.", Norm: Norm{Kind: op.Center, Bias: true}, Embed: "shared", EmbedAlso: []string{"encoder.embed_tokens", "decoder.embed_tokens"},
-		Blocks: name + ".layers",
+		Blocks: name + ".layers", Buffers: []string{"encoder.version", "decoder.version"}, Others: []string{"classification_head"},
 		Block: Block{
 			AttentionNorms: NormNames{After: "self_attn_layer_norm"},
 			MLPNorms:       NormNames{After: "final_layer_norm"},

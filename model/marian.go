@@ -15,7 +15,7 @@ var marian = Architecture{
 	Spec: func(c *Config) Spec {
 		s := bartSpec(c)
 		for _, x := range []*Spec{&s.Encoder.Spec, &s} {
-			x.Sinusoids, x.Buffers = true, []string{".embed_positions.weight"} // which old files hold
+			x.Sinusoids, x.Buffers = true, append(x.Buffers, ".embed_positions.weight") // which old files hold
 		}
 		return s
 	},

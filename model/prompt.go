@@ -40,16 +40,18 @@ func (m *Model) Attentions() (list []*layer.Attention) {
 	return list
 }
 
-// numVirtual is how many virtual tokens may come before a text.
-func (m *Model) numVirtual() int {
-	if m.prompter == nil {
+// numVirtual is how many virtual tokens may come before a text, or before a source. Of two stacks the encoder has those that are rows.
+func (m *Model) numVirtual(source bool) int {
+	if m.prompter == nil || m.Encoder != nil && m.prompter.Leads() != source {
 		return 0
 	}
 	return m.prompter.NumVirtualTokens()
 }
 
-// MaxTokens is the longest text that the model was made for: virtual tokens take positions, too.
-func (m *Model) MaxTokens() int { return m.Config.MaxPositionEmbeddings - m.numVirtual() }
+// MaxTokens is the longest text that the model was made for, or source if it reads one: virtual tokens take positions, too.
+func (m *Model) MaxTokens() int {
+	return m.Config.MaxPositionEmbeddings - m.numVirtual(m.Encoder != nil)
+}
 
 // grow adds the prompts to a pass: positions move up by the virtual tokens, segments grow by rows. It returns the grown pass,
 // which is p itself without prompts, and the rows to put before each segment, nil if there are none.
@@ -152,7 +154,10 @@ func (m *Model) Leads() bool { return m.Encoder == nil && m.prompter != nil && m
 
 // CheckPositions reports a position that the model has learned nothing for. Rotary and ALiBi positions have no end.
 func (m *Model) CheckPositions(positions []int32) error {
-	virtual := m.numVirtual()
+	return m.checkPositions(positions, m.numVirtual(false))
+}
+
+func (m *Model) checkPositions(positions []int32, virtual int) error {
 	for i, at := range positions {
 		if m.Stem.Positions != nil && (at < 0 || int(at) >= m.Config.MaxPositionEmbeddings-virtual) {
 			after := ""

@@ -106,7 +106,7 @@ func (m *Model) CheckSource(src *op.Source, segments int) error {
 	if err := m.CheckTokens(src.Tokens); err != nil {
 		return fmt.Errorf("%w, in the source", err)
 	}
-	if err := m.CheckPositions(src.Positions); err != nil {
+	if err := m.checkPositions(src.Positions, m.numVirtual(true)); err != nil {
 		return fmt.Errorf("%w, in the source", err)
 	}
 	return nil
