@@ -48,11 +48,12 @@ type Settings struct {
 	Labels      []string // names of all labels in the order of their numbers; nil collects and sorts those of the rows
 	ProblemType string   // of classification, see SingleLabel …; "" goes by the first row's label
 	Stride      int      // tokens of context that windows of a question share
+	KeepOrigin  bool     // keep what predictions are read back with, and windows without an answer
+
 	// Of sources and what is told of them. SequenceLen is the most tokens of a source.
 	SourcePrefix string // put before every source: T5's "translate English to German: "
 	TargetLen    int    // most tokens of a target; 0 = SequenceLen
 	DecoderStart *int32 // the token before a target, config.json's decoder_start_token_id
-	KeepOrigin   bool   // keep what predictions are read back with, and windows without an answer
 
 	Workers  int            // that tokenize; 0 = GOMAXPROCS
 	Progress func(Progress) // is told how far Build is; called from one goroutine at a time
