@@ -106,6 +106,11 @@ func runGolden(t *testing.T, path string, c goldenCase) {
 				t.Errorf("%s: slot %s is tensor %q, which the checkpoint lacks", name, slot.Name, slot.Tensor("weight"))
 			}
 		}
+		for _, k := range m.Constants() {
+			if info, _ := src.Info(k.Name); !slices.Equal(info.Shape, k.Shape) || !slices.Equal(floats(t, src, k.Name), k.Value) {
+				t.Errorf("%s: constant %q %v is not the tensor %v", name, k.Name, k.Shape, info.Shape)
+			}
+		}
 		asReference(m)
 		// A few times the reference's own distance from float64, and rounding of values of this size.
 		abs, rel := max(2e-5, 5*c.Noise.Logits), 1e-5

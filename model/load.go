@@ -96,7 +96,7 @@ func (b *builder) scores(m *Model) op.Projection {
 	}
 	x := &op.Score{Projection: m.Top.Out, Scale: float32(or(s.LogitsScale, 1)), Cap: float32(s.LogitsCap)}
 	if s.LogitsBias != "" && b.src != nil && slices.Contains(b.src.Names(), s.LogitsBias) {
-		x.Bias = b.numbers(s.LogitsBias, b.c.VocabSize, 0)
+		x.Bias, m.logitsBias = b.numbers(s.LogitsBias, b.c.VocabSize, 0), s.LogitsBias
 	}
 	if m.Kind != NextToken && m.Kind != TargetToken || x.Scale == 1 && x.Cap == 0 && x.Bias == nil {
 		return m.Top.Out

@@ -70,9 +70,11 @@ type Model struct {
 	Kind       HeadKind
 	Top        layer.Top
 	// Fresh names the tensors of the head that the checkpoint lacks and that were drawn at random.
-	Fresh    []string
-	output   op.Projection
-	prompter layer.Prompter
+	Fresh  []string
+	output op.Projection
+	// logitsBias is the name of the bias in it.
+	logitsBias string
+	prompter   layer.Prompter
 }
 
 // ModelType implements layer.Model.
@@ -135,7 +137,7 @@ func (m *Model) hidden(p *op.Pass, tokens []int32, lead bool) (x mat.Tensor, led
 	} else {
 		x = m.Stem.Forward(p, g, tokens, rows)
 	}
-	x = m.through(g, x, append(g.Prefixes, g.Memory)...)
+	x = m.through(g, x, slices.Concat(g.Prefixes, []mat.Tensor{g.Memory})...)
 	if rows != nil {
 		list, begun, last := own(p, g)
 		if lead {
@@ -265,6 +267,21 @@ func (m *Model) tiedHead() *layer.Trainable {
 		t.Bias = layer.NewTrainableVector(b)
 	}
 	return &t
+}
+
+// Constant is a stored tensor that counts and is never trained.
+type Constant struct {
+	Name  string
+	Shape []int
+	Value []float32
+}
+
+// Constants lists what a checkpoint of the model holds beside its Params: BART's final_logits_bias.
+func (m *Model) Constants() []Constant {
+	if x, ok := m.output.(*op.Score); ok && x.Bias != nil {
+		return []Constant{{m.logitsBias, []int{1, len(x.Bias)}, x.Bias}} // as transformers stores it
+	}
+	return nil
 }
 
 // Params yields the trainable weights of the model itself by their names in the checkpoint: all after Unfreeze.
