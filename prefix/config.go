@@ -123,7 +123,9 @@ func (c *Virtual) fit(s layer.PromptShape, dim, heads int) error {
 		}
 	}
 	must("token_dim", &c.TokenDim, dim, true)
-	must("num_layers", &c.NumLayers, s.Layers, heads == s.KeyValueHeads && dim == s.KeyValueHeads*s.HeadDim)
+	// Of two stacks PEFT names the encoder's, which is right for a prefix only where the decoder has as many; then the shape of the
+	// prefix tells.
+	must("num_layers", &c.NumLayers, s.Layers, s.Stacks == 1 && heads == s.KeyValueHeads && dim == s.KeyValueHeads*s.HeadDim)
 	must("num_attention_heads", &c.NumHeads, heads, false)
 	must("num_transformer_submodules", &c.NumSubmodules, s.Stacks, true)
 	if int(c.NumVirtualTokens) >= s.MaxPositions {
