@@ -47,6 +47,15 @@ type Batch struct {
 	Spans  [][2]int32  // [segments]: rows of the batch where the answer starts and ends; the segment's first row = no answer
 }
 
+// NumRows counts the tokens that pass through a model, those of the source included.
+func (b *Batch) NumRows() int {
+	n := len(b.Tokens)
+	if b.Source != nil {
+		n += len(b.Source.Tokens)
+	}
+	return n
+}
+
 // NumTargets counts the rows that carry a target.
 func (b *Batch) NumTargets() int {
 	n := 0

@@ -32,7 +32,7 @@ func TestSeq2Seq(t *testing.T) {
 		t.Errorf("origin %+v, want the texts of the row", o)
 	}
 	b := set.Batch([]int32{0, 0})
-	if !slices.Equal(b.Tokens[:5], want[:5]) || !slices.Equal(b.Targets[:5], want[1:]) || len(b.Tokens) != 10 {
+	if !slices.Equal(b.Tokens[:5], want[:5]) || !slices.Equal(b.Targets[:5], want[1:]) || len(b.Tokens) != 10 || b.NumRows() != 26 {
 		t.Errorf("tokens %v, targets %v, want %v shifted, twice", b.Tokens, b.Targets, want)
 	}
 	if s := b.Source.Segments; !reflect.DeepEqual(s, []Segment{{End: 8}, {Start: 8, End: 16}}) || b.Source.Positions[8] != 0 || !slices.Equal(b.Source.Tokens[:8], e.Source) {
