@@ -40,6 +40,12 @@ func (m *Model) Attentions() (list []*layer.Attention) {
 	return list
 }
 
+// Layers implements layer.Layered.
+func (m *Model) Layers() []*layer.Block { return m.Blocks }
+
+// Ends implements layer.Layered.
+func (m *Model) Ends() (*layer.Stem, *layer.Top) { return &m.Stem, &m.Top }
+
 // numVirtual is how many virtual tokens may come before a text.
 func (m *Model) numVirtual() int {
 	if m.prompter == nil {

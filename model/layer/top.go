@@ -12,6 +12,19 @@ type Top struct {
 	Pool  Pool
 	Steps []Step
 	Out   *Slot // nil of a bare model
+	// Last, if set, changes what Out reads. A method sets it, and nil when it is done.
+	Last func(p *op.Pass, x mat.Tensor) mat.Tensor
+}
+
+// Headed is a model whose head a method may replace by another for the same scores.
+type Headed interface {
+	Model
+	// HeadName is the end of the class of transformers that has the head: "ForSequenceClassification".
+	HeadName() string
+	// HeadTop is the head.
+	HeadTop() Top
+	// SetHeadTop replaces it. It must not be used for heads whose logits the model changes further.
+	SetHeadTop(t Top)
 }
 
 // Pool says which rows a head reads.
@@ -39,6 +52,9 @@ func (l *Top) Features(p *op.Pass, x mat.Tensor) mat.Tensor { return l.Transform
 func (l *Top) Transform(p *op.Pass, x mat.Tensor) mat.Tensor {
 	for _, s := range l.Steps {
 		x = s.Norm.apply(p, op.Activate(p, op.Project(p, x, s.Dense), s.Activation))
+	}
+	if l.Last != nil {
+		x = l.Last(p, x)
 	}
 	return x
 }

@@ -1,10 +1,10 @@
 package tuner
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 
-	"fmt"
 	"github.com/graft-ml/graft/internal/op"
 	"github.com/graft-ml/graft/model/layer"
 	"github.com/graft-ml/graft/peft"
