@@ -83,7 +83,7 @@ func (x *placed) wide(e *ending, z, r *tape.Node) *tape.Node {
 	}
 	y = e.Dropout(e.pass, x.stream, x.scale(e.Tape, y), x.dropout)
 	if x.gate != nil {
-		y = e.MulRows(y, gateOf(e.Tape, e.pass, x.gate(e.Tape, z)))
+		y = e.MulRows(y, segmentGates(e.Tape, e.pass.Segments, x.gate(e.Tape, z)))
 	}
 	if r != nil && x.innerFirst {
 		y = e.Add(r, 1, y)
@@ -97,16 +97,16 @@ func (x *placed) wide(e *ending, z, r *tape.Node) *tape.Node {
 	return y
 }
 
-// gateOf is σ(s), averaged over each segment and given to each of its rows: [T, 1] -> [T, 1].
-func gateOf(t *tape.Tape, p *op.Pass, s *tape.Node) *tape.Node {
-	ranges, from := make([][2]int, len(p.Segments)), make([]int, s.Rows)
-	for i, seg := range p.Segments {
+// segmentGates are σ(s), averaged over each segment and given to each of its rows: [T, n] -> [T, n].
+func segmentGates(t *tape.Tape, segments []op.Segment, s *tape.Node) *tape.Node {
+	ranges, from := make([][2]int, len(segments)), make([]int, s.Rows*s.Cols)
+	for i, seg := range segments {
 		ranges[i] = [2]int{seg.Start, seg.End}
-		for k := seg.Start; k < seg.End; k++ {
-			from[k] = i
+		for k := seg.Start * s.Cols; k < seg.End*s.Cols; k++ {
+			from[k] = i*s.Cols + k%s.Cols
 		}
 	}
-	return t.Gather(t.Means(t.Sigmoid(s), ranges), s.Rows, 1, from)
+	return t.Gather(t.Means(t.Sigmoid(s), ranges), s.Rows, s.Cols, from)
 }
 
 // skip drops the whole of a segment with the probability stochastic_depth, in training, and scales the others up.

@@ -74,6 +74,7 @@ type hubKind struct {
 // hubKinds are the architectures.
 var hubKinds = []hubKind{
 	{"", bottleneckDefaults, newBottleneck},
+	{"lora", loraDefaults, newHubLora},
 }
 
 // NewHub returns the settings of a config string of the library, such as "double_seq_bn" or "mam"; it must be valid.

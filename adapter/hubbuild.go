@@ -11,6 +11,7 @@ import (
 	"github.com/graft-ml/graft/checkpoint"
 	"github.com/graft-ml/graft/internal/op"
 	"github.com/graft-ml/graft/internal/tape"
+	"github.com/graft-ml/graft/merge"
 	"github.com/graft-ml/graft/model/layer"
 	"github.com/graft-ml/graft/peft"
 	"github.com/graft-ml/graft/peft/tuner"
@@ -28,6 +29,7 @@ type hubBuilder struct {
 	common *hubTensors // those that all places read, or nil
 	places []hubPlace
 	twice  []second
+	deltas []*tuner.Placed // those places that can be folded into the base
 	next   uint64
 }
 
@@ -199,7 +201,7 @@ type hubAdapter struct {
 }
 
 // build makes everything, then changes the model.
-func (c *HubConfig) build(m layer.Model, rng *rand.Rand) (*hubAdapter, error) {
+func (c *HubConfig) build(m layer.Model, rng *rand.Rand) (attached, error) {
 	b, err := newBuilder(m, c.Name, rng)
 	if err != nil {
 		return nil, err
@@ -226,7 +228,34 @@ func (c *HubConfig) build(m layer.Model, rng *rand.Rand) (*hubAdapter, error) {
 		p.attach()
 	}
 	c.base = hubBase{b.hidden, className(m), m.ModelType()}
+	if own, ok := a.head.(ownHead); len(b.deltas) == len(a.places) && (ok || a.head == nil) {
+		return &foldable{hubAdapter: a, list: b.deltas, own: own}, nil
+	}
 	return a, nil
+}
+
+// attached is an adapter of the library in one of its forms.
+type attached interface {
+	peft.Adapter
+	unwrap() *hubAdapter
+}
+
+// foldable is an adapter that changes nothing but weights.
+type foldable struct {
+	*hubAdapter
+	list []*tuner.Placed
+	own  ownHead
+}
+
+// Deltas implements peft.Merger.
+func (a *foldable) Deltas() (list []merge.Delta) {
+	for _, p := range a.list {
+		list = append(list, p.Deltas()...)
+	}
+	if a.own.Companions != nil {
+		list = append(list, a.own.Deltas()...)
+	}
+	return list
 }
 
 // className is the class of transformers that a model is of.

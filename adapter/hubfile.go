@@ -62,9 +62,10 @@ func (c *HubConfig) LoadAdapter(dir string, m layer.Model, allow peft.Allow) (pe
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
-	err = peft.Fill(body{a}, file, allow)
-	if a.head != nil && top != nil {
-		err = errors.Join(err, peft.Fill(headOnly{a.head}, top, allow))
+	h := a.unwrap()
+	err = peft.Fill(body{h}, file, allow)
+	if h.head != nil && top != nil {
+		err = errors.Join(err, peft.Fill(headOnly{h.head}, top, allow))
 	}
 	if err != nil {
 		a.Detach()
@@ -104,7 +105,7 @@ type headOnly struct{ hubHead }
 
 // SaveAdapter implements peft.Foreign.
 func (c *HubConfig) SaveAdapter(dir string, a peft.Adapter) error {
-	x, ok := a.(interface{ unwrap() *hubAdapter })
+	x, ok := a.(attached)
 	if !ok {
 		return fmt.Errorf("adapter: the files of the library `adapters` hold no %T", a)
 	}
@@ -145,7 +146,7 @@ func (c *HubConfig) saveHead(dir string, h hubHead) error {
 
 // HubTensors are the tensors of an attached adapter by their names in the library's files, without those of its head.
 func HubTensors(a peft.Adapter) iter.Seq2[string, *nn.Param] {
-	x, ok := a.(interface{ unwrap() *hubAdapter })
+	x, ok := a.(attached)
 	if !ok {
 		return func(func(string, *nn.Param) bool) {}
 	}

@@ -20,6 +20,8 @@ var presets = []struct {
 	{"scaled_par_bn", []string{with(parBn, `"scaling": "learned"`)}},
 	{"seq_bn_inv", []string{with(seqBn, inverse)}}, {"double_seq_bn_inv", []string{with(doubleSeqBn, inverse)}},
 	{"compacter", []string{with(doubleSeqBn, hypercomplex)}}, {"compacter++", []string{with(seqBn, hypercomplex)}},
+	{"lora", []string{hubLoRA}}, {"ia3", []string{with(hubLoRA, hubIA3)}}, {"dora", []string{with(hubLoRA, `"use_dora": true`)}},
+	{"vera", []string{with(hubLoRA, hubVeRA)}}, {"dvora", []string{with(hubLoRA, hubVeRA, `"use_dora": true`)}},
 	{"pfeiffer", []string{seqBn}}, {"houlsby", []string{doubleSeqBn}}, {"parallel", []string{parBn}},
 	{"scaled_parallel", []string{with(parBn, `"scaling": "learned"`)}},
 	{"pfeiffer+inv", []string{with(seqBn, inverse)}}, {"houlsby+inv", []string{with(doubleSeqBn, inverse)}},
@@ -30,6 +32,9 @@ const (
 	doubleSeqBn  = `"mh_adapter": true, "non_linearity": "swish", "reduction_factor": 16`
 	parBn        = `"non_linearity": "relu", "reduction_factor": 2, "init_weights": "mam_adapter", "is_parallel": true, "scaling": 4.0`
 	inverse      = `"inv_adapter": "nice", "inv_adapter_reduction_factor": 2`
+	hubLoRA      = `"architecture": "lora"`
+	hubIA3       = `"intermediate_lora": true, "r": 1, "alpha": 1, "attn_matrices": ["k", "v"], "composition_mode": "scale", "init_weights": "ia3"`
+	hubVeRA      = `"vera_d": 0.1, "vera_b": 0.0, "init_weights": "vera"`
 	hypercomplex = `"phm_layer": true, "reduction_factor": 32, "non_linearity": "gelu"`
 )
 

@@ -43,8 +43,8 @@ func (m *Model) Attentions() (list []*layer.Attention) {
 // Layers implements layer.Layered.
 func (m *Model) Layers() []*layer.Block { return m.Blocks }
 
-// Ends implements layer.Layered.
-func (m *Model) Ends() (*layer.Stem, *layer.Top) { return &m.Stem, &m.Top }
+// Beginning implements layer.Layered.
+func (m *Model) Beginning() *layer.Stem { return &m.Stem }
 
 // numVirtual is how many virtual tokens may come before a text.
 func (m *Model) numVirtual() int {

@@ -47,8 +47,8 @@ type Layered interface {
 	Model
 	// Layers lists the layers in order; one that is used several times is there as often.
 	Layers() []*Block
-	// Ends are where the model begins and where it ends.
-	Ends() (*Stem, *Top)
+	// Beginning is where the model begins.
+	Beginning() *Stem
 }
 
 // Norms are where a branch is normed; nil = not there.

@@ -12,8 +12,6 @@ type Top struct {
 	Pool  Pool
 	Steps []Step
 	Out   *Slot // nil of a bare model
-	// Last, if set, changes what Out reads. A method sets it, and nil when it is done.
-	Last func(p *op.Pass, x mat.Tensor) mat.Tensor
 }
 
 // Headed is a model whose head a method may replace by another for the same scores.
@@ -52,9 +50,6 @@ func (l *Top) Features(p *op.Pass, x mat.Tensor) mat.Tensor { return l.Transform
 func (l *Top) Transform(p *op.Pass, x mat.Tensor) mat.Tensor {
 	for _, s := range l.Steps {
 		x = s.Norm.apply(p, op.Activate(p, op.Project(p, x, s.Dense), s.Activation))
-	}
-	if l.Last != nil {
-		x = l.Last(p, x)
 	}
 	return x
 }

@@ -55,17 +55,19 @@ func (b *Bank) Site(s *layer.Slot) *Site {
 	return &Site{Slot: s, In: in, Out: out, Bank: shared}
 }
 
+// Read notes parameters that the layer of the site reads but that were made elsewhere.
+func (s *Site) Read(list ...*nn.Param) {
+	for _, p := range list {
+		s.params = append(s.params, named{"", p})
+	}
+}
+
 // Placed is a layer in its slot.
 type Placed struct{ part *part }
 
-// Place makes a layer ready for its slot. Besides those of the site it reads the parameters of shared, which may be nil. stream
-// tells its dropout from that of other layers.
-func (s *Site) Place(l *Layer, stream uint64, shared *Bank) *Placed {
-	p := &part{site: s, layer: l, stream: stream}
-	if shared != nil {
-		p.shared = shared.params
-	}
-	return &Placed{p}
+// Place makes a layer ready for its slot. stream tells its dropout from that of other layers.
+func (s *Site) Place(l *Layer, stream uint64) *Placed {
+	return &Placed{&part{site: s, layer: l, stream: stream}}
 }
 
 // Attach puts the layer into its slot.
