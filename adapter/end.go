@@ -99,14 +99,13 @@ func (x *placed) wide(e *ending, z, r *tape.Node) *tape.Node {
 
 // segmentGates are σ(s), averaged over each segment and given to each of its rows: [T, n] -> [T, n].
 func segmentGates(t *tape.Tape, segments []op.Segment, s *tape.Node) *tape.Node {
-	ranges, from := make([][2]int, len(segments)), make([]int, s.Rows*s.Cols)
+	from := make([]int, s.Rows*s.Cols)
 	for i, seg := range segments {
-		ranges[i] = [2]int{seg.Start, seg.End}
 		for k := seg.Start * s.Cols; k < seg.End*s.Cols; k++ {
 			from[k] = i*s.Cols + k%s.Cols
 		}
 	}
-	return t.Gather(t.Means(t.Sigmoid(s), ranges), s.Rows, s.Cols, from)
+	return t.Gather(t.Means(t.Sigmoid(s), ranges(segments)), s.Rows, s.Cols, from)
 }
 
 // skip drops the whole of a segment with the probability stochastic_depth, in training, and scales the others up.

@@ -75,6 +75,8 @@ type hubKind struct {
 var hubKinds = []hubKind{
 	{"", bottleneckDefaults, newBottleneck},
 	{"lora", loraDefaults, newHubLora},
+	{"prefix_tuning", prefixDefaults, newHubPrefix},
+	{"prompt_tuning", promptDefaults, newHubPrompt},
 }
 
 // NewHub returns the settings of a config string of the library, such as "double_seq_bn" or "mam"; it must be valid.

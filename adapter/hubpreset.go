@@ -22,6 +22,10 @@ var presets = []struct {
 	{"compacter", []string{with(doubleSeqBn, hypercomplex)}}, {"compacter++", []string{with(seqBn, hypercomplex)}},
 	{"lora", []string{hubLoRA}}, {"ia3", []string{with(hubLoRA, hubIA3)}}, {"dora", []string{with(hubLoRA, `"use_dora": true`)}},
 	{"vera", []string{with(hubLoRA, hubVeRA)}}, {"dvora", []string{with(hubLoRA, hubVeRA, `"use_dora": true`)}},
+	{"prefix_tuning", []string{hubPrefixes}}, {"prefix_tuning_flat", []string{with(hubPrefixes, `"flat": true`)}},
+	{"prompt_tuning", []string{`"architecture": "prompt_tuning"`}},
+	{"mam", []string{with(hubPrefixes, `"bottleneck_size": 800`), parBn}},
+	{"unipelt", []string{with(hubPrefixes, `"prefix_length": 10`, gate), with(seqBn, gate), with(hubLoRA, `"alpha": 2`, gate)}},
 	{"pfeiffer", []string{seqBn}}, {"houlsby", []string{doubleSeqBn}}, {"parallel", []string{parBn}},
 	{"scaled_parallel", []string{with(parBn, `"scaling": "learned"`)}},
 	{"pfeiffer+inv", []string{with(seqBn, inverse)}}, {"houlsby+inv", []string{with(doubleSeqBn, inverse)}},
@@ -32,6 +36,8 @@ const (
 	doubleSeqBn  = `"mh_adapter": true, "non_linearity": "swish", "reduction_factor": 16`
 	parBn        = `"non_linearity": "relu", "reduction_factor": 2, "init_weights": "mam_adapter", "is_parallel": true, "scaling": 4.0`
 	inverse      = `"inv_adapter": "nice", "inv_adapter_reduction_factor": 2`
+	hubPrefixes  = `"architecture": "prefix_tuning"`
+	gate         = `"use_gating": true`
 	hubLoRA      = `"architecture": "lora"`
 	hubIA3       = `"intermediate_lora": true, "r": 1, "alpha": 1, "attn_matrices": ["k", "v"], "composition_mode": "scale", "init_weights": "ia3"`
 	hubVeRA      = `"vera_d": 0.1, "vera_b": 0.0, "init_weights": "vera"`

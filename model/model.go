@@ -128,8 +128,12 @@ func (m *Model) HiddenLed(p *op.Pass, tokens []int32) (x mat.Tensor, led []int) 
 
 func (m *Model) hidden(p *op.Pass, tokens []int32, lead bool) (x mat.Tensor, led []int) {
 	p.Distances = nil
-	g, rows := m.begin(p)
-	x = m.Stem.Forward(p, g, tokens, rows)
+	g, rows, behind := m.begin(p)
+	if behind && rows != nil {
+		x = op.Insert(p, m.Stem.Forward(p, p, tokens, nil), rows, 1)
+	} else {
+		x = m.Stem.Forward(p, g, tokens, rows)
+	}
 	a := make([]op.Angles, len(m.ropes))
 	keep := [][]float32{nil}
 	for _, e := range g.Prefixes {
@@ -154,7 +158,7 @@ func (m *Model) hidden(p *op.Pass, tokens []int32, lead bool) (x mat.Tensor, led
 		}
 	}
 	if rows != nil {
-		list, begun, last := own(p, g)
+		list, begun, last := own(p, g, m.Top.Pool == layer.FirstRow)
 		if lead {
 			list, led = append(list, last...), begun
 		}

@@ -23,7 +23,4 @@ var Gaps = []Gap{
 	{Suite: "peft", Facts: Facts{"needs": "alora_invocation_tokens"}, Reason: "LoRA option not built yet"},
 	{Suite: "peft", Facts: Facts{"needs": "use_qalora"}, Reason: "LoRA option not built yet"},
 	{Suite: "peft", Facts: Facts{"needs": "use_bdlora"}, Reason: "LoRA option not built yet"},
-	{Suite: "adapters", Facts: Facts{"architecture": "prefix_tuning"}, Reason: "method not built yet"},
-	{Suite: "adapters", Facts: Facts{"architecture": "prompt_tuning"}, Reason: "method not built yet"},
-	{Suite: "adapters", Facts: Facts{"architecture": "union"}, Reason: "method not built yet"},
 }

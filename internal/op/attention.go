@@ -16,7 +16,11 @@ type AttentionSpec struct {
 	Window  int     // a row sees the last Window rows, itself included, and as many later ones if not Causal; 0 = all
 	SoftCap float64 // scores become cap·tanh(score/cap); 0 = as they are
 	Bias    ScoreBias
-	Layer   int // of the cache
+	Layer   int  // of the cache
+	Bare    bool // no prefix of the pass is seen here
+	// Stacked, if not 0, says that the pass's one prefix is of this layer alone and holds so many rows for each segment, one
+	// segment's below the other's: [segments·Stacked, 2·K·D].
+	Stacked int
 }
 
 // ScoreBias adds to the scores what depends on positions, such as ALiBi; nil adds nothing. Safe for concurrent use.
@@ -53,7 +57,7 @@ type attention struct {
 }
 
 func (f *attention) Operands() []mat.Tensor {
-	return append([]mat.Tensor{f.x}, distinct(f.p.Prefixes)...)
+	return append([]mat.Tensor{f.x}, f.prefixes()...)
 }
 
 // reach is what the queries of one segment can see: n keys and values, of which the first past rows came before. Key head
@@ -64,6 +68,7 @@ type reach struct {
 	dKeys, dValues kernel.Mat // their gradients, in Backward
 	step           int
 	past           int
+	number         int        // of the segment, if there is a prefix
 	prefix         mat.Tensor // whose copies the first past rows are, in memory of their own; nil = none, without a cache
 }
 
@@ -71,12 +76,12 @@ func (f *attention) reaches(x kernel.Mat) []reach {
 	out := make([]reach, len(f.p.Segments))
 	for i, seg := range f.p.Segments {
 		k, v := f.own(x, seg)
-		prefix := f.p.prefix(i)
+		prefix := f.prefix(i)
 		switch {
 		case f.p.Cache != nil:
-			out[i] = f.cached(seg, prefix, k, v)
+			out[i] = f.cached(i, prefix, k, v)
 		case prefix != nil:
-			out[i] = f.joined(seg, prefix, k, v)
+			out[i] = f.joined(i, prefix, k, v)
 		default:
 			out[i] = reach{seg: seg, keys: k, values: v, step: f.s.step()}
 		}
@@ -88,21 +93,21 @@ func (f *attention) reaches(x kernel.Mat) []reach {
 func (f *attention) own(x kernel.Mat, seg Segment) (k, v kernel.Mat) {
 	h := f.s
 	wide := (h.KeyValue-1)*h.step() + h.Dim
-	rows := x.RowRange(seg.Start, seg.End)
+	rows := x.RowRange(seg.Start, seg.End-seg.Pads)
 	return rows.ColRange(h.keyAt(0), h.keyAt(0)+wide), rows.ColRange(h.valueAt(0), h.valueAt(0)+wide)
 }
 
 // cached appends the keys and values of a segment to those of its sequence, which begins with its prefix.
-func (f *attention) cached(seg Segment, prefix mat.Tensor, k, v kernel.Mat) reach {
-	h := f.s.Heads
+func (f *attention) cached(i int, prefix mat.Tensor, k, v kernel.Mat) reach {
+	seg, h := f.p.Segments[i], f.s.Heads
 	if h.Grouped {
 		k, v = f.compact(k), f.compact(v)
 		defer f.p.Arena.Put(k.Data)
 		defer f.p.Arena.Put(v.Data)
 	}
 	if prefix != nil && f.p.Cache.empty(f.s.Layer, seg.Sequence) {
-		pk, pv := f.prefixed(Of(prefix).View())
-		f.p.Cache.extend(f.s.Layer, seg.Sequence, pk, pv)
+		pk, pv := f.prefixed(i, Of(prefix).View())
+		f.p.Cache.prepend(f.s.Layer, seg.Sequence, pk, pv)
 	}
 	keys, values := f.p.Cache.extend(f.s.Layer, seg.Sequence, k, v)
 	return reach{seg: seg, keys: keys, values: values, step: h.Dim, past: keys.Rows - k.Rows}
@@ -127,24 +132,24 @@ func (f *attention) blocks(reaches []reach) (list []block) {
 		n := r.seg.End - r.seg.Start
 		for q := 0; q < n; q += queryBlock {
 			b := block{reach: r, q0: q, q1: min(q+queryBlock, n)}
-			b.k0, _ = f.s.seen(r.past+b.q0, r.past+n)
-			_, b.k1 = f.s.seen(r.past+b.q1-1, r.past+n)
+			b.k0, _ = f.s.seen(r.past+b.q0, r.keys.Rows)
+			_, b.k1 = f.s.seen(r.past+b.q1-1, r.keys.Rows)
 			list = append(list, b)
 		}
 	}
 	return list
 }
 
-// seen is the range of the n keys of a sequence that its row number at sees.
+// seen is the range of the n keys of a sequence that its row number at sees. Rows beyond the keys are pads.
 func (s *AttentionSpec) seen(at, n int) (lo, hi int) {
 	hi = n
 	if s.Causal {
-		hi = at + 1
+		hi = min(hi, at+1)
 	}
 	if s.Window > 0 {
 		lo, hi = max(0, at+1-s.Window), min(hi, at+s.Window)
 	}
-	return lo, hi
+	return min(lo, hi), hi
 }
 
 // seen is the range of keys that query i of the block sees, counted from the block's first key.
@@ -229,7 +234,7 @@ func (f *attention) Backward(gy mat.Tensor) error {
 		f.spread(&reaches[i], dxv)
 		f.part(&reaches[i])
 	}
-	for _, x := range distinct(f.p.Prefixes) {
+	for _, x := range f.prefixes() {
 		if x.RequiresGrad() {
 			x.AccGrad(f.p.partsGrad(x))
 		}
