@@ -71,18 +71,22 @@ func newBuilder(m layer.Model, name string, rng *rand.Rand) (*hubBuilder, error)
 		return nil, fmt.Errorf("adapter: a model of type %q shows no layers", m.ModelType())
 	}
 	b := &hubBuilder{m: x, name: name, bank: tuner.NewBank(m, rng)}
-	for i, l := range x.Layers() {
+	for _, l := range x.Layers() {
 		if slices.ContainsFunc(b.layers, func(o hubLayer) bool { return o.block == l }) {
 			continue // layers that share everything share the adapter
 		}
-		slots := l.Attention.Slots()
-		at, n := layerName(slots[0].Name)
-		if i == 0 {
-			b.root = rootName(at)
-			b.hidden, _ = slots[0].Dims()
+		name := projections(l.Attention)[0].Name
+		at := layerName(name)
+		if len(b.layers) == 0 {
+			b.root = rootName(name)
+			down := projections(l.MLP)
+			_, b.hidden = down[len(down)-1].Dims()
 		}
-		o := hubLayer{block: l, index: n, attention: at + ".attention_adapters.adapters", output: at + ".output_adapters.adapters"}
-		if slices.ContainsFunc(slots, func(s *layer.Slot) bool { return s.Name == at+".attention.output.dense" }) { // BERT and its kin
+		o := hubLayer{block: l, index: len(b.layers), attention: at + ".attention_adapters.adapters", output: at + ".output_adapters.adapters"}
+		switch {
+		case m.ModelType() == "albert":
+			o.attention = at + ".attention.attention_adapters.adapters"
+		case slices.ContainsFunc(projections(l.Attention), func(s *layer.Slot) bool { return s.Name == at+".attention.output.dense" }): // BERT and its kin
 			o.attention, o.output = at+".attention.output.adapters", at+".output.adapters"
 		}
 		b.layers = append(b.layers, o)
@@ -90,26 +94,32 @@ func newBuilder(m layer.Model, name string, rng *rand.Rand) (*hubBuilder, error)
 	return b, nil
 }
 
+// projections are the slots of a branch that hold no tables.
+func projections(b layer.Branch) []*layer.Slot {
+	return slices.DeleteFunc(b.Slots(), func(s *layer.Slot) bool { return s.Kind == layer.Embedding })
+}
+
 // errTaken says that a place has an adapter already.
 func errTaken(what string) error {
 	return fmt.Errorf("adapter: %s already, want one of a kind at a time", what)
 }
 
-// layerName is the name of the layer that a slot lies in, and its number.
-func layerName(slot string) (name string, index int) {
+// layerName is the name of the layer that a slot of its attention lies in: it ends with the last number.
+func layerName(slot string) string {
 	parts := strings.Split(slot, ".")
-	for i, p := range parts {
-		if n, err := strconv.Atoi(p); err == nil {
-			return strings.Join(parts[:i+1], "."), n
+	for n := len(parts); n > 0; n-- {
+		if _, err := strconv.Atoi(parts[n-1]); err == nil {
+			return strings.Join(parts[:n], ".")
 		}
 	}
-	return slot, 0
+	return slot
 }
 
 // rootName is what comes before the list of layers: "bert" of bert.encoder.layer.0, "model" of model.layers.0.
-func rootName(at string) string {
-	parts := strings.Split(at, ".")
-	parts = parts[:max(0, len(parts)-2)]
+func rootName(slot string) string {
+	parts := strings.Split(slot, ".")
+	n := slices.IndexFunc(parts, func(p string) bool { _, err := strconv.Atoi(p); return err == nil })
+	parts = parts[:max(0, n-1)]
 	if n := len(parts); n > 1 && (parts[n-1] == "encoder" || parts[n-1] == "transformer") {
 		parts = parts[:n-1]
 	}
@@ -305,10 +315,10 @@ type body struct{ *hubAdapter }
 func (a body) Params() iter.Seq2[string, *nn.Param] { return a.bank.Params() }
 
 // Buffers implements peft.Buffered.
-func (a body) Buffers() []*peft.Buffer { return a.bank.Buffers() }
+func (a *hubAdapter) Buffers() []*peft.Buffer { return a.bank.Buffers() }
 
 // Extras implements peft.Extended: what the library's files hold under a second name.
-func (a body) Extras() (list []peft.Extra) {
+func (a *hubAdapter) Extras() (list []peft.Extra) {
 	params := map[string]*nn.Param{}
 	for name, p := range a.bank.Params() {
 		params[name] = p
@@ -321,7 +331,7 @@ func (a body) Extras() (list []peft.Extra) {
 }
 
 // Aliases implements peft.Aliased: a file of the bare model has no root, and of two names may have only the other.
-func (a body) Aliases(name string) []string {
+func (a *hubAdapter) Aliases(name string) []string {
 	list := []string{strings.TrimPrefix(name, a.root+".")}
 	for _, s := range a.twice {
 		if s.of == name {

@@ -156,7 +156,8 @@ func (h *head) attach(m layer.Headed, rng *rand.Rand) (hubHead, error) {
 	if len(a.was.Steps) > 0 && h.pooler && strings.HasSuffix(a.was.Steps[0].Dense.Name, "pooler.dense") {
 		top.Steps = a.was.Steps[:1:1]
 	}
-	in, _ := m.(layer.Layered).Layers()[0].Attention.Slots()[0].Dims()
+	down := projections(m.(layer.Layered).Layers()[0].MLP)
+	_, in := down[len(down)-1].Dims()
 	number, step := 1, 2 // a dropout comes before each map
 	if h.activation != "" {
 		step = 3

@@ -149,7 +149,7 @@ func (c *hubLora) targets(block *layer.Block) (list []target, err error) {
 			return nil, err
 		}
 	}
-	slots := block.MLP.Slots()
+	slots := projections(block.MLP)
 	m, ok := block.MLP.(*layer.MLP)
 	if !ok && (c.intermediate || c.output) {
 		return nil, fmt.Errorf("adapter: intermediate_lora and output_lora need plain MLPs, got %q", slots[0].Name)
@@ -179,7 +179,7 @@ func whole(s *layer.Slot) target {
 // attentionTargets are the projections of queries, keys and values that attn_matrices names.
 func (c *hubLora) attentionTargets(b layer.Branch) (list []target, err error) {
 	a, ok := b.(*layer.Attention)
-	slots := b.Slots()
+	slots := projections(b)
 	switch {
 	case ok && len(a.In) == 1 && a.Grouped, ok && len(a.In) == 1 && c.dora:
 		return nil, fmt.Errorf("adapter: attn_matrices: %q holds queries, keys and values in one, which these settings cannot take apart", a.In[0].Name)
