@@ -32,13 +32,15 @@ var (
 // the names of its tensors, and perhaps a head.
 type HubConfig struct {
 	peft.Common
-	Name  string // of the adapter
-	union bool
-	parts []*hubPart
-	head  *head       // of the library, from a file; nil = none
-	saved []string    // modules of the model's own head that came with a file
-	file  peft.Object // all that adapter_config.json said, or nil
-	base  hubBase
+	Name string // of the adapter
+	// Config is the config string that the settings started from, if one was given.
+	Config string
+	union  bool
+	parts  []*hubPart
+	head   *head       // of the library, from a file; nil = none
+	saved  []string    // modules of the model's own head that came with a file
+	file   peft.Object // all that adapter_config.json said, or nil
+	base   hubBase
 }
 
 // hubBase is what files say about the model.
@@ -129,7 +131,7 @@ func (c *HubConfig) Settings() (list []peft.Setting) {
 	for _, p := range c.parts {
 		list = append(list, p.Settings()...)
 	}
-	return append(list, peft.Setting{Key: "name", To: &c.Name})
+	return append(list, peft.Setting{Key: "name", To: &c.Name}, peft.Setting{Key: "config", To: &c.Config})
 }
 
 // Parse implements peft.Config: the library's file, in which "config" is an object; or settings on their own, of which a "config" in the
@@ -143,6 +145,7 @@ func (c *HubConfig) Parse(b []byte) error {
 		return c.parseFile(b, o)
 	}
 	if config, ok := o["config"].(string); ok {
+		c.Config = config
 		if err := c.preset(config); err != nil {
 			return err
 		}
