@@ -202,9 +202,6 @@ func (c *HubConfig) parseFile(b []byte, o peft.Object) error {
 	if c.Name = f.Name; c.Name == "" {
 		c.Name = "default"
 	}
-	if strings.ContainsAny(c.Name, "./\\") {
-		return fmt.Errorf("adapter: adapter_config.json: name is %q, want one without dots and slashes", c.Name)
-	}
 	return c.parseParts(f.Config, f.Version == "")
 }
 
@@ -291,6 +288,9 @@ func orNil(s string) any {
 // Validate implements peft.Config.
 func (c *HubConfig) Validate() error {
 	var errs []error
+	if c.Name == "" || strings.ContainsAny(c.Name, "./\\") {
+		errs = append(errs, fmt.Errorf("adapter: name is %q, want one without dots and slashes", c.Name))
+	}
 	for _, p := range c.parts {
 		errs = append(errs, p.check()...)
 	}

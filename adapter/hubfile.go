@@ -19,10 +19,10 @@ import (
 	"github.com/nlpodyssey/spago/nn"
 )
 
-// The library's files. It writes one of each pair, graft the first.
+// HubFiles are the names that files of the library's tensors may have. It writes one of each pair, graft the first.
 var (
-	hubTensorFiles = []string{"adapter.safetensors", "pytorch_adapter.bin"}
-	hubHeadFiles   = []string{"model_head.safetensors", "pytorch_model_head.bin"}
+	HubFiles     = []string{"adapter.safetensors", "pytorch_adapter.bin"}
+	hubHeadFiles = []string{"model_head.safetensors", "pytorch_model_head.bin"}
 )
 
 const headFile = "head_config.json"
@@ -39,16 +39,16 @@ func openOne(dir string, names []string) (*checkpoint.Checkpoint, error) {
 }
 
 // Files implements peft.Foreign.
-func (c *HubConfig) Files() []string { return []string{hubTensorFiles[0], hubHeadFiles[0]} }
+func (c *HubConfig) Files() []string { return []string{HubFiles[0], hubHeadFiles[0]} }
 
 // LoadAdapter implements peft.Foreign.
 func (c *HubConfig) LoadAdapter(dir string, m layer.Model, allow peft.Allow) (peft.Adapter, error) {
-	file, err := openOne(dir, hubTensorFiles)
+	file, err := openOne(dir, HubFiles)
 	if err != nil {
 		return nil, err
 	}
 	if file == nil {
-		return nil, fmt.Errorf("adapter: %s: no %s: %w", dir, strings.Join(hubTensorFiles, " and no "), fs.ErrNotExist)
+		return nil, fmt.Errorf("adapter: %s: no %s: %w", dir, strings.Join(HubFiles, " and no "), fs.ErrNotExist)
 	}
 	defer file.Close()
 	top, err := c.openHead(dir)
@@ -114,7 +114,7 @@ func (c *HubConfig) SaveAdapter(dir string, a peft.Adapter) error {
 	if err != nil {
 		return err
 	}
-	if err := checkpoint.Write(filepath.Join(dir, hubTensorFiles[0]), peft.Entries(body{h}), nil); err != nil {
+	if err := checkpoint.Write(filepath.Join(dir, HubFiles[0]), peft.Entries(body{h}), nil); err != nil {
 		return err
 	}
 	if h.head != nil {

@@ -9,5 +9,6 @@ type Bottleneck struct {
 	NormBefore      bool    `toml:"ln_before" for:"adapters houlsby pfeiffer parallel compacter compacter++" doc:"a trained norm of what a bottleneck reads"`
 	NormAfter       bool    `toml:"ln_after" for:"adapters houlsby pfeiffer parallel compacter compacter++" doc:"a trained norm of what it writes"`
 	Gating          bool    `toml:"use_gating" for:"adapters houlsby pfeiffer parallel compacter compacter++" doc:"a trained gate of each sequence multiplies what it writes"`
+	AdapterName     string  `toml:"adapter_name" for:"adapters=name houlsby=name pfeiffer=name parallel=name compacter=name compacter++=name" doc:"name of the adapter, which is part of the names of its tensors" example:"sst-2"`
 	PHMDim          int     `toml:"phm_dim" for:"adapters compacter compacter++" min:"1" doc:"number of Kronecker products of a weight"`
 }
