@@ -278,8 +278,8 @@ func (c *bottleneck) attach(b *hubBuilder) error {
 			if !e.on {
 				continue
 			}
-			if *e.end != nil {
-				return errTaken(e.at + " has a bottleneck")
+			if err := b.take(e.end, *e.end == nil, e.at+" has a bottleneck"); err != nil {
+				return err
 			}
 			x, err := c.at(b, e.at+"."+b.name+".", l.index, shared)
 			if err != nil {

@@ -81,10 +81,16 @@ var hubKinds = []hubKind{
 	{"prompt_tuning", promptDefaults, newHubPrompt},
 }
 
-// NewHub returns the settings of a config string of the library, such as "double_seq_bn" or "mam"; it must be valid.
-func NewHub(config string) *HubConfig {
+// ParseHub returns the settings of a config string of the library, such as "double_seq_bn[reduction_factor=8]|lora".
+func ParseHub(config string) (*HubConfig, error) {
 	c := &HubConfig{Name: "default"}
-	if err := c.preset(config); err != nil {
+	return c, c.preset(config)
+}
+
+// NewHub is ParseHub with a config string that is known to be right.
+func NewHub(config string) *HubConfig {
+	c, err := ParseHub(config)
+	if err != nil {
 		panic(err)
 	}
 	return c

@@ -1,6 +1,7 @@
 package adapter
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 	"math/rand/v2"
@@ -29,6 +30,7 @@ type hubBuilder struct {
 	common *hubTensors // those that all places read, or nil
 	places []hubPlace
 	twice  []second
+	taken  map[any]bool    // places that have something already
 	deltas []*tuner.Placed // those places that can be folded into the base
 	next   uint64
 }
@@ -70,7 +72,7 @@ func newBuilder(m layer.Model, name string, rng *rand.Rand) (*hubBuilder, error)
 	if !ok || len(x.Layers()) == 0 {
 		return nil, fmt.Errorf("adapter: a model of type %q shows no layers", m.ModelType())
 	}
-	b := &hubBuilder{m: x, name: name, bank: tuner.NewBank(m, rng)}
+	b := &hubBuilder{m: x, name: name, bank: tuner.NewBank(m, rng), taken: map[any]bool{}}
 	for _, l := range x.Layers() {
 		if slices.ContainsFunc(b.layers, func(o hubLayer) bool { return o.block == l }) {
 			continue // layers that share everything share the adapter
@@ -99,9 +101,22 @@ func projections(b layer.Branch) []*layer.Slot {
 	return slices.DeleteFunc(b.Slots(), func(s *layer.Slot) bool { return s.Kind == layer.Embedding })
 }
 
-// errTaken says that a place has an adapter already.
-func errTaken(what string) error {
-	return fmt.Errorf("adapter: %s already, want one of a kind at a time", what)
+// take makes sure that a place, known by its address, is free. What says what it has else.
+func (b *hubBuilder) take(place any, free bool, what string) error {
+	if !free || b.taken[place] {
+		return fmt.Errorf("adapter: %s already, want one of a kind at a time", what)
+	}
+	b.taken[place] = true
+	return nil
+}
+
+// prompted is the model as what comes before a text needs it.
+func (b *hubBuilder) prompted() (layer.Prompted, error) {
+	m, ok := b.m.(layer.Prompted)
+	if !ok {
+		return nil, fmt.Errorf("adapter: a model of type %q takes no virtual tokens", b.m.ModelType())
+	}
+	return m, b.take("prompter", m.Prompter() == nil, "the model has virtual tokens")
 }
 
 // layerName is the name of the layer that a slot of its attention lies in: it ends with the last number.
@@ -224,6 +239,9 @@ func (c *HubConfig) build(m layer.Model, rng *rand.Rand) (attached, error) {
 		}
 		return nil
 	})
+	if large := (tuner.TooLarge{}); errors.As(err, &large) {
+		return nil, fmt.Errorf("adapter: %w", err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -325,7 +343,10 @@ func (a *hubAdapter) Extras() (list []peft.Extra) {
 	}
 	for _, s := range a.twice {
 		m, shape := op.Of(params[s.of]).View(), op.FileShape(params[s.of])
-		list = append(list, peft.Extra{Name: s.name, Of: s.of, DType: checkpoint.F32, Shape: shape, Row: func(dst []float32, i int) { copy(dst, m.Row(i)) }, Written: true})
+		x := peft.Extra{Name: s.name, Of: s.of, DType: checkpoint.F32, Shape: shape, Row: func(dst []float32, i int) { copy(dst, m.Row(i)) }, Written: true}
+		list = append(list, x)
+		x.Name, x.Written = strings.TrimPrefix(s.name, a.root+"."), false
+		list = append(list, x)
 	}
 	return list
 }

@@ -62,9 +62,9 @@ type prefixed struct {
 
 // attach implements hubMethod.
 func (c *hubPrefix) attach(b *hubBuilder) error {
-	m, ok := b.m.(layer.Prompted)
-	if !ok || m.Prompter() != nil {
-		return errTaken("the model has virtual tokens, or takes none,")
+	m, err := b.prompted()
+	if err != nil {
+		return err
 	}
 	s := m.PromptShape()
 	x := &prefixed{hubPrefix: c, layers: s.Layers, wide: s.KeyValueHeads * s.HeadDim, stream: b.stream()}

@@ -46,9 +46,9 @@ type prompted struct {
 
 // attach implements hubMethod.
 func (c *hubPrompt) attach(b *hubBuilder) error {
-	m, ok := b.m.(layer.Prompted)
-	if !ok || m.Prompter() != nil {
-		return errTaken("the model has virtual tokens, or takes none,")
+	m, err := b.prompted()
+	if err != nil {
+		return err
 	}
 	if w := b.m.Beginning().Width(); w != b.hidden {
 		return fmt.Errorf("adapter: prompt_tuning: embeddings are %d wide and the layers %d, want them as wide", w, b.hidden)

@@ -23,8 +23,8 @@ type nice struct {
 // invertible makes the coupling of inv_adapter.
 func (c *bottleneck) invertible(b *hubBuilder) error {
 	stem := b.m.Beginning()
-	if stem.After != nil {
-		return errTaken("the embeddings have an invertible adapter")
+	if err := b.take(stem, stem.After == nil, "the embeddings have an invertible adapter"); err != nil {
+		return err
 	}
 	n := stem.Width()
 	x := &nice{half: n / 2, trained: b.tensors(b.path("invertible_adapters") + "." + b.name + ".")}

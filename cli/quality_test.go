@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -41,6 +42,7 @@ func referenceRuns(t *testing.T, recipe, method string) (runs []referenceRun) {
 			runs = append(runs, r)
 		}
 	}
+	slices.SortFunc(runs, func(a, b referenceRun) int { return a.Seed - b.Seed })
 	return runs
 }
 

@@ -27,7 +27,7 @@ func Guard(f func() error) (err error) {
 	defer func() {
 		switch r := recover().(type) {
 		case nil:
-		case tooLarge:
+		case TooLarge:
 			err = r
 		default:
 			panic(r)

@@ -162,7 +162,7 @@ func (c *Config) Attach(m layer.Model, rng *rand.Rand) (peft.Adapter, error) {
 // build makes the layers before the model changes.
 func (c *Config) build(m layer.Model, slots []*layer.Slot, rng *rand.Rand) (a *Adapter, err error) {
 	err = Guard(func() error { a, err = c.parts(m, slots, rng); return err })
-	var large tooLarge
+	var large TooLarge
 	if errors.As(err, &large) {
 		a, err = nil, fmt.Errorf("%s: %w", c.kind.Name, large.error)
 	}
