@@ -28,5 +28,6 @@
 //	head_config.json, model_head.safetensors (or pytorch_model_head.bin)    a head of the library, heads.<n>.1.weight …, with its
 //	                        settings; or the model's own, by its own names, "config": null
 //
-// Where the library averages a gate over padding, too, graft averages over the segment: what it gives for a text alone.
+// Where the library averages a gate over padding, too, graft averages over the segment: what it gives for a text alone. A gate in
+// a decoder sees the whole text, later rows included; in generation it averages over the rows of each pass, as there.
 package adapter

@@ -265,7 +265,10 @@ func find[T row](table []T, name string) (found T) {
 
 // attach implements hubMethod.
 func (c *bottleneck) attach(b *hubBuilder) error {
-	shared := c.phm.shared(b, c)
+	shared, err := c.phm.shared(b, c)
+	if err != nil {
+		return err
+	}
 	for _, l := range b.layers {
 		if slices.Contains(c.leaveOut, l.index) {
 			continue
@@ -328,8 +331,8 @@ func (c *bottleneck) at(b *hubBuilder, name string, index int, shared *phmShared
 	}
 	down := fmt.Sprintf("adapter_down.%d", first)
 	if c.phm.on {
-		if n%c.phm.dim != 0 || w%c.phm.dim != 0 {
-			return nil, fmt.Errorf("adapter: phm_dim %d does not divide hidden_size %d and the bottleneck of %d", c.phm.dim, n, w)
+		if err := c.phm.divides(n, w); err != nil {
+			return nil, err
 		}
 		x.down, x.up = c.phm.dense(t, down, "down", n, w, shared), c.phm.dense(t, "adapter_up", "up", w, n, shared)
 	} else {

@@ -407,3 +407,31 @@ func FuzzHeadConfig(f *testing.F) {
 		}
 	})
 }
+
+// TestForerunnersNames reads a file whose tensors have the names of the library's forerunner.
+func TestForerunnersNames(t *testing.T) {
+	m := tiny(t, tinyBERT)
+	c, a := changed(t, m, "double_seq_bn_inv[reduction_factor=4]")
+	dir := t.TempDir()
+	if err := peft.Save(dir, c, a); err != nil {
+		t.Fatal(err)
+	}
+	a.Detach()
+	entries := peft.Entries(a)
+	for i := range entries {
+		for _, o := range oldNames {
+			if was, ok := o.of(entries[i].Name); ok {
+				entries[i].Name = was
+				break
+			}
+		}
+	}
+	if err := checkpoint.Write(filepath.Join(dir, HubFiles[0]), entries, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, b, err := peft.Load(dir, m, hubTable, peft.Allow{}); err != nil {
+		t.Error(err)
+	} else {
+		b.Detach()
+	}
+}

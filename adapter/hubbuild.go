@@ -207,7 +207,7 @@ func (t *hubTensors) zeros(name string, c *bottleneck) func() bool {
 		}
 	}
 	return func() bool {
-		if c.normAfter || !c.lnAfter || c.lnBefore && !c.parallel && c.residualFirst != "true" {
+		if c.phm.on || c.normAfter || !c.lnAfter || c.lnBefore && !c.parallel && c.residualFirst != "true" {
 			return false
 		}
 		return !slices.ContainsFunc(list, func(p *nn.Param) bool {
@@ -351,9 +351,31 @@ func (a *hubAdapter) Extras() (list []peft.Extra) {
 	return list
 }
 
+// oldName is what a part of a name was in files of the library's forerunner.
+type oldName struct{ now, was string }
+
+var oldNames = []oldName{
+	{".attention.output.adapters.", ".attention.output.attention_text_task_adapters."}, {".attention.output.adapters.", ".attention.output.attention_text_lang_adapters."},
+	{".output.adapters.", ".output.layer_text_task_adapters."}, {".output.adapters.", ".output.layer_text_lang_adapters."},
+	{".invertible_adapters.", ".invertible_lang_adapters."},
+}
+
+// of is the old form of a name, if it has one.
+func (o oldName) of(name string) (string, bool) {
+	if !strings.Contains(name, o.now) {
+		return "", false
+	}
+	return strings.Replace(name, o.now, o.was, 1), true
+}
+
 // Aliases implements peft.Aliased: a file of the bare model has no root, and of two names may have only the other.
 func (a *hubAdapter) Aliases(name string) []string {
 	list := []string{strings.TrimPrefix(name, a.root+".")}
+	for _, o := range oldNames {
+		if was, ok := o.of(name); ok {
+			list = append(list, was)
+		}
+	}
 	for _, s := range a.twice {
 		if s.of == name {
 			list = append(list, s.name, strings.TrimPrefix(s.name, a.root+"."))

@@ -1,6 +1,7 @@
 package adapter
 
 import (
+	"errors"
 	"fmt"
 	"math"
 
@@ -35,29 +36,66 @@ func (c *phm) settings() []peft.Setting {
 
 func (c *phm) check() (errs []error) {
 	errs = append(errs, oneOf("phm_c_init", c.ruleInit, "normal", "uniform"))
-	if c.sharedW {
-		errs = append(errs, fmt.Errorf("adapter: shared_W_phm is true, which is not supported"))
-	}
 	return errs
 }
 
-// phmShared is what all places have in common.
-type phmShared struct{ rule stack }
+// phmShared is what all places have in common, as far as it is shared.
+type phmShared struct {
+	rule   stack
+	weight map[string]stack // by position
+}
 
 // stack is a stack of n matrices on a tape, one below the other.
 type stack func(t *tape.Tape) *tape.Node
 
-// shared makes the rule of the model; nil if there is none.
-func (c *phm) shared(b *hubBuilder, of *bottleneck) *phmShared {
-	if !c.on || !c.sharedRule {
-		return nil
+// shared makes the rule and the weights of the model; nil if there are none.
+func (c *phm) shared(b *hubBuilder, of *bottleneck) (*phmShared, error) {
+	if !c.on || !c.sharedRule && !c.sharedW {
+		return nil, nil
 	}
-	draw := tuner.Normal(0, c.ruleRange)
-	if c.ruleInit == "uniform" {
-		draw = tuner.Uniform(1)
-	}
+	s := &phmShared{}
 	b.common = b.tensors(b.path("shared_parameters") + "." + b.name + ".")
-	return &phmShared{c.rule(b.common, draw)}
+	if c.sharedRule {
+		draw := tuner.Normal(0, c.ruleRange)
+		if c.ruleInit == "uniform" {
+			draw = tuner.Uniform(1)
+		}
+		s.rule = c.rule(b.common, draw)
+	}
+	if c.sharedW {
+		if of.factor.by != nil {
+			return nil, errors.New("adapter: shared_W_phm is true, want one reduction_factor for all layers")
+		}
+		f, err := of.factor.of(0)
+		if err != nil {
+			return nil, err
+		}
+		w := width(b.hidden, f)
+		if err := c.divides(b.hidden, w); err != nil {
+			return nil, err
+		}
+		s.weight = map[string]stack{"down": c.weight(b.common, "W_down", b.hidden, w), "up": c.weight(b.common, "W_up", w, b.hidden)}
+	}
+	return s, nil
+}
+
+// divides reports sides that are no multiples of phm_dim.
+func (c *phm) divides(n, w int) error {
+	if n%c.dim != 0 || w%c.dim != 0 {
+		return fmt.Errorf("adapter: phm_dim %d does not divide hidden_size %d and the bottleneck of %d", c.dim, n, w)
+	}
+	return nil
+}
+
+// weight makes the tensors of the W of a map from in to out columns.
+func (c *phm) weight(t *hubTensors, name string, in, out int) stack {
+	n := c.dim
+	if !c.factored {
+		w := t.param(name, glorot(in/n, out/n), n, in/n, out/n)
+		return func(t *tape.Tape) *tape.Node { return t.Param(w) }
+	}
+	left, right := t.param(name+"_left", glorot(in/n, c.rank), n, in/n, c.rank), t.param(name+"_right", glorot(c.rank, out/n), n, c.rank, out/n)
+	return func(t *tape.Tape) *tape.Node { return products(t, n, t.Param(left), t.Param(right)) }
 }
 
 // rule makes the tensors of a rule.
@@ -97,24 +135,20 @@ func nth(t *tape.Tape, a *tape.Node, i, n int) *tape.Node {
 // dense makes the tensors of one map.
 func (c *phm) dense(t *hubTensors, name, position string, in, out int, shared *phmShared) dense {
 	n := c.dim
-	rule := stack(nil)
+	var rule, weight stack
 	if shared != nil {
-		rule = shared.rule
+		rule, weight = shared.rule, shared.weight[position]
 		t.reads(t.b.common)
-	} else {
+	}
+	if rule == nil {
 		draw := tuner.Normal(0, 0.01)
 		if c.ruleInit == "uniform" {
 			draw = tuner.Uniform(0.01)
 		}
 		rule = c.rule(t.below(name), draw)
 	}
-	var weight stack
-	if c.factored {
-		left, right := t.param(name+".W_left", glorot(in/n, c.rank), n, in/n, c.rank), t.param(name+".W_right", glorot(c.rank, out/n), n, c.rank, out/n)
-		weight = func(t *tape.Tape) *tape.Node { return products(t, n, t.Param(left), t.Param(right)) }
-	} else {
-		w := t.param(name+".W", glorot(in/n, out/n), n, in/n, out/n)
-		weight = func(t *tape.Tape) *tape.Node { return t.Param(w) }
+	if weight == nil {
+		weight = c.weight(t, name+".W", in, out)
 	}
 	add := func(t *tape.Tape, y *tape.Node) *tape.Node { return y }
 	if c.bias {

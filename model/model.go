@@ -158,7 +158,7 @@ func (m *Model) hidden(p *op.Pass, tokens []int32, lead bool) (x mat.Tensor, led
 		}
 	}
 	if rows != nil {
-		list, begun, last := own(p, g, m.Top.Pool == layer.FirstRow)
+		list, begun, last := own(p, g, m.Kind == SequenceLabels && m.Top.Pool == layer.FirstRow)
 		if lead {
 			list, led = append(list, last...), begun
 		}

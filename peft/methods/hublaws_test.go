@@ -20,6 +20,8 @@ var hubLaws = []pefttest.Case{
 	{Name: "compacter", Method: adapter.Compacter, Config: onTwo(hub(adapter.Compacter, `{"phm_dim": 2, "reduction_factor": 2, "phm_rank": 2, "phm_init_range": 0.5}`))},
 	{Name: "compacter++", Method: adapter.Compacter2, Config: onTwo(hub(adapter.Compacter2,
 		`{"phm_dim": 2, "reduction_factor": 2, "shared_phm_rule": false, "factorized_phm_rule": true, "factorized_phm_W": false}`))},
+	{Name: "compacter with shared weights", Method: adapter.Compacter, Variant: true, Config: onOne("gpt2", hub(adapter.Compacter,
+		`{"phm_dim": 2, "reduction_factor": 2, "shared_W_phm": true, "phm_init_range": 0.5, "phm_bias": false}`))},
 	{Name: "mam", Method: adapter.Hub, Config: onTwo(hub(adapter.Hub, `{"config": "prefix_tuning[prefix_length=3, bottleneck_size=5]|par_bn[reduction_factor=3]"}`))},
 	{Name: "unipelt", Method: adapter.Hub, Variant: true, Config: onTwo(hub(adapter.Hub,
 		`{"config": "prefix_tuning_flat[prefix_length=3, use_gating=True, shared_gating=False, leave_out=[0]]|seq_bn[reduction_factor=3, use_gating=True]|lora[r=3, alpha=7, use_gating=True, dropout=0.2]"}`))},
