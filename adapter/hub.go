@@ -13,19 +13,15 @@ import (
 	"github.com/graft-ml/graft/peft"
 )
 
-// HubType is what stands for peft_type in graft's recipes and tables of methods for adapters of the library `adapters`, whose
-// own files have no such key.
-const HubType = "ADAPTERS"
-
 // Methods of the library `adapters` [poth2023]. All read and write its files, of whatever architecture; the names are settings to
 // start from. References: [poth2023] Adapters: A Unified Library, arXiv 2311.11077.
 var (
-	Hub        = peft.Method{Type: HubType, Name: "adapters", New: func() peft.Config { return NewHub("seq_bn") }}
-	Houlsby    = peft.Method{Type: HubType, Name: "houlsby", New: func() peft.Config { return NewHub("double_seq_bn") }}
-	Pfeiffer   = peft.Method{Type: HubType, Name: "pfeiffer", New: func() peft.Config { return NewHub("seq_bn") }}
-	Parallel   = peft.Method{Type: HubType, Name: "parallel", New: func() peft.Config { return NewHub("par_bn") }}
-	Compacter  = peft.Method{Type: HubType, Name: "compacter", New: func() peft.Config { return NewHub("compacter") }}
-	Compacter2 = peft.Method{Type: HubType, Name: "compacter++", New: func() peft.Config { return NewHub("compacter++") }}
+	Hub        = peft.Method{Type: peft.HubType, Name: "adapters", New: func() peft.Config { return NewHub("seq_bn") }}
+	Houlsby    = peft.Method{Type: peft.HubType, Name: "houlsby", New: func() peft.Config { return NewHub("double_seq_bn") }}
+	Pfeiffer   = peft.Method{Type: peft.HubType, Name: "pfeiffer", New: func() peft.Config { return NewHub("seq_bn") }}
+	Parallel   = peft.Method{Type: peft.HubType, Name: "parallel", New: func() peft.Config { return NewHub("par_bn") }}
+	Compacter  = peft.Method{Type: peft.HubType, Name: "compacter", New: func() peft.Config { return NewHub("compacter") }}
+	Compacter2 = peft.Method{Type: peft.HubType, Name: "compacter++", New: func() peft.Config { return NewHub("compacter++") }}
 )
 
 // HubConfig holds the settings of an adapter of the library `adapters`: one method or a union of several, a name, which is part of

@@ -43,7 +43,7 @@ func ParseConfig(b []byte, table []Method) (Config, error) {
 	}
 	kind, ok := o["peft_type"].(string)
 	if _, is := o["config"].(map[string]any); is && !ok { // the library `adapters` has a file of the same name
-		kind, ok = "ADAPTERS", true
+		kind, ok = HubType, true
 	}
 	if !ok {
 		return nil, errors.New("peft: adapter_config.json: peft_type is missing or no string")

@@ -94,6 +94,10 @@ type Scheduled interface {
 	State() iter.Seq2[string, []float32]
 }
 
+// HubType stands for peft_type in tables of methods and in recipes for adapters of the library `adapters`, whose own files have no
+// such key but an object "config".
+const HubType = "ADAPTERS"
+
 // Foreign is a config whose adapters lie in files of another kind than PEFT's: Save and Load leave them to it.
 type Foreign interface {
 	// SaveAdapter writes the adapter into a folder that is there.
