@@ -27,43 +27,30 @@ func (f *Formula) Compute(p *op.Pass, rows, cols int, x ...mat.Tensor) mat.Tenso
 // Params implements op.Formula.
 func (f *Formula) Params() []*nn.Param { return f.Trained }
 
-// recorded is what Backward needs.
-type recorded struct {
-	tape *Tape
-	x    []*Node
-	y    *Node
-}
-
-// Forward implements op.Formula.
+// Forward implements op.Formula. Nothing is kept: Backward records the formula again and computes of it what it needs.
 func (f *Formula) Forward(p *op.Pass, y kernel.Mat, x []kernel.Mat) any {
-	k := &recorded{tape: New(p.Arena), x: make([]*Node, len(x))}
+	t := New(p.Arena)
+	in := make([]*Node, len(x))
 	for i, m := range x {
-		k.x[i] = k.tape.Input(m, m) // where its gradient goes, and whether it is wanted, is not known yet
+		in[i] = t.Const(m)
 	}
-	k.y = f.Record(k.tape, p, k.x)
-	v := k.y.Value()
+	v := f.Record(t, p, in).Value()
 	for i := range y.Rows {
 		copy(y.Row(i), v.Row(i))
 	}
-	if !p.Grad {
-		k.tape.Free()
-		return nil
-	}
-	return k
+	t.Free()
+	return nil
 }
 
 // Backward implements op.Formula.
-func (f *Formula) Backward(p *op.Pass, dx []kernel.Mat, dy kernel.Mat, x []kernel.Mat, saved any) {
-	k := saved.(*recorded)
-	for i, m := range dx {
-		if m.Rows == 0 { // nobody wants it, but the formula has a place for it
-			m = kernel.NewMat(p.Arena.Zeroed(x[i].Rows*x[i].Cols), x[i].Rows, x[i].Cols)
-			defer p.Arena.Put(m.Data)
-		}
-		k.x[i].GradInto(m)
+func (f *Formula) Backward(p *op.Pass, dx []kernel.Mat, dy kernel.Mat, x []kernel.Mat, _ any) {
+	t := New(p.Arena)
+	in := make([]*Node, len(x))
+	for i, m := range x {
+		in[i] = t.Input(m, dx[i])
 	}
-	k.tape.Backward(k.y, dy)
-	k.tape.Free()
+	t.Backward(f.Record(t, p, in), dy)
+	t.Free()
 }
 
 // Activate is act(x).
