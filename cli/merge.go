@@ -46,7 +46,7 @@ func (e *env) mergeCommand() *cli.Command {
 			defer s.close()
 			m, ok := s.adapter.(peft.Merger)
 			if !ok && s.adapter != nil {
-				return usagef("merge: what this adapter trained comes before a text, not into a weight, and cannot be folded; keep the folder beside its base: graft generate %s", path)
+				return usagef("merge: what this adapter trained is no change of weights and cannot be folded; keep the folder beside its base: graft generate %s", path)
 			}
 			if !ok {
 				return usagef("merge: %s has no adapter to fold", path)

@@ -201,6 +201,23 @@ func (c *Config) HeadFields() map[string]any {
 	return f
 }
 
+// ClassName is the class of transformers that config.json names; "" if it names none.
+func (m *Model) ClassName() string {
+	if len(m.Config.Architectures) == 0 {
+		return ""
+	}
+	return m.Config.Architectures[0]
+}
+
+// HeadName implements layer.Headed.
+func (m *Model) HeadName() string { return m.Kind.String() }
+
+// HeadTop implements layer.Headed.
+func (m *Model) HeadTop() layer.Top { return m.Top }
+
+// SetHeadTop implements layer.Headed.
+func (m *Model) SetHeadTop(t layer.Top) { m.Top, m.output = t, t.Out }
+
 // top builds the head.
 func (b *builder) top(tokens *layer.Slot) layer.Top {
 	kind := b.c.kind(b.s)

@@ -40,6 +40,12 @@ func (m *Model) Attentions() (list []*layer.Attention) {
 	return list
 }
 
+// Layers implements layer.Layered.
+func (m *Model) Layers() []*layer.Block { return m.Blocks }
+
+// Beginning implements layer.Layered.
+func (m *Model) Beginning() *layer.Stem { return &m.Stem }
+
 // numVirtual is how many virtual tokens may come before a text, or before a source. Of two stacks the encoder has those that are rows.
 func (m *Model) numVirtual(source bool) int {
 	if m.prompter == nil || m.Encoder != nil && m.prompter.Leads() != source {
@@ -55,9 +61,11 @@ func (m *Model) MaxTokens() int {
 
 // grow adds the prompts to a pass: positions move up by the virtual tokens, segments grow by rows. It returns the grown pass,
 // which is p itself without prompts, and the rows to put before each segment, nil if there are none.
-func grow(p *op.Pass, list []layer.Prompt) (g *op.Pass, rows []mat.Tensor) {
+//
+// behind says that the rows go behind the embedding rather than into it.
+func grow(p *op.Pass, list []layer.Prompt) (g *op.Pass, rows []mat.Tensor, behind bool) {
 	if list == nil {
-		return p, nil
+		return p, nil, false
 	}
 	grown := *p
 	grown.Segments, grown.Positions, grown.Types = nil, nil, nil
@@ -67,27 +75,28 @@ func grow(p *op.Pass, list []layer.Prompt) (g *op.Pass, rows []mat.Tensor) {
 	for i, x := range list {
 		growSegment(&grown, p, i, x)
 		grown.Prefixes[i], rows[i] = x.KeyValues, x.Rows
-		inserted = inserted || x.Rows != nil
+		inserted, behind = inserted || x.Rows != nil, behind || x.Still
 	}
 	if !inserted {
 		rows = nil
 	}
-	return &grown, rows
+	return &grown, rows, behind
 }
 
 // growSegment appends segment i of p with its prompt to the grown pass.
 func growSegment(grown, p *op.Pass, i int, x layer.Prompt) {
 	seg := p.Segments[i]
-	before, rows := numTokens(x.KeyValues), numTokens(x.Rows)
+	rows := numTokens(x.Rows)
+	moved := x.Moves(rows, numTokens(x.KeyValues))
 	if p.Cache != nil {
-		before = p.Cache.Virtual(seg.Sequence) - rows
+		moved = p.Cache.Moved(seg.Sequence)
 	}
 	start := len(grown.Positions)
 	for j := range rows {
-		grown.Positions = append(grown.Positions, int32(before+j))
+		grown.Positions = append(grown.Positions, int32(max(0, moved-rows)+j))
 	}
 	for _, at := range p.Positions[seg.Start:seg.End] {
-		grown.Positions = append(grown.Positions, at+int32(before+rows))
+		grown.Positions = append(grown.Positions, at+int32(moved))
 	}
 	if p.Types != nil { // of virtual tokens 0
 		grown.Types = append(append(grown.Types, make([]int32, rows)...), p.Types[seg.Start:seg.End]...)
@@ -118,7 +127,8 @@ func (m *Model) prompts(p *op.Pass) []layer.Prompt {
 	}
 	for i, seg := range p.Segments {
 		if p.Cache.Len(seg.Sequence) == 0 {
-			p.Cache.Begin(seg.Sequence, numTokens(list[i].KeyValues)+numTokens(list[i].Rows))
+			rows := numTokens(list[i].Rows)
+			p.Cache.Begin(seg.Sequence, rows, list[i].Moves(rows, numTokens(list[i].KeyValues)))
 		} else {
 			list[i] = layer.Prompt{}
 		}
@@ -136,11 +146,17 @@ func numTokens(x mat.Tensor) int {
 
 // own lists the rows of a grown pass that are of the pass itself, and the segments that begin with virtual rows, with the last of
 // these.
-func own(p, g *op.Pass) (rows, led, last []int) {
+//
+// first says that of each segment's rows the first is read as that of the text with its prompt, as a pooler has it.
+func own(p, g *op.Pass, first bool) (rows, led, last []int) {
 	for i, seg := range g.Segments {
 		n := p.Segments[i].End - p.Segments[i].Start
+		at := len(rows)
 		for t := seg.End - n; t < seg.End; t++ {
 			rows = append(rows, t)
+		}
+		if first && n > 0 {
+			rows[at] = seg.Start
 		}
 		if seg.End-n > seg.Start {
 			led, last = append(led, i), append(last, seg.End-n-1)

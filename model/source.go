@@ -40,12 +40,18 @@ func (m *Model) read(p *op.Pass, tokens []int32, list []layer.Prompt) (*op.Pass,
 func (m *Model) remember(p *op.Pass, words mat.Tensor, list []layer.Prompt, keep mat.Tensor) (mat.Tensor, []op.Segment) {
 	q := *p
 	q.Segments, q.Positions, q.Source, q.Types = p.Source.Segments, p.Source.Positions, nil, nil
-	g, rows := grow(&q, withoutKeyValues(list))
+	g, rows, behind := grow(&q, withoutKeyValues(list))
 	kept := []mat.Tensor{keep}
 	for _, x := range list {
 		kept = append(kept, x.KeyValues)
 	}
-	x := m.Encoder.through(g, m.Encoder.Stem.ForwardWords(&q, g, words, rows), kept...)
+	var x mat.Tensor
+	if behind && rows != nil {
+		x = op.Insert(&q, m.Encoder.Stem.ForwardWords(&q, &q, words, nil), rows, 1)
+	} else {
+		x = m.Encoder.Stem.ForwardWords(&q, g, words, rows)
+	}
+	x = m.Encoder.through(g, x, kept...)
 	x = m.Encoder.end(g, x)
 	m.Encoder.trace(len(m.Encoder.Blocks), x)
 	return layer.Remember(g, x, m.Blocks), g.Segments

@@ -36,7 +36,7 @@ func fillBuffers(a Adapter, file *checkpoint.Checkpoint, allow Allow) (mine []st
 		return nil, nil
 	}
 	for _, b := range x.Buffers() {
-		key, ok := lookup(file, b.Name)
+		key, ok := lookup(a, file, b.Name)
 		if !ok {
 			if !allow.Missing && !b.Optional {
 				errs = append(errs, fmt.Errorf("peft: %s: tensor %q is missing", file.Path(), b.Name))
@@ -49,7 +49,7 @@ func fillBuffers(a Adapter, file *checkpoint.Checkpoint, allow Allow) (mine []st
 			continue
 		}
 		for _, alias := range b.Aliases {
-			if key, ok := lookup(file, alias); ok {
+			if key, ok := lookup(a, file, alias); ok {
 				mine = append(mine, key)
 				errs = append(errs, b.compare(file, key))
 			}

@@ -32,6 +32,12 @@ func OpenTensors(dir string) (*checkpoint.Checkpoint, error) {
 
 // Save writes the adapter into a folder, which it makes. Each file appears whole or not at all.
 func Save(dir string, c Config, a Adapter) error {
+	if f, ok := c.(Foreign); ok {
+		if err := atomicfile.MkdirAll(dir); err != nil {
+			return fmt.Errorf("peft: %w", err)
+		}
+		return f.SaveAdapter(dir, a)
+	}
 	if x, ok := a.(Converter); ok {
 		c, a = x.Convert(c)
 	}

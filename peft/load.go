@@ -42,6 +42,9 @@ func ParseConfig(b []byte, table []Method) (Config, error) {
 		return nil, err
 	}
 	kind, ok := o["peft_type"].(string)
+	if _, is := o["config"].(map[string]any); is && !ok { // the library `adapters` has a file of the same name
+		kind, ok = HubType, true
+	}
 	if !ok {
 		return nil, errors.New("peft: adapter_config.json: peft_type is missing or no string")
 	}
@@ -65,6 +68,13 @@ func Load(dir string, m layer.Model, table []Method, allow Allow) (Config, Adapt
 	}
 	if err := c.Validate(); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", filepath.Join(dir, ConfigFile), err)
+	}
+	if f, ok := c.(Foreign); ok {
+		a, err := f.LoadAdapter(dir, m, allow)
+		if err != nil {
+			return nil, nil, err
+		}
+		return c, a, nil
 	}
 	file, err := OpenTensors(dir)
 	if err != nil {
@@ -93,7 +103,7 @@ func Fill(a Adapter, file *checkpoint.Checkpoint, allow Allow) error {
 	var params []string
 	for name, p := range a.Params() {
 		params = append(params, name)
-		key, ok := lookup(file, name)
+		key, ok := lookup(a, file, name)
 		if !ok {
 			if !allow.Missing {
 				bad("tensor %q is missing", name)
@@ -142,9 +152,13 @@ func Fill(a Adapter, file *checkpoint.Checkpoint, allow Allow) error {
 	return errors.Join(errs...)
 }
 
-// lookup finds the tensor of a parameter under its full name or without the prefix.
-func lookup(file *checkpoint.Checkpoint, name string) (string, bool) {
-	for _, key := range []string{name, strings.TrimPrefix(name, Prefix)} {
+// lookup finds the tensor of a parameter under its full name, without the prefix, or under another of its names.
+func lookup(a Adapter, file *checkpoint.Checkpoint, name string) (string, bool) {
+	list := []string{name, strings.TrimPrefix(name, Prefix)}
+	if x, ok := a.(Aliased); ok {
+		list = append(list, x.Aliases(name)...)
+	}
+	for _, key := range list {
 		if _, ok := file.Info(key); ok {
 			return key, true
 		}

@@ -94,6 +94,26 @@ type Scheduled interface {
 	State() iter.Seq2[string, []float32]
 }
 
+// HubType stands for peft_type in tables of methods and in recipes for adapters of the library `adapters`, whose own files have no
+// such key but an object "config".
+const HubType = "ADAPTERS"
+
+// Foreign is a config whose adapters lie in files of another kind than PEFT's: Save and Load leave them to it.
+type Foreign interface {
+	// SaveAdapter writes the adapter into a folder that is there.
+	SaveAdapter(dir string, a Adapter) error
+	// LoadAdapter attaches the adapter of a folder whose adapter_config.json the config is.
+	LoadAdapter(dir string, m layer.Model, allow Allow) (Adapter, error)
+	// Files are the names of the files that hold tensors.
+	Files() []string
+}
+
+// Aliased is an adapter whose files may have other names for its tensors.
+type Aliased interface {
+	// Aliases are the other names of a parameter or a buffer.
+	Aliases(name string) []string
+}
+
 // Prefix is what PEFT writes before a slot's name.
 const Prefix = "base_model.model."
 

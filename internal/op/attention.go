@@ -24,6 +24,10 @@ type AttentionSpec struct {
 	// Cross makes the keys and values those of the pass's Memory: then the rows hold queries only, [T, H·D], and see all of their
 	// source.
 	Cross bool
+	Bare  bool // no prefix of the pass is seen here
+	// Stacked, if not 0, says that the pass's one prefix is of this layer alone and holds so many rows for each segment, one
+	// segment's below the other's: [segments·Stacked, 2·K·D].
+	Stacked int
 }
 
 // ScoreBias adds to the scores what depends on positions, such as ALiBi; nil adds nothing. Safe for concurrent use.
@@ -68,7 +72,7 @@ func (f *attention) Operands() []mat.Tensor {
 	list := []mat.Tensor{f.x}
 	switch {
 	case !f.s.Cross:
-		list = append(list, distinct(f.p.Prefixes)...)
+		list = append(list, f.prefixes()...)
 	case f.p.Memory != nil:
 		list = append(list, f.p.Memory)
 	}
@@ -87,6 +91,7 @@ type reach struct {
 	dKeys, dValues kernel.Mat // their gradients, in Backward
 	step           int
 	past           int
+	number         int        // of the segment, if there is a prefix
 	prefix         mat.Tensor // whose copies the first past rows are, in memory of their own; nil = none, without a cache
 }
 
@@ -98,12 +103,12 @@ func (f *attention) reaches(x kernel.Mat) []reach {
 			continue
 		}
 		k, v := f.own(x, seg)
-		prefix := f.p.prefix(i)
+		prefix := f.prefix(i)
 		switch {
 		case f.p.Cache != nil:
-			out[i] = f.cached(seg, prefix, k, v)
+			out[i] = f.cached(i, prefix, k, v)
 		case prefix != nil:
-			out[i] = f.joined(seg, prefix, k, v)
+			out[i] = f.joined(i, prefix, k, v)
 		default:
 			out[i] = reach{seg: seg, keys: k, values: v, step: f.s.step()}
 		}
@@ -116,21 +121,21 @@ func (f *attention) reaches(x kernel.Mat) []reach {
 func (f *attention) own(x kernel.Mat, seg Segment) (k, v kernel.Mat) {
 	h := f.s
 	wide := (h.KeyValue-1)*h.step() + h.Dim
-	rows := x.RowRange(seg.Start, seg.End)
+	rows := x.RowRange(seg.Start, seg.End-seg.Pads)
 	return rows.ColRange(h.keyAt(0), h.keyAt(0)+wide), rows.ColRange(h.valueAt(0), h.valueAt(0)+wide)
 }
 
 // cached appends the keys and values of a segment to those of its sequence, which begins with its prefix.
-func (f *attention) cached(seg Segment, prefix mat.Tensor, k, v kernel.Mat) reach {
-	h := f.s.Heads
+func (f *attention) cached(i int, prefix mat.Tensor, k, v kernel.Mat) reach {
+	seg, h := f.p.Segments[i], f.s.Heads
 	if h.Grouped {
 		k, v = f.compact(k), f.compact(v)
 		defer f.p.Arena.Put(k.Data)
 		defer f.p.Arena.Put(v.Data)
 	}
 	if prefix != nil && f.p.Cache.empty(f.s.Layer, seg.Sequence) {
-		pk, pv := f.prefixed(Of(prefix).View())
-		f.p.Cache.extend(f.s.Layer, seg.Sequence, pk, pv)
+		pk, pv := f.prefixed(i, Of(prefix).View())
+		f.p.Cache.prepend(f.s.Layer, seg.Sequence, pk, pv)
 	}
 	keys, values := f.p.Cache.extend(f.s.Layer, seg.Sequence, k, v)
 	return reach{seg: seg, keys: keys, values: values, step: h.Dim, past: keys.Rows - k.Rows}
@@ -163,16 +168,16 @@ func (f *attention) blocks(reaches []reach) (list []block) {
 	return list
 }
 
-// seen is the range of the n keys of a sequence that its row number at sees.
+// seen is the range of the n keys of a sequence that its row number at sees. Rows beyond the keys are pads.
 func (s *AttentionSpec) seen(at, n int) (lo, hi int) {
 	hi = n
 	if s.Causal {
-		hi = at + 1
+		hi = min(hi, at+1)
 	}
 	if s.Window > 0 {
 		lo, hi = max(0, at+1-s.Window), min(hi, at+s.Window)
 	}
-	return lo, hi
+	return min(lo, hi), hi
 }
 
 // seen is the range of keys that query i of the block sees, counted from the block's first key.

@@ -108,6 +108,30 @@ func input(p *op.Pass, x *nn.Param) mat.Tensor {
 	return op.Embed(p, &weight{x}, ids)
 }
 
+// product is the formula x·W∘y.
+type product struct{ w *nn.Param }
+
+func (f *product) Params() []*nn.Param { return []*nn.Param{f.w} }
+
+func (f *product) Forward(p *op.Pass, y kernel.Mat, x []kernel.Mat) any {
+	kernel.MatMul(y, x[0], op.Of(f.w).View(), kernel.MatMulOpts{})
+	for i := range y.Rows {
+		kernel.Mul(y.Row(i), x[1].Row(i))
+	}
+	return nil
+}
+
+func (f *product) Backward(p *op.Pass, dx []kernel.Mat, dy kernel.Mat, x []kernel.Mat, _ any) {
+	w, xw, d := op.Of(f.w).View(), kernel.NewMat(make([]float32, dy.Rows*dy.Cols), dy.Rows, dy.Cols), kernel.NewMat(make([]float32, dy.Rows*dy.Cols), dy.Rows, dy.Cols)
+	kernel.MatMul(xw, x[0], w, kernel.MatMulOpts{})
+	for i := range dy.Rows {
+		kernel.AxpyMul(dx[1].Row(i), 1, dy.Row(i), xw.Row(i))
+		kernel.AxpyMul(d.Row(i), 1, dy.Row(i), x[1].Row(i))
+	}
+	kernel.MatMul(dx[0], d, w, kernel.MatMulOpts{TransB: true, Add: true})
+	kernel.MatMul(kernel.NewMat(op.GradOf(f.w), w.Rows, w.Cols), x[0], d, kernel.MatMulOpts{TransA: true, Add: true})
+}
+
 // prefixed is attention where each segment has the prefix of a number, 3 or 5 rows long, or none (−1).
 func prefixed(h op.Heads, s op.AttentionSpec, first, second int) func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
 	return func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
@@ -312,6 +336,25 @@ var operators = []operator{
 	{"attention with a table of distances, causal, capped", distant(op.AttentionSpec{Heads: heads, Causal: true, Scale: .7, SoftCap: 1.1})},
 	{"attention with one prefix, groups of heads, biased, in a window", prefixed(grouped, op.AttentionSpec{Heads: grouped, Causal: true, Scale: .7, Window: 4, Bias: op.NewALiBi(4)}, 0, 0)},
 	{"attention with a prefix of the second segment, both ways", prefixed(heads, op.AttentionSpec{Heads: heads, Scale: .7, SoftCap: 1.1}, -1, 1)},
+	{"attention with a prefix of each segment in one value", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x, pre := param(rng, rows, heads.Columns()), param(rng, 2*2, 2*heads.KeyValue*heads.Dim)
+		return []*nn.Param{x, pre}, func(p *op.Pass) mat.Tensor {
+			v := op.LookUp(p, op.Rows{Table: &weight{pre}, IDs: []int32{0, 1, 2, 3}})
+			p.Prefixes = []mat.Tensor{v, v}
+			return op.Attention(p, input(p, x), op.AttentionSpec{Heads: heads, Scale: .7, Layer: 3, Stacked: 2})
+		}
+	}},
+	{"attention with padding", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x := param(rng, rows, heads.Columns())
+		return []*nn.Param{x}, func(p *op.Pass) mat.Tensor {
+			p.Segments = []op.Segment{{End: 3, Pads: 1}, {Start: 3, End: 7, Pads: 2}}
+			return op.Attention(p, input(p, x), op.AttentionSpec{Heads: heads, Scale: .7})
+		}
+	}},
+	{"a formula", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x, y, w := param(rng, rows, 3), param(rng, rows, 5), param(rng, 3, 5)
+		return []*nn.Param{x, y, w}, func(p *op.Pass) mat.Tensor { return op.Compute(p, &product{w}, rows, 5, input(p, x), input(p, y)) }
+	}},
 	{"two attentions with parts of one prefix", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
 		x, pre := param(rng, rows, heads.Columns()), param(rng, 3, 4*heads.KeyValue*heads.Dim)
 		w := newWeight(rng, heads.Columns(), heads.Query*heads.Dim)

@@ -25,6 +25,9 @@ type Segment struct {
 	Start, End int
 	Sequence   int // which sequence of the Cache the rows continue; unused without a cache
 	Adapter    int // which of several attached adapters applies, counted from 1; 0 = the base alone. Without several: ignored
+	// Pads are rows at the end that see the others and are seen by none: the padding of programs that pad, for averages over a
+	// segment that count it. Without a cache, and not for heads that read the last row.
+	Pads int
 }
 
 // Pass is one walk through a model: the rows, the memory, and how to compute. Not safe for concurrent use by several walks.

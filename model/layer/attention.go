@@ -16,6 +16,9 @@ type Attention struct {
 	// Beside, if set, changes the result y [T, H·D] and its output projection by what queries find beside their sequence; qkv is
 	// packed and turned, and may be read by one operator. A method sets it, and nil when it is done.
 	Beside func(p *op.Pass, qkv, y mat.Tensor, out op.Projection) (mat.Tensor, op.Projection)
+	// Gate, if set, makes prefixes of this attention alone of those of a pass that has some, by what the attention reads, h [T, C]: op.AttentionSpec's
+	// Stacked rows for each segment. It returns what the projections read in the place of h. A method sets it, and nil when it is done.
+	Gate func(p *op.Pass, h mat.Tensor) (stacked mat.Tensor, rows int, again mat.Tensor)
 }
 
 // HeadNorm is a norm of some columns of the packed queries, keys and values: Count runs of Width from At on.
@@ -26,6 +29,7 @@ type HeadNorm struct {
 
 // Mix implements Branch.
 func (l *Attention) Mix(p *op.Pass, h mat.Tensor, a []op.Angles) (mat.Tensor, op.Projection) {
+	p, spec, h := l.gated(p, h)
 	qkv := op.Project(p, h, projections(l.In)...) // [T, C] -> [T, (H+2K)·D]
 	if len(l.Normed) > 0 {
 		parts := make([]op.Part, len(l.Normed))
@@ -37,15 +41,36 @@ func (l *Attention) Mix(p *op.Pass, h mat.Tensor, a []op.Angles) (mat.Tensor, op
 	if l.Rope >= 0 {
 		qkv = op.Rotary(p, qkv, l.Heads, a[l.Rope])
 	}
-	s := l.AttentionSpec
 	if l.Table != nil {
-		s.Distances = shared(p, func() mat.Tensor { return allRows(p, l.Table) })
+		spec.Distances = shared(p, func() mat.Tensor { return allRows(p, l.Table) })
 	}
-	y := op.Attention(p, qkv, s) // [T, H·D]
+	y := op.Attention(p, qkv, spec) // [T, H·D]
 	if l.Beside != nil {
 		return l.Beside(p, qkv, y, l.Output)
 	}
 	return y, l.Output
+}
+
+// gated gives the pass the prefixes that Gate makes of its own.
+func (l *Attention) gated(p *op.Pass, h mat.Tensor) (*op.Pass, op.AttentionSpec, mat.Tensor) {
+	spec := l.AttentionSpec
+	begins := false
+	for _, x := range p.Prefixes {
+		begins = begins || x != nil
+	}
+	if l.Gate == nil || !begins {
+		return p, spec, h
+	}
+	own := *p
+	own.Prefixes = make([]mat.Tensor, len(p.Prefixes))
+	var stacked mat.Tensor
+	stacked, spec.Stacked, h = l.Gate(p, h)
+	for i, x := range p.Prefixes {
+		if x != nil {
+			own.Prefixes[i] = stacked
+		}
+	}
+	return &own, spec, h
 }
 
 // Slots implements Branch.

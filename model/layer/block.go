@@ -28,6 +28,29 @@ type Block struct {
 	Parallel bool    // both branches read x, there is no Cross; without a Before of its own the MLP reads the attention's
 	FromNorm bool    // the residual is Before(x) rather than x
 	Scale    float32 // s
+
+	// AttentionEnd and MLPEnd, if set, take the place of the sum and of the norm after it. A method sets them, and nil when it is done.
+	AttentionEnd, MLPEnd End
+}
+
+// End joins a branch and the residual stream.
+type End func(p *op.Pass, j Joint) mat.Tensor
+
+// Joint is what meets at the end of a branch: without an End the result is After(Residual + Scale·Branch). Each value may be read
+// by one operator.
+type Joint struct {
+	Residual, Branch mat.Tensor // [T, C]
+	Scale            float32
+	After            *Norm // nil = none
+}
+
+// Layered is a model that shows its layers.
+type Layered interface {
+	Model
+	// Layers lists the layers in order; one that is used several times is there as often.
+	Layers() []*Block
+	// Beginning is where the model begins.
+	Beginning() *Stem
 }
 
 // Norms are where a branch is normed; nil = not there.
@@ -48,21 +71,21 @@ func (b *Block) Forward(p *op.Pass, x mat.Tensor, a []op.Angles) mat.Tensor {
 	if b.Parallel {
 		return b.parallel(p, x, a)
 	}
-	x = b.branch(p, x, b.Attention, b.AttentionNorms, a)
+	x = b.branch(p, x, b.Attention, b.AttentionNorms, b.AttentionEnd, a)
 	if b.Cross != nil {
-		x = b.branch(p, x, b.Cross, b.CrossNorms, a)
+		x = b.branch(p, x, b.Cross, b.CrossNorms, nil, a)
 	}
-	return b.branch(p, x, b.MLP, b.MLPNorms, a)
+	return b.branch(p, x, b.MLP, b.MLPNorms, b.MLPEnd, a)
 }
 
 // branch is After(x + s·Branch(f(Before(x)))).
-func (b *Block) branch(p *op.Pass, x mat.Tensor, f Branch, n Norms, a []op.Angles) mat.Tensor {
+func (b *Block) branch(p *op.Pass, x mat.Tensor, f Branch, n Norms, end End, a []op.Angles) mat.Tensor {
 	h := n.Before.apply(p, x)
 	if b.FromNorm {
 		x = h
 	}
 	y, out := f.Mix(p, h, a)
-	return n.After.apply(p, b.join(p, x, y, out, n.Branch))
+	return b.join(p, x, y, out, n, end)
 }
 
 // parallel lets no value feed more than two operators: with two norms of x, the second and the residual read a fork.
@@ -74,20 +97,24 @@ func (b *Block) parallel(p *op.Pass, x mat.Tensor, a []op.Angles) mat.Tensor {
 		h2 = n.apply(p, x)
 	}
 	y, out := b.Attention.Mix(p, h, a)
-	x = b.join(p, x, y, out, b.AttentionNorms.Branch)
+	x = b.join(p, x, y, out, b.AttentionNorms, b.AttentionEnd)
 	y, out = b.MLP.Mix(p, h2, a)
-	return b.join(p, x, y, out, b.MLPNorms.Branch)
+	return b.join(p, x, y, out, b.MLPNorms, b.MLPEnd)
 }
 
-// join is residual + s·norm(out(y)), in one operator where nothing comes between.
-func (b *Block) join(p *op.Pass, residual, y mat.Tensor, out op.Projection, n *Norm) mat.Tensor {
-	if out != nil && n == nil && b.Scale == 1 {
-		return op.ProjectAdd(p, y, out, residual)
+// join is After(residual + s·Branch(out(y))), the sum in one operator where nothing comes between; or what the end makes of it.
+func (b *Block) join(p *op.Pass, residual, y mat.Tensor, out op.Projection, n Norms, end End) mat.Tensor {
+	if out != nil && n.Branch == nil && b.Scale == 1 && end == nil {
+		return n.After.apply(p, op.ProjectAdd(p, y, out, residual))
 	}
 	if out != nil {
 		y = op.Project(p, y, out)
 	}
-	return op.Add(p, residual, n.apply(p, y), b.Scale)
+	y = n.Branch.apply(p, y)
+	if end != nil {
+		return end(p, Joint{Residual: residual, Branch: y, Scale: b.Scale, After: n.After})
+	}
+	return n.After.apply(p, op.Add(p, residual, y, b.Scale))
 }
 
 // Slots lists the block's projections in the order of the forward pass.

@@ -11,6 +11,17 @@ import (
 type Prompt struct {
 	Rows      mat.Tensor // [n, EmbedDim], or nil
 	KeyValues mat.Tensor // [n, Layers·2·KeyValueHeads·HeadDim], or nil; op.Pass.Prefixes says where what is
+	// Still says that the text keeps its positions. Rows are then no embeddings of tokens but come behind the whole embedding:
+	// [n, HiddenSize].
+	Still bool
+}
+
+// Moves is by how many positions the text moves up.
+func (x *Prompt) Moves(rows, keyValues int) int {
+	if x.Still {
+		return 0
+	}
+	return rows + keyValues
 }
 
 // Prompter gives the prompts of a pass; it is how a method reaches the seams "input embeddings" and "keys and values".

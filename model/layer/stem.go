@@ -21,6 +21,22 @@ type Stem struct {
 	Types     *Slot      // token types, or nil
 	Norm      *Norm
 	Widen     *Slot // from the width of all the above to the model's; nil = they are the same
+	// After, if set, changes what the norm gave. A method sets it, and nil when it is done.
+	After func(p *op.Pass, x mat.Tensor) mat.Tensor
+}
+
+// Width is the number of columns of what the norm gives.
+func (s *Stem) Width() int {
+	if s.Widen != nil {
+		in, _ := s.Widen.Dims()
+		return in
+	}
+	if s.Project != nil {
+		_, out := s.Project.Dims()
+		return out
+	}
+	_, dim := s.Tokens.Lookup.Size()
+	return dim
 }
 
 // Forward returns the hidden states [T, C] of tokens [T]. With rows, by segment, to put before them, g is the pass that has these
@@ -58,6 +74,9 @@ func (s *Stem) ForwardWords(p, g *op.Pass, x mat.Tensor, rows []mat.Tensor) mat.
 // finish is what comes after the sum.
 func (s *Stem) finish(g *op.Pass, x mat.Tensor) mat.Tensor {
 	x = s.Norm.apply(g, x)
+	if s.After != nil {
+		x = s.After(g, x)
+	}
 	if s.Widen != nil {
 		x = op.Project(g, x, s.Widen)
 	}

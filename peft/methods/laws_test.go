@@ -160,7 +160,7 @@ func linearNames(m layer.Model) (ends []string) {
 // TestLaws holds every method to the laws on every architecture.
 func TestLaws(t *testing.T) {
 	has := map[string]bool{}
-	for _, c := range append(slices.Clone(laws), othersLaws()...) {
+	for _, c := range slices.Concat(laws, hubLaws, othersLaws()) {
 		has[c.Method.Name] = has[c.Method.Name] || !c.Variant
 		t.Run(c.Name, func(t *testing.T) { pefttest.Run(t, c) })
 	}

@@ -162,15 +162,15 @@ func (c *Config) Attach(m layer.Model, rng *rand.Rand) (peft.Adapter, error) {
 
 // build makes the layers before the model changes.
 func (c *Config) build(m layer.Model, slots []*layer.Slot, rng *rand.Rand) (a *Adapter, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			large, ok := r.(tooLarge)
-			if !ok {
-				panic(r)
-			}
-			a, err = nil, fmt.Errorf("%s: %w", c.kind.Name, large.error)
-		}
-	}()
+	err = Guard(func() error { a, err = c.parts(m, slots, rng); return err })
+	var large TooLarge
+	if errors.As(err, &large) {
+		a, err = nil, fmt.Errorf("%s: %w", c.kind.Name, large.error)
+	}
+	return a, err
+}
+
+func (c *Config) parts(m layer.Model, slots []*layer.Slot, rng *rand.Rand) (a *Adapter, err error) {
 	shared := Bank{Slots: slots, Model: m.ModelType(), rng: rng, budget: newBudget(slots)}
 	a = &Adapter{kind: c.kind, config: c, bank: &Bank{}}
 	*a.bank = shared
