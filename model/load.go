@@ -68,7 +68,7 @@ func assemble(c *Config, b *builder) (*Model, error) {
 		return nil, err
 	}
 	b.findPrefix()
-	m := &Model{Config: c}
+	m := &Model{Config: c, origin: b.src}
 	for _, r := range s.Ropes {
 		rope, err := r.build(c)
 		if err != nil {
