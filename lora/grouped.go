@@ -74,8 +74,8 @@ func (o *grouped) groups() (n int) {
 	return n
 }
 
-// shares are the values of enable_lora; nil if the file has none.
-func (c *Config) shares() ([]bool, error) {
+// Shares are the values of enable_lora, of old files; nil if the file has none.
+func (c *Config) Shares() ([]bool, error) {
 	said := c.Said(enableKey)
 	if peft.SaysNo(said) {
 		return nil, nil
@@ -90,7 +90,7 @@ func (c *Config) shares() ([]bool, error) {
 
 // checkShares reports what cannot be together with enable_lora: no program ever had both.
 func (c *Config) checkShares() error {
-	list, err := c.shares()
+	list, err := c.Shares()
 	if list == nil {
 		return err
 	}

@@ -40,7 +40,7 @@ func (c *Config) Attach(m layer.Model, rng *rand.Rand) (peft.Adapter, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	if enabled, _ := c.shares(); enabled != nil { // checked by Validate
+	if enabled, _ := c.Shares(); enabled != nil { // checked by Validate
 		return c.attachShares(m, enabled, rng)
 	}
 	slots, warnings, err := c.selection().Select(m)

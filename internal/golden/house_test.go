@@ -31,7 +31,7 @@ var floors = []struct {
 	{"methods on one projection", []string{"peft/tuner"}},
 	{"methods", []string{"lora", "adapter", "prefix"}},
 	{"table of methods", []string{"peft/methods"}},
-	{"programs", []string{"train", "generate"}},
+	{"programs", []string{"train", "generate", "interchange"}},
 	{"reports", []string{"report"}},
 	{"laws", []string{"peft/pefttest"}}, // for tests: trains, merges and loads by any method
 	{"surface", []string{"cli", "internal/corpus/gen"}},
