@@ -44,12 +44,21 @@ var fileTypes = map[string]struct {
 }{"": {gguf.F32, 0}, "f32": {gguf.F32, 0}, "f16": {gguf.F16, 1}, "bf16": {gguf.BF16, 32}}
 
 func writeGGUF(path string, a *Adapter, o Options) error {
+	f, err := encodeGGUF(a, o)
+	if err != nil {
+		return err
+	}
+	return f.WriteFile(path)
+}
+
+// encodeGGUF is the adapter as llama.cpp's file.
+func encodeGGUF(a *Adapter, o Options) (*gguf.File, error) {
 	if o.Base == nil {
-		return errors.New("names and the order of rows depend on the base: want its config.json")
+		return nil, errors.New("names and the order of rows depend on the base: want its config.json")
 	}
 	arch, err := archOf(o.Base)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	dora, err := a.isDoRA()
 	if dora {
@@ -60,7 +69,7 @@ func writeGGUF(path string, a *Adapter, o Options) error {
 		err = errors.Join(err, fmt.Errorf("dtype is %q, want f32, f16 or bf16", o.DType))
 	}
 	if err := errors.Join(err, a.withoutOthers()); err != nil {
-		return err
+		return nil, err
 	}
 	alpha, factors := a.oneScale(alphaOf)
 	a.noteFactors(factors)
@@ -77,10 +86,7 @@ func writeGGUF(path string, a *Adapter, o Options) error {
 		list, err := arch.tensors(&a.Modules[i], factors[i], o.Base, typ.typ)
 		f.Tensors, errs = append(f.Tensors, list...), append(errs, err)
 	}
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	return f.WriteFile(path)
+	return f, errors.Join(errs...)
 }
 
 // tensors are the pair of a module.
@@ -196,8 +202,11 @@ func (x *arch) modules(f *gguf.File, base *model.Config, alpha float64) ([]Modul
 			order = append(order, stem)
 		}
 		v, err := t.Floats()
-		if err != nil || len(t.Shape) != 2 {
-			errs = append(errs, err, shapeError(t))
+		if err == nil && (len(t.Shape) != 2 || len(v) == 0) {
+			err = fmt.Errorf("tensor %q is %v, want a matrix with numbers in it", t.Name, t.Shape)
+		}
+		if err != nil {
+			errs = append(errs, err)
 			continue
 		}
 		m := kernel.NewMat(v, t.Shape[0], t.Shape[1])
@@ -216,13 +225,6 @@ func (x *arch) modules(f *gguf.File, base *model.Config, alpha float64) ([]Modul
 	return list, errors.Join(slices.DeleteFunc(errs, func(e error) bool { return e == nil })...)
 }
 
-func shapeError(t *gguf.Tensor) error {
-	if len(t.Shape) == 2 {
-		return nil
-	}
-	return fmt.Errorf("tensor %q is %v, want a matrix", t.Name, t.Shape)
-}
-
 // finish brings a pair into Hugging Face's order.
 func (x *arch) finish(m *Module, stem string, base *model.Config, alpha float64) error {
 	if m.A.Data == nil || m.B.Data == nil {
@@ -230,9 +232,6 @@ func (x *arch) finish(m *Module, stem string, base *model.Config, alpha float64)
 	}
 	if m.Embedding {
 		m.A = transposed(m.A)
-	}
-	if m.A.Rows == 0 {
-		return fmt.Errorf("%q has rank 0", stem)
 	}
 	m.Scale = alpha / float64(m.A.Rows)
 	if alpha == 0 {

@@ -45,9 +45,6 @@ func readLoralib(path string, o Options) (*Adapter, error) {
 	for i := range a.Modules {
 		m := &a.Modules[i]
 		rank := m.B.Cols
-		if rank == 0 {
-			return nil, fmt.Errorf("%q has rank 0", m.Name)
-		}
 		m.Scale = o.Alpha / float64(rank)
 		if g := m.A.Rows / rank; g > 1 {
 			shares, ok := sharesOf[g]

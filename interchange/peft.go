@@ -158,8 +158,8 @@ func (p *pairs) matrix(key string) kernel.Mat {
 	if len(s) == 3 && s[2] == 1 {
 		s = s[:2]
 	}
-	if len(s) != 2 {
-		p.errs = append(p.errs, fmt.Errorf("tensor %q is %v, want a matrix", key, info.Shape))
+	if len(s) != 2 || info.Size == 0 {
+		p.errs = append(p.errs, fmt.Errorf("tensor %q is %v, want a matrix with numbers in it", key, info.Shape))
 		return kernel.Mat{}
 	}
 	v := p.floats(key)
