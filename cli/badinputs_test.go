@@ -16,7 +16,7 @@ const (
 
 // badInputs is the table of TestBadInput.
 func badInputs() (rows []bad) {
-	for _, part := range [][]bad{badFlags(), badRecipes(), badWeights(), badConfigs(), badTokenizers(), badRows(), badAdapters(), badOutputs(), badResumes()} {
+	for _, part := range [][]bad{badFlags(), badRecipes(), badWeights(), badConfigs(), badTokenizers(), badRows(), badAdapters(), badConversions(), badOutputs(), badResumes()} {
 		rows = append(rows, part...)
 	}
 	return rows
@@ -210,6 +210,30 @@ func badRows() []bad {
 		{name: "gzip that is cut", setup: file("t.jsonl.gz", "\x1f\x8b\x08\x00\x00"), args: train + " --set data.path=t.jsonl.gz", code: 1, want: `t.jsonl.gz`},
 		{name: "data of no known kind", setup: file("t.xlsx", "PK\x03\x04\x00\x00"), args: train + " --set data.path=t.xlsx", code: 1, want: `t.xlsx: the file is not text`},
 		{name: "folder of no data", setup: file("empty/readme", "x"), args: train + " --set data.path=empty", code: 1, want: `empty`},
+	}
+}
+
+func badConversions() []bad {
+	return []bad{
+		{name: "conversion to nowhere", args: "convert adapter run --to gguf", code: 2, want: `convert adapter: 1 arguments, want IN and OUT`},
+		{name: "conversion to no format", args: "convert adapter run x", code: 2, want: `convert adapter: --to is missing, want one of peft, adapters, gguf, mlx, loralib`},
+		{name: "conversion to an unknown format", args: "convert adapter run x --to onnx", code: 2, want: `format "onnx", want one of peft, adapters, gguf, mlx, loralib`},
+		{name: "conversion to a format that is refused", args: "convert adapter run x --to adapters", code: 2, want: `adapters of adapter-hub are not converted`},
+		{name: "conversion of something else", args: "convert model base x", code: 2, want: `unknown command "model"`},
+		{name: "conversion of a model", args: "convert adapter base x --to gguf", code: 1, want: `base: no adapter in it`},
+		{name: "conversion of nothing", args: "convert adapter nowhere x --to gguf", code: 1, want: `nowhere: no such file`},
+		{name: "conversion to a dtype that is none", args: "convert adapter run x --to gguf --dtype q4_0", code: 2, want: `convert adapter: --dtype is "q4_0", want f32, f16 or bf16`},
+		{name: "conversion with a base that is not there", args: "convert adapter run x --to gguf --model nowhere", code: 1, want: `nowhere: no such file`},
+		{name: "conversion without a base", setup: field(configFile, "base_model_name_or_path", "meta/llama"), args: "convert adapter run x --to gguf", code: 1, want: `want its config.json`},
+		{name: "conversion of a method that is not LoRA", setup: field(configFile, "peft_type", "IA3"), args: "convert adapter run x --to gguf", code: 1, want: `peft_type is "IA3", want one of LORA`},
+		{name: "conversion of half an adapter", setup: cutTo(adapterFile, -4), args: "convert adapter run x --to mlx", code: 1, want: `adapter_model.safetensors`},
+		{name: "GGUF cut short", setup: file("a.gguf", "GGUF\x03\x00\x00\x00\x01"), args: "convert adapter a.gguf x --to peft", code: 1, want: `a.gguf: gguf: file is cut off`},
+		{name: "GGUF of version 1", setup: file("a.gguf", "GGUF\x01\x00\x00\x00"), args: "convert adapter a.gguf x --to peft", code: 1, want: `version is 1, want 2 or 3`},
+		{name: "state dict that is none", setup: file("a.bin", "hello"), args: "convert adapter a.bin x --to peft --alpha 1", code: 1, want: `a.bin`},
+		{name: "check of a model", args: "check-adapter base", code: 1, want: `base: no folder of PEFT's`},
+		{name: "check for an unknown program", args: "check-adapter run --for tgi", code: 2, want: `check-adapter: --for is "tgi", want one of peft, vllm, llama.cpp`},
+		{name: "check of an adapter cut short", setup: cutTo(adapterFile, -4), args: "check-adapter run", code: 1, want: `adapter_model.safetensors`},
+		{name: "check of a config cut short", setup: cutTo(configFile, 40), args: "check-adapter run", code: 1, want: `adapter_config.json`},
 	}
 }
 

@@ -325,3 +325,14 @@ func entry(name string, shape []int, x []float32, d checkpoint.DType) checkpoint
 	checkpoint.Encode(b, x, d)
 	return checkpoint.FromBytes(name, d, shape, b)
 }
+
+// BaseName is the base that an adapter's folder names, of PEFT or of mlx-lm; "" if none.
+func BaseName(path string) string {
+	o := configOf(path)
+	for _, key := range []string{"base_model_name_or_path", "model"} {
+		if s, ok := o[key].(string); ok {
+			return s
+		}
+	}
+	return ""
+}
