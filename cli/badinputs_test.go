@@ -33,7 +33,7 @@ func badFlags() []bad {
 		{name: "word for a number", args: "generate run --top-k many -p x", code: 2, want: `generate: --top-k is "many", want a whole number`},
 		{name: "flag of one letter", args: "train -x", code: 2, want: `train: unknown flag --x (graft help train lists them)`},
 		{name: "help about an unknown command", args: "help trian", code: 2, want: `unknown command "trian", did you mean "train"?`},
-		{name: "list of something", args: "ls recipes", code: 2, want: `ls: 1 arguments, want at most 0`},
+		{name: "list of something", args: "ls models", code: 2, want: `ls: "models", want recipes or methods`},
 		{name: "version of something", args: "version graft", code: 2, want: `version: 1 arguments, want at most 0`},
 		{name: "two recipes to begin with", args: "init a.toml b.toml", code: 2, want: `init: 2 arguments, want at most 1`},
 		{name: "two shells", args: "completion bash zsh", code: 2, want: `completion: 2 arguments, want at most 1`},

@@ -117,6 +117,10 @@ var trips = []struct {
 		c.TargetModules = peft.Names{List: []string{"model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.k_proj", "1.self_attn.q_proj"}}
 	}, "peft gguf mlx loralib"},
 	{"DoRA", "llama", func(c *lora.Config) { c.UseDoRA = true }, "peft mlx"},
+	{"the head of tied ends", "llama, tied, with biases", func(c *lora.Config) { c.TargetModules = peft.Names{List: []string{"lm_head", "q_proj"}} }, "peft"},
+	{"DoRA of an embedding", "llama", func(c *lora.Config) {
+		c.UseDoRA, c.TargetModules = true, peft.Names{List: []string{"embed_tokens", "q_proj"}}
+	}, "peft"},
 	{"a trained head", "llama", func(c *lora.Config) { c.Beside.ModulesToSave = []string{"lm_head", "norm"} }, "peft"},
 }
 

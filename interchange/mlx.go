@@ -12,6 +12,7 @@ import (
 	"github.com/graft-ml/graft/checkpoint"
 	"github.com/graft-ml/graft/internal/atomicfile"
 	"github.com/graft-ml/graft/internal/kernel"
+	"github.com/graft-ml/graft/model"
 	"github.com/graft-ml/graft/peft"
 )
 
@@ -82,7 +83,7 @@ func writeMLX(dir string, a *Adapter, o Options) error {
 	for i := range a.Modules {
 		m := &a.Modules[i]
 		name, err := mlxName(m.Name)
-		errs = append(errs, err)
+		errs = append(errs, err, m.checkMLX(o.Base))
 		key := name
 		if _, path, ok := splitLayer(name); ok {
 			key = path
@@ -106,6 +107,18 @@ func writeMLX(dir string, a *Adapter, o Options) error {
 	return atomicfile.WriteDir(dir, o.Force, func(temp string) error {
 		return errors.Join(checkpoint.Write(filepath.Join(temp, mlxTensors), list, meta), atomicfile.WriteBytes(filepath.Join(temp, peft.ConfigFile), config))
 	})
+}
+
+// checkMLX reports what mlx-lm would compute otherwise. Its DoRA of an embedding has a length for each token, PEFT's one for each
+// dimension; and a LoRA on an embedding changes the head, too, where these are one tensor.
+func (m *Module) checkMLX(base *model.Config) error {
+	if m.Embedding && m.Magnitude != nil {
+		return fmt.Errorf("%q: DoRA of an embedding is another thing in mlx-lm", m.Name)
+	}
+	if base != nil && base.TieWordEmbeddings && (m.Embedding || m.Name == "lm_head") {
+		return fmt.Errorf("%q: embedding and head of the base are one tensor, of which mlx-lm cannot adapt one end", m.Name)
+	}
+	return nil
 }
 
 // mlxEntries are the transposed factors, filled up with zeros to the one rank that the format has.
