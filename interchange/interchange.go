@@ -71,7 +71,7 @@ type Tensor struct {
 // Options are what files do not say.
 type Options struct {
 	Base     *model.Config // of the base; nil = not known
-	BaseName string        // base_model_name_or_path of what is written, if not "" and the adapter has none
+	BaseName string        // base_model_name_or_path of what is written, unless a file of PEFT has one
 	Alpha    float64       // lora_alpha of formats that lack it; 0 = not known
 	DType    string        // of what is written: "f32" (or ""), "f16" or "bf16"
 	Force    bool          // replace what is there
