@@ -250,7 +250,7 @@ func (p *plan) attach(context.Context, func(string)) error {
 	}
 	var err error
 	if m.Adapter != "" {
-		p.config, p.adapter, err = methods.Load(m.Adapter, p.base.model, peft.Allow{Idle: true})
+		p.config, p.adapter, err = methods.Load(m.Adapter, p.base.model, peft.Allow{Idle: true, Zero: true})
 	} else {
 		if p.config, err = p.methodConfig(); err != nil {
 			return err

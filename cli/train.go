@@ -139,6 +139,9 @@ func (p *plan) folder(c *cli.Context) (*train.Folder, error) {
 	if err != nil {
 		return nil, err
 	}
+	if p.config != nil {
+		p.config.Shared().BaseHash = hash
+	}
 	how := train.Fresh
 	switch {
 	case c.Bool("resume"):

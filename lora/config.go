@@ -102,7 +102,7 @@ func (c *Config) Validate() error {
 		}
 	}
 	_, err = c.patterns()
-	return errors.Join(append(errs, c.selection().Validate(), c.Beside.Validate("lora_only"), err)...)
+	return errors.Join(append(errs, c.selection().Validate(), c.Beside.Validate("lora_only"), c.checkShares(), err)...)
 }
 
 func (c *Config) selection() peft.Selection {

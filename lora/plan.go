@@ -49,21 +49,40 @@ func (c *Config) plan(slots []*layer.Slot) ([]branch, error) {
 			errs = append(errs, err)
 			continue
 		}
-		b := branch{slot: s, rank: c.Rank, alpha: c.Alpha}
-		if v, ok, err := p.rank.Lookup(s.Name); err != nil {
+		b, err := c.branch(p, s.Name)
+		if err != nil {
 			return nil, err
-		} else if ok {
-			n, _ := v.Int64() // checked by Validate
-			b.rank = int(n)
 		}
-		if v, ok, err := p.alpha.Lookup(s.Name); err != nil {
-			return nil, err
-		} else if ok {
-			b.alpha, _ = v.Float64()
-		}
+		b.slot = s
 		list = append(list, b)
 	}
 	return list, errors.Join(append(errs, fits(list), c.patternsUsed(p, slots))...)
+}
+
+// branch is what a module of a name gets: the settings' rank and alpha, or those of the first pattern that matches.
+func (c *Config) branch(p patterns, module string) (branch, error) {
+	b := branch{rank: c.Rank, alpha: c.Alpha}
+	if v, ok, err := p.rank.Lookup(module); err != nil {
+		return b, err
+	} else if ok {
+		n, _ := v.Int64() // checked by Validate
+		b.rank = int(n)
+	}
+	v, ok, err := p.alpha.Lookup(module)
+	if ok {
+		b.alpha, _ = v.Float64()
+	}
+	return b, err
+}
+
+// Branch is the rank of a module's branch, and s of y += s·B·A·x.
+func (c *Config) Branch(module string) (rank int, scale float64, err error) {
+	p, err := c.patterns()
+	if err != nil {
+		return 0, 0, err
+	}
+	b, err := c.branch(p, module)
+	return b.rank, c.scaling(b), err
 }
 
 // smallAdapter is a number of parameters that no one need ask about.

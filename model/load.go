@@ -65,7 +65,7 @@ func assemble(c *Config, b *builder) (*Model, error) {
 	s := arch.Spec(c)
 	b.c, b.s = c, &s
 	b.findPrefix()
-	m := &Model{Config: c}
+	m := &Model{Config: c, origin: b.src}
 	if e := s.Encoder; e != nil {
 		first, err := b.stack(e.Config, &e.Spec)
 		if err != nil {

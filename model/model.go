@@ -71,6 +71,8 @@ type Model struct {
 	Top        layer.Top
 	// Fresh names the tensors of the head that the checkpoint lacks and that were drawn at random.
 	Fresh  []string
+	origin Source // nil if the weights are random
+	hash   identity
 	output op.Projection
 	// logitsBias is the name of the bias in it.
 	logitsBias string

@@ -48,7 +48,7 @@ func Save(dir string, c Config, a Adapter) error {
 	if err := atomicfile.MkdirAll(dir); err != nil {
 		return fmt.Errorf("peft: %w", err)
 	}
-	if err := checkpoint.Write(filepath.Join(dir, TensorsFile), Entries(a), nil); err != nil {
+	if err := checkpoint.Write(filepath.Join(dir, TensorsFile), Entries(a), metadata(c)); err != nil {
 		return err
 	}
 	return atomicfile.WriteBytes(filepath.Join(dir, ConfigFile), config)

@@ -51,6 +51,8 @@ type Config interface {
 type Common struct {
 	BaseModel string // base_model_name_or_path
 	TaskType  string // task_type
+	// BaseHash is the SHA-256 of the tensors of the base trained on; it is in the metadata of the tensors' file. "" = unknown.
+	BaseHash string
 	// FromFile says that the settings came with trained tensors: targets that match nothing are then no error, as long as
 	// every tensor finds its place.
 	FromFile bool

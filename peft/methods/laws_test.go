@@ -42,6 +42,7 @@ var laws = []pefttest.Case{
 		Config: loraWith(func(c *lora.Config, m layer.Model) { c.Beside.ModulesToSave = []string{embeddingName(m)} })},
 	{Name: "lora by olora", Method: lora.Method, Variant: true, Mergeable: true, Converted: true,
 		Config: loraWith(func(c *lora.Config, m layer.Model) { c.Init, c.Rank = "olora", 2 })},
+	{Name: "lora of shares", Method: lora.Method, Variant: true, Identity: true, Mergeable: true, Config: onTwo(loraOfShares)},
 	{Name: "prefix tuning", Method: prefix.PrefixTuning, Virtual: true, Config: tuning(false)},
 	{Name: "prefix tuning with a projection", Method: prefix.PrefixTuning, Virtual: true, Variant: true, Converted: true, Config: onTwo(tuning(true))},
 	{Name: "prompt tuning", Method: prefix.PromptTuning, Virtual: true, Config: func(layer.Model) peft.Config {
@@ -62,6 +63,16 @@ var laws = []pefttest.Case{
 	{Name: "adaption prompt", Method: prefix.AdaptionPrompt, Identity: true, Lost: adaption("nowhere", false), Config: adaption("", false)},
 	// PEFT passes what is found through the output projection, whose bias then counts twice from the start.
 	{Name: "adaption prompt where the output has a bias", Method: prefix.AdaptionPrompt, Variant: true, Config: adaption("", true)},
+}
+
+// loraOfShares adapts one half of the outputs, as only files of old PEFTs say.
+func loraOfShares(m layer.Model) peft.Config {
+	c := lora.New()
+	if err := c.Parse([]byte(`{"peft_type": "LORA", "r": 3, "lora_alpha": 7, "enable_lora": [false, true]}`)); err != nil {
+		panic(err) // a constant
+	}
+	c.TargetModules = peft.Names{List: linearNames(m)[:2]}
+	return c
 }
 
 // onTwo keeps settings to the two models that stand for all.
