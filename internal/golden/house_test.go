@@ -21,7 +21,7 @@ var floors = []struct {
 }{
 	{"schema", []string{"recipes"}}, // imports nothing of ours; examples may use it
 	{"ground", []string{"internal/kernel", "internal/check", "internal/atomicfile", "internal/meminfo", "internal/golden", "internal/corpus", "internal/jinja", "metric", "internal/pickle"}},
-	{"leaves", []string{"internal/op", "checkpoint", "tokenizer"}},
+	{"leaves", []string{"internal/linalg", "internal/op", "checkpoint", "tokenizer"}},
 	{"writers", []string{"internal/synth", "internal/tape"}},
 	{"data", []string{"data", "data/source"}},
 	{"layers", []string{"model/layer"}},
