@@ -49,21 +49,30 @@ func (c *Config) plan(slots []*layer.Slot) ([]branch, error) {
 			errs = append(errs, err)
 			continue
 		}
-		b := branch{slot: s, rank: c.Rank, alpha: c.Alpha}
-		if v, ok, err := p.rank.Lookup(s.Name); err != nil {
+		b, err := c.branch(p, s)
+		if err != nil {
 			return nil, err
-		} else if ok {
-			n, _ := v.Int64() // checked by Validate
-			b.rank = int(n)
-		}
-		if v, ok, err := p.alpha.Lookup(s.Name); err != nil {
-			return nil, err
-		} else if ok {
-			b.alpha, _ = v.Float64()
 		}
 		list = append(list, b)
 	}
 	return list, errors.Join(append(errs, fits(list), c.patternsUsed(p, slots))...)
+}
+
+// branch decides rank and alpha of one slot by its name.
+func (c *Config) branch(p patterns, s *layer.Slot) (branch, error) {
+	b := branch{slot: s, rank: c.Rank, alpha: c.Alpha}
+	v, ok, err := p.rank.Lookup(s.Name)
+	if err != nil {
+		return b, err
+	}
+	if ok {
+		n, _ := v.Int64() // checked by Validate
+		b.rank = int(n)
+	}
+	if v, ok, err = p.alpha.Lookup(s.Name); ok {
+		b.alpha, _ = v.Float64()
+	}
+	return b, err
 }
 
 // smallAdapter is a number of parameters that no one need ask about.

@@ -30,6 +30,7 @@ var floors = []struct {
 	{"contracts", []string{"peft", "task", "task/tasktest"}},
 	{"methods on one projection", []string{"peft/tuner"}},
 	{"methods", []string{"lora", "adapter", "prefix"}},
+	{"methods on files", []string{"lora/factor"}},
 	{"table of methods", []string{"peft/methods"}},
 	{"programs", []string{"train", "generate"}},
 	{"reports", []string{"report"}},
