@@ -24,18 +24,6 @@ import (
 	"github.com/graft-ml/graft/checkpoint"
 )
 
-// Algorithm is one way of merging.
-type Algorithm struct {
-	Name string
-	Does string // one line
-	Run  func(ctx context.Context, j Job) (*Report, error)
-}
-
-// Algorithms is the table of ways of merging.
-var Algorithms = []Algorithm{
-	{Name: "fold", Does: "add one adapter's change to the base it was trained on", Run: Fold},
-}
-
 // Delta is what an adapter does to one tensor. It is an Adder, a Setter or a Changer, whose methods must be safe for
 // concurrent use.
 type Delta interface {

@@ -427,7 +427,7 @@ func TestMeasure(t *testing.T) {
 
 func TestAlgorithms(t *testing.T) {
 	for _, a := range Algorithms {
-		if a.Name == "" || a.Does == "" || a.Run == nil {
+		if a.Name == "" || a.Does == "" || a.open == nil {
 			t.Errorf("%+v is incomplete", a)
 		}
 	}
