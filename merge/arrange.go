@@ -28,7 +28,7 @@ type arrangement struct {
 // part is a tensor of the output.
 type part struct {
 	name    string
-	like    checkpoint.Info // shape and dtype of the first source
+	like    checkpoint.Info // shape and dtype: of base_model, or the first source
 	sources []from
 	base    *from // the origin
 	shared  map[string]float64
@@ -315,6 +315,9 @@ func (a *arrangement) add(run Slice, name string, t float64, named func(Source) 
 			return fmt.Errorf("merge: %q is %s in %s and %s in %s", name, p.like.DType, run.Sources[0].Model, info.DType, s.Model)
 		}
 		isBase := s.Model == a.BaseModel && a.BaseModel != ""
+		if isBase {
+			p.like = info // its dtype is the output's
+		}
 		switch {
 		case isBase && a.algorithm.Base >= BaseOptional && p.base == nil:
 			p.base = &f

@@ -11,7 +11,11 @@ import (
 	"github.com/graft-ml/graft/checkpoint"
 	"github.com/graft-ml/graft/internal/check"
 	"github.com/graft-ml/graft/internal/golden"
+	"github.com/graft-ml/graft/internal/kernel"
+	"github.com/graft-ml/graft/internal/op"
 	"github.com/graft-ml/graft/merge"
+	"github.com/graft-ml/graft/model"
+	"github.com/graft-ml/graft/task/tasktest"
 )
 
 // mixCase is case.json of golden/fullmerge.
@@ -110,10 +114,25 @@ func runMix(t *testing.T, root, path string, c mixCase) {
 	var config struct {
 		Layers int `json:"num_hidden_layers"`
 	}
+	logits(t, got, openModel(t, filepath.Join(root, "batch.safetensors")), ref)
 	b, err := got.ReadFile("config.json")
 	if err != nil || json.Unmarshal(b, &config) != nil || config.Layers != c.NumLayers {
 		t.Errorf("config.json has %d layers (%v), want %d", config.Layers, err, c.NumLayers)
 	}
+}
+
+// logits loads what was written and compares what it says about the reference's batch.
+func logits(t *testing.T, got, batch, ref *checkpoint.Checkpoint) {
+	m, err := model.Load(got)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := tasktest.Batch(t, batch, "causal")
+	scores, err := tasktest.Lookup(t, "causal").Predict(m, op.NewPass(b.Segments, b.Positions, kernel.ModeF32, op.NewArena()), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check.Close(t, "logits", scores.Data, tasktest.Logits(t, ref, "reference."), 5e-5, 1e-5) // 2e-6 of every weight, through two layers
 }
 
 // runRandom holds the merge of one model of weight 1 to what was measured of the reference: how many differences stay, and by what
