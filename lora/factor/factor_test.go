@@ -13,8 +13,10 @@ import (
 	"github.com/graft-ml/graft/checkpoint"
 	"github.com/graft-ml/graft/internal/check"
 	"github.com/graft-ml/graft/internal/kernel"
+	"github.com/graft-ml/graft/internal/linalg"
 	"github.com/graft-ml/graft/lora"
 	"github.com/graft-ml/graft/peft"
+	"gonum.org/v1/gonum/mat"
 )
 
 // made is an adapter of two layers and an embedding, read from files of the dtype.
@@ -307,3 +309,6 @@ func TestRefusedFiles(t *testing.T) {
 		}
 	}
 }
+
+// transposed is mᵀ.
+func transposed(m kernel.Mat) *mat.Dense { return mat.DenseCopyOf(linalg.Dense(m).T()) }
