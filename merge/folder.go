@@ -106,7 +106,7 @@ func companions(folder fs.FS) ([]string, error) {
 		}
 		st, err := fs.Stat(folder, name) // follows links, which caches of models are made of
 		isWeight := slices.ContainsFunc(weights, func(end string) bool { return strings.HasSuffix(name, end) })
-		if err != nil || !st.Mode().IsRegular() || isWeight || name[0] == '.' || name == "adapter_config.json" {
+		if err != nil || !st.Mode().IsRegular() || isWeight || name[0] == '.' || name == "adapter_config.json" || name == RecordFile {
 			continue
 		}
 		names = append(names, name)
@@ -124,6 +124,7 @@ func (p *plan) copyFiles(ctx context.Context, dir string, r *Report) error {
 		}
 		files[name] = b
 	}
+	var err error
 	config := p.config
 	if p.convert {
 		config = checkpoint.SetConfigDType(config, p.dtype)
@@ -133,6 +134,9 @@ func (p *plan) copyFiles(ctx context.Context, dir string, r *Report) error {
 	}
 	files["config.json"] = config
 	maps.Copy(files, p.Files)
+	if files[RecordFile], err = p.record(ctx, r, files); err != nil {
+		return err
+	}
 	names, err := writeFiles(ctx, dir, files)
 	r.Files = append(r.Files, names...)
 	return err

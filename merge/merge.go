@@ -71,13 +71,19 @@ type Job struct {
 	Ties []Tie
 	// Files are written into the output beside, or instead of, those copied from the base's folder.
 	Files map[string][]byte
+	// Adapter is what the record says about where the deltas came from.
+	Adapter any
+	// NoHash leaves the hash of the base out of the record, which takes a pass over all its bytes.
+	NoHash bool
+	// Version is the program's, for the record.
+	Version string
 	// Progress, if set, is told how much of the weights is written. It is called from several goroutines.
 	Progress func(done, total int64)
 }
 
 // Report says what was written and what survived.
 type Report struct {
-	Out     string   `json:"out"`
+	Out     string   `json:"out,omitempty"`
 	Bytes   int64    `json:"bytes"` // of all tensors
 	Tensors int      `json:"tensors"`
 	Changed []Change `json:"changed"`          // by name
@@ -113,12 +119,13 @@ type plan struct {
 	sources  []string // names of the files to copy
 	config   []byte
 	origin   map[string]string // of weights that the base does not store: the one that has their numbers
-	loosen   bool              // config.json must say that embedding and head differ
+	hasher   *hasher
+	loosen   bool // config.json must say that embedding and head differ
 }
 
 // newPlan checks all that can be checked before a byte is written, and reports it together.
 func newPlan(j Job) (*plan, error) {
-	p := &plan{Job: j, byTarget: map[string]Delta{}, origin: map[string]string{}}
+	p := &plan{Job: j, byTarget: map[string]Delta{}, origin: map[string]string{}, hasher: newHasher(j.Base, j.NoHash)}
 	if err := p.checkFolders(); err != nil {
 		return nil, err
 	}

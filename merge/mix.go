@@ -15,9 +15,6 @@ import (
 	"github.com/graft-ml/graft/internal/atomicfile"
 )
 
-// RecordFile is the file beside the weights that says what they were made of.
-const RecordFile = "merge.json"
-
 // Mix is what to make of which checkpoints.
 type Mix struct {
 	Recipes []*Recipe                         // an output each
@@ -47,13 +44,6 @@ type Mixed struct {
 	Tensors int      `json:"tensors"`
 	Layers  int      `json:"layers,omitempty"` // where they were put together
 	Files   []string `json:"files"`            // sorted
-}
-
-// Input is a model that took part.
-type Input struct {
-	Model  string `json:"model"`
-	SHA256 string `json:"sha256,omitempty"` // of its weights: see checkpoint.Hash
-	Bytes  int64  `json:"bytes"`
 }
 
 // Combine makes every output of a mix in one pass over the inputs: they go through the tensors side by side. Each output appears
@@ -95,10 +85,12 @@ func (x *Mix) checkOut(r *Recipe, others []*Recipe) error {
 func (x *Mix) run(ctx context.Context, all []*arrangement) ([]*Mixed, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	hashes := x.hash(ctx)
-	w := &mixing{Mix: x, convoy: newConvoy(len(all)), pool: &sync.Pool{New: func() any { return new(sheet) }}, hashes: hashes}
+	w := &mixing{Mix: x, convoy: newConvoy(len(all)), pool: &sync.Pool{New: func() any { return new(sheet) }}, hashers: map[string]*hasher{}}
 	for _, a := range all {
 		w.total += a.bytes()
+		for _, name := range a.ModelNames() {
+			w.hashers[name] = newHasher(x.Models[name], x.NoHash)
+		}
 	}
 	list, errs := make([]*Mixed, len(all)), make([]error, len(all))
 	var first atomic.Pointer[error]
@@ -119,40 +111,14 @@ func (x *Mix) run(ctx context.Context, all []*arrangement) ([]*Mixed, error) {
 	return list, nil
 }
 
-// hash starts to hash the inputs, beside the writing; the function waits for the result.
-func (x *Mix) hash(ctx context.Context) func() ([]Input, error) {
-	var names []string
-	for _, r := range x.Recipes {
-		for _, n := range r.ModelNames() {
-			if !slices.Contains(names, n) {
-				names = append(names, n)
-			}
-		}
-	}
-	return sync.OnceValues(func() ([]Input, error) {
-		var list []Input
-		for _, n := range names {
-			in := Input{Model: n, Bytes: x.Models[n].SizeBytes()}
-			if !x.NoHash {
-				var err error
-				if in.SHA256, err = x.Models[n].Hash(ctx); err != nil {
-					return nil, err
-				}
-			}
-			list = append(list, in)
-		}
-		return list, nil
-	})
-}
-
 // mixing is a mix being made.
 type mixing struct {
 	*Mix
-	convoy *convoy
-	pool   *sync.Pool
-	hashes func() ([]Input, error)
-	total  int64
-	done   atomic.Int64
+	convoy  *convoy
+	pool    *sync.Pool
+	hashers map[string]*hasher
+	total   int64
+	done    atomic.Int64
 }
 
 // bytes is the size of an output's tensors.
@@ -201,16 +167,13 @@ func (w *mixing) beside(ctx context.Context, dir string, a *arrangement, r *Mixe
 		}
 	}
 	files["config.json"] = config
-	inputs, err := w.hashes()
-	if err != nil {
-		return err
-	}
-	for _, in := range inputs {
-		if a.uses(in.Model) {
-			r.Inputs = append(r.Inputs, in)
+	for _, name := range a.ModelNames() {
+		in, err := w.hashers[name].input(ctx, name)
+		if err != nil {
+			return err
 		}
+		r.Inputs = append(r.Inputs, in)
 	}
-	delete(files, RecordFile) // an input's is not this one's
 	for name := range files {
 		r.Files = append(r.Files, name)
 	}
@@ -231,11 +194,35 @@ func (w *mixing) entries(ctx context.Context, i int, a *arrangement) (list []che
 			if !w.convoy.reach(ctx, i, k) {
 				return ctx.Err()
 			}
-			return w.fill(ctx, a, p, to)
+			wait := w.hash(ctx, p)
+			err := w.fill(ctx, a, p, to)
+			if hashed := wait(); err == nil {
+				err = hashed
+			}
+			return err
 		}
 		list = append(list, e)
 	}
 	return list
+}
+
+// hash hashes the sources of a tensor while it is made, when their bytes are at hand; the function waits for that.
+func (w *mixing) hash(ctx context.Context, p part) (wait func() error) {
+	list := p.sources
+	if p.base != nil {
+		list = append(slices.Clone(list), *p.base)
+	}
+	var waits []func() error
+	for _, f := range list {
+		waits = append(waits, w.hashers[f.model].tensor(ctx, f.tensor))
+	}
+	return func() error {
+		var errs []error
+		for _, wait := range waits {
+			errs = append(errs, wait())
+		}
+		return errors.Join(errs...)
+	}
 }
 
 // wrote counts bytes.

@@ -2,6 +2,7 @@ package merge
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"maps"
 	"math"
@@ -54,7 +55,11 @@ func (p *plan) writeWeights(ctx context.Context, dir string, r *Report) error {
 		}
 		e := checkpoint.Entry{Name: info.Name, DType: w.out, Shape: info.Shape}
 		e.Fill = func(to checkpoint.Section) error {
+			wait := p.hasher.tensor(ctx, p.from(info.Name))
 			t, err := w.fill(ctx, pool, progress, to)
+			if hashed := wait(); err == nil {
+				err = hashed
+			}
 			if err == nil && w.delta != nil {
 				r.Changed = append(r.Changed, w.change(t))
 			}
@@ -80,4 +85,27 @@ func (w *work) change(t tally) Change {
 		c.Lost = math.Sqrt(t.lost / t.norm)
 	}
 	return c
+}
+
+// folded is the content of RecordFile.
+type folded struct {
+	Tool    string  `json:"tool"`
+	Version string  `json:"version,omitempty"`
+	Formula string  `json:"formula"`
+	Inputs  []Input `json:"inputs"`
+	Adapter any     `json:"adapter,omitempty"`
+	Result  *Report `json:"result"`
+}
+
+// record says what the output was made of. files are those that are to be written beside the weights.
+func (p *plan) record(ctx context.Context, r *Report, files map[string][]byte) ([]byte, error) {
+	base, err := p.hasher.input(ctx, p.Base.Path())
+	if err != nil {
+		return nil, err
+	}
+	result := *r
+	result.Out = "" // the folder may move
+	result.Files = append(slices.Collect(maps.Keys(files)), append(result.Files, RecordFile)...)
+	slices.Sort(result.Files)
+	return json.MarshalIndent(folded{"graft", p.Version, "base + ΔW, rounded once", []Input{base}, p.Adapter, &result}, "", "  ")
 }
