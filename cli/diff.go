@@ -66,10 +66,13 @@ func (e *env) diff(c *cli.Context, a, b *checkpoint.Checkpoint) error {
 	}
 	t := newPairs(e.stdout)
 	t.add("equal", fmt.Sprintf("%d tensors", d.Equal))
+	if d.Retyped > 0 {
+		t.add("retyped", fmt.Sprintf("%d tensors with the same numbers in another dtype", d.Retyped))
+	}
 	t.add("different", fmt.Sprintf("%d tensors", len(d.Tensors)))
-	for side, names := range map[string][]string{"only in A": d.OnlyA, "only in B": d.OnlyB} {
+	for i, names := range [][]string{d.OnlyA, d.OnlyB} {
 		if len(names) > 0 {
-			t.add(side, strings.Join(names, ", "))
+			t.add("only in "+"AB"[i:i+1], strings.Join(names, ", "))
 		}
 	}
 	if err := t.flush(); err != nil || len(d.Tensors) == 0 {

@@ -42,21 +42,14 @@ type from struct{ model, tensor string }
 // arrange checks a recipe against its models, and reports all that is wrong together.
 func arrange(r *Recipe, models map[string]*checkpoint.Checkpoint) (*arrangement, error) {
 	a := &arrangement{Recipe: r, models: models}
-	var err error
-	if a.algorithm, err = lookup(r.Method); err != nil {
-		return nil, err
-	}
-	if r.DType != "" {
-		if a.dtype, a.convert = dtypes[short(r.DType)]; !a.convert {
-			return nil, fmt.Errorf("merge: dtype is %q, want one of %s", r.DType, strings.Join(DTypes(), ", "))
-		}
-	}
-	runs, err := a.runs()
+	runs, err := a.check()
 	if err != nil {
 		return nil, err
 	}
-	if err := a.checkRuns(runs); err != nil {
-		return nil, err
+	for _, name := range r.ModelNames() {
+		if _, ok := models[name]; !ok {
+			return nil, fmt.Errorf("merge: model %q is not open", name)
+		}
 	}
 	a.files = a.models[cmp.Or(r.BaseModel, runs[0].Sources[0].Model)]
 	if err := a.sameType(); err != nil {
@@ -71,6 +64,22 @@ func arrange(r *Recipe, models map[string]*checkpoint.Checkpoint) (*arrangement,
 		err = errors.New("merge: the models have no tensors")
 	}
 	return a, err
+}
+
+// check reports what is wrong with a recipe whatever its models are, and returns its slices.
+func (a *arrangement) check() (runs []Slice, err error) {
+	if a.algorithm, err = lookup(a.Method); err != nil {
+		return nil, err
+	}
+	if a.DType != "" {
+		if a.dtype, a.convert = dtypes[short(a.DType)]; !a.convert {
+			return nil, fmt.Errorf("merge: dtype is %q, want one of %s", a.DType, strings.Join(DTypes(), ", "))
+		}
+	}
+	if runs, err = a.runs(); err != nil {
+		return nil, err
+	}
+	return runs, a.checkRuns(runs)
 }
 
 // short are the names that torch has for dtypes.
@@ -105,9 +114,6 @@ func (a *arrangement) checkRuns(runs []Slice) error {
 	if a.BaseModel == "" && (g.Base == BaseNeeded || g.Base == BaseFirst) {
 		bad("base_model is missing, which %s needs", g.Name)
 	}
-	if _, ok := a.models[a.BaseModel]; a.BaseModel != "" && !ok {
-		bad("base_model %q is not open", a.BaseModel)
-	}
 	for i, run := range runs {
 		where := ""
 		if a.Slices != nil {
@@ -121,9 +127,6 @@ func (a *arrangement) checkRuns(runs []Slice) error {
 				at = fmt.Sprintf("%ssources[%d].", where, k)
 			}
 			errs = append(errs, g.check(at+"parameters.", s.Parameters, true)...)
-			if _, ok := a.models[s.Model]; !ok {
-				bad("%smodel %q is not open", at, s.Model)
-			}
 			if isBase := s.Model == a.BaseModel && a.BaseModel != ""; isBase && !base {
 				if base = true; g.Base >= BaseOptional {
 					continue

@@ -15,8 +15,9 @@ import (
 
 // Difference says how two checkpoints differ.
 type Difference struct {
-	Tensors []Differing `json:"tensors"` // by name; those that are equal to the bit are left out
+	Tensors []Differing `json:"tensors"` // by name; those of the same numbers are left out
 	Equal   int         `json:"equal"`   // so many tensors are equal to the bit
+	Retyped int         `json:"retyped"` // so many more have the same numbers in another dtype
 	OnlyA   []string    `json:"only_a,omitempty"`
 	OnlyB   []string    `json:"only_b,omitempty"`
 }
@@ -67,6 +68,8 @@ func Diff(ctx context.Context, a, b *checkpoint.Checkpoint, o DiffOptions) (*Dif
 			return nil, fmt.Errorf("merge: %q: %w", name, err)
 		case row == nil:
 			d.Equal++
+		case !row.Apart && row.Share == 0:
+			d.Retyped++
 		default:
 			d.Tensors = append(d.Tensors, *row)
 		}

@@ -266,7 +266,6 @@ slices = [{ sources = [{ model = "a", layer_range = [1, 3] }] }, { sources = [{ 
 	if err != nil {
 		t.Fatal(err)
 	}
-	delete(list[2].Parameters, "t")
 	var most int64
 	reports, err := Combine(t.Context(), Mix{Recipes: list, Models: models, MaxShardSize: 200_000, Progress: func(done, total int64) { most = max(most, total) }})
 	if err != nil {
@@ -375,7 +374,7 @@ func TestRecipesRefused(t *testing.T) {
 	for _, c := range []struct{ recipe, want string }{
 		{`merge_method = `, "m.toml:1:15: "},
 		{`method = "ties"`, `unknown key "method", want one of base_model, dtype, merge_method`},
-		{`models = 3`, `models is 3, want a list of tables`},
+		{`merge_method = "linear"` + "\n" + `models = 3`, `models is 3, want a list of tables`},
 		{`models = [{ modl = "a" }]`, `unknown key "models[0].modl"`},
 		{`slices = [{ sources = [{ model = "a", layer_range = [2, 1] }] }]`, `slices[0].sources[0].layer_range is [2 1], want [from, to]`},
 		{`slices = [{ sources = [{ model = "a" }] }]`, `slices[0].sources[0].layer_range is missing`},

@@ -97,19 +97,29 @@ func DecodeRecipes(tree map[string]any) ([]*Recipe, error) {
 			all = append(all, d.recipe(fmt.Sprintf("outputs[%d].", i), joined(tree, own)))
 		}
 	}
+	for _, r := range all {
+		if errors.Join(d.errs...) == nil { // else it may say less than the file does
+			_, err := (&arrangement{Recipe: r}).check()
+			d.errs = append(d.errs, err)
+		}
+	}
 	if err := errors.Join(d.errs...); err != nil {
 		return nil, err
 	}
 	return all, nil
 }
 
-// joined is a table over another: keys of parameters one by one, models and slices instead of each other.
+// joined is a table over another: keys of parameters one by one unless the method is another, models and slices instead of each
+// other.
 func joined(below, above map[string]any) map[string]any {
 	all := maps.Clone(below)
 	delete(all, "outputs")
 	if above["models"] != nil || above["slices"] != nil {
 		delete(all, "models")
 		delete(all, "slices")
+	}
+	if m := above["merge_method"]; m != nil && m != below["merge_method"] {
+		delete(all, "parameters") // they are another method's
 	}
 	for k, v := range above {
 		was, ok1 := all[k].(map[string]any)

@@ -201,7 +201,7 @@ func (j *job) run() (*Adapter, *Report, error) {
 		out.Modules = append(out.Modules, m)
 		report.Modules = append(report.Modules, row)
 	}
-	if err := alive(out.Modules); err != nil {
+	if err := alive(out.Modules, j.length()); err != nil {
 		return nil, nil, err
 	}
 	report.Warnings = out.settings(j.list)
@@ -329,13 +329,26 @@ func (m *Module) pad(rank int) {
 	}
 }
 
-// alive refuses a result that changes nothing.
-func alive(list []Module) error {
-	zero := func(m kernel.Mat) bool { return !slices.ContainsFunc(m.Data, func(v float32) bool { return v != 0 }) }
-	for _, m := range list {
-		if !zero(m.A) && !zero(m.B) {
-			return nil
-		}
+// alive refuses a result that changes nothing: zeros, or what rounding leaves of adapters that cancel each other. before is what
+// the products that went in are long, one by one.
+func alive(list []Module, before float64) error {
+	const nothing = 1e-6 // of it: float32 has seven digits
+	after := 0.0
+	for i := range list {
+		after += list[i].norm()
+	}
+	if after > nothing*before {
+		return nil
 	}
 	return errors.New("factor: the result changes nothing: every product is zero")
+}
+
+// length is Σ |w|·‖ΔW‖ over all modules of all adapters.
+func (j *job) length() (sum float64) {
+	for i, a := range j.list {
+		for k := range a.Modules {
+			sum += math.Abs(j.o.Weights[i]) * a.Modules[k].norm()
+		}
+	}
+	return sum
 }

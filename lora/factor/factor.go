@@ -14,6 +14,7 @@ package factor
 import (
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -216,4 +217,24 @@ func (m *Module) Delta() kernel.Mat {
 		kernel.MatMul(w, m.B, m.A, kernel.MatMulOpts{Alpha: float32(m.Scale)})
 	}
 	return w
+}
+
+// norm is ‖ΔW‖ by the factors: √⟨BᵀB, A·Aᵀ⟩·|s|.
+func (m *Module) norm() float64 {
+	sum := 0.0
+	for k := range m.A.Rows {
+		for l := range m.A.Rows {
+			b := 0.0
+			for i := range m.B.Rows {
+				row := m.B.Row(i)
+				b += float64(row[k]) * float64(row[l])
+			}
+			a := 0.0
+			for j, v := range m.A.Row(k) {
+				a += float64(v) * float64(m.A.Row(l)[j])
+			}
+			sum += a * b
+		}
+	}
+	return math.Sqrt(max(0, sum)) * math.Abs(m.Scale)
 }

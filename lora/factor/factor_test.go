@@ -267,6 +267,8 @@ func TestRefusals(t *testing.T) {
 		{"trained in full", []*Adapter{a, full}, Options{Type: "cat"}, `tensor "base_model.model.score.weight" is no factor`},
 		{"unequal ranks, by factors", []*Adapter{a, made(t, 2, 2, 5, checkpoint.F32)}, Options{Type: "ties", Density: 0.5, Compat: CompatPEFT}, "ranks from 2 to 3"},
 		{"nothing left", []*Adapter{a, a}, Options{Type: "cat", Weights: []float64{0, 0}}, "the result changes nothing"},
+		{"adapters that cancel", []*Adapter{a, a}, Options{Type: "cat", Weights: []float64{0.7, -0.7}}, "the result changes nothing"},
+		{"adapters that cancel, decomposed", []*Adapter{a, a}, Options{Type: "svd", Weights: []float64{0.7, -0.7}}, "the result changes nothing"},
 	} {
 		if _, _, err := Combine(c.list, c.o); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)

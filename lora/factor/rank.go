@@ -112,7 +112,7 @@ func Resize(a *Adapter, c Choice) (*Adapter, *Report, error) {
 	}
 	out.ranks(out.Config)
 	report.sum()
-	return out, report, alive(out.Modules)
+	return out, report, alive(out.Modules, 0)
 }
 
 func squares(x []float64) (sum float64) {
