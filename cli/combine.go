@@ -122,9 +122,11 @@ func adapterOut(c *cli.Context, inputs ...*factor.Adapter) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), err == nil && len(entries) == 0:
 		return nil
-	case err == nil && c.Bool("force") && exists(filepath.Join(out, peft.ConfigFile)):
+	case err != nil:
+		return fmt.Errorf("%s: %w", c.Command.Name, err)
+	case c.Bool("force") && exists(filepath.Join(out, peft.ConfigFile)):
 		return nil
-	case err == nil && c.Bool("force"):
+	case c.Bool("force"):
 		return usagef("%s: %s holds no adapter, so it is not replaced; remove it yourself", c.Command.Name, out)
 	}
 	return usagef("%s: %s exists already (--force replaces an adapter folder)", c.Command.Name, out)

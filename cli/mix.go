@@ -153,7 +153,7 @@ func (e *env) mix(c *cli.Context, list []*merge.Recipe, size int64) error {
 	reports, err := merge.Combine(c.Context, x)
 	view.end()
 	if errors.Is(err, fs.ErrExist) {
-		return usagef("%w (--force replaces a model folder)", err)
+		return usagef("merge: %s exists already (--force replaces a model folder)", strings.Join(present(list), ", "))
 	}
 	if err != nil {
 		return err
@@ -162,6 +162,16 @@ func (e *env) mix(c *cli.Context, list []*merge.Recipe, size int64) error {
 		return e.printJSON(reports)
 	}
 	return e.printMixed(reports, time.Since(start))
+}
+
+// present lists the outputs that are there.
+func present(list []*merge.Recipe) (outs []string) {
+	for _, r := range list {
+		if exists(r.Out) {
+			outs = append(outs, r.Out)
+		}
+	}
+	return outs
 }
 
 // modelFolder says in a line why a path is no model.

@@ -290,9 +290,16 @@ func (a *arrangement) addLayers(run Slice, stack string) (wrong []error) {
 	return wrong
 }
 
-// fewErrors joins errors, but not hundreds of them.
+// fewErrors joins errors, each once, but not hundreds of them.
 func fewErrors(all []error) error {
-	all = slices.DeleteFunc(all, func(err error) bool { return err == nil })
+	said := map[string]bool{}
+	all = slices.DeleteFunc(all, func(err error) bool {
+		again := err == nil || said[err.Error()]
+		if err != nil {
+			said[err.Error()] = true
+		}
+		return again
+	})
 	const few = 5
 	if n := len(all); n > few {
 		all = append(all[:few:few], fmt.Errorf("merge: and %d more like these", n-few))
@@ -367,7 +374,7 @@ func (a *arrangement) evaluate(p *part, run Slice, own []Source, t float64) erro
 		if q.Shared {
 			v, ok := firstOf(p.name, t, q, run.Parameters, a.Parameters)
 			if !ok {
-				return fmt.Errorf("merge: parameters.%s is missing for %q", q.Name, p.name)
+				return missing(q, "", p.name, run.Parameters, a.Parameters)
 			}
 			p.shared[q.Name] = v
 			continue
@@ -375,12 +382,22 @@ func (a *arrangement) evaluate(p *part, run Slice, own []Source, t float64) erro
 		for i, s := range own {
 			v, ok := firstOf(p.sources[i].tensor, t, q, s.Parameters, run.Parameters, a.Parameters)
 			if !ok {
-				return fmt.Errorf("merge: parameters.%s of %s is missing for %q", q.Name, s.Model, p.name)
+				return missing(q, " of "+s.Model, p.name, s.Parameters, run.Parameters, a.Parameters)
 			}
 			p.own[i][q.Name] = v
 		}
 	}
 	return nil
+}
+
+// missing reports a parameter that was not given, or not for a tensor.
+func missing(q Parameter, of, tensor string, levels ...map[string]Setting) error {
+	for _, l := range levels {
+		if _, given := l[q.Name]; given {
+			return fmt.Errorf("merge: parameters.%s%s is missing for %q, which none of its filters fits", q.Name, of, tensor)
+		}
+	}
+	return fmt.Errorf("merge: parameters.%s%s is missing", q.Name, of)
 }
 
 // firstOf is the value of the first settings that have one for the tensor.
