@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/graft-ml/graft/merge"
+	"github.com/graft-ml/graft/merge/verify"
 	"github.com/graft-ml/graft/peft"
 	"github.com/urfave/cli/v2"
 )
@@ -19,14 +20,14 @@ func (e *env) mergeCommand() *cli.Command {
 		Name:      "merge",
 		Usage:     "fold an adapter into its base, or make one model of several: a complete model folder",
 		ArgsUsage: "RUN|ADAPTER|RECIPE.toml|MODEL…",
-		UsageText: "graft merge runs/first -o merged\ngraft merge adapter --base models/llama -o merged --dtype f32 --max-shard-size 2GB\n" +
+		UsageText: "graft merge runs/first -o merged\ngraft merge runs/first -o merged --verify\ngraft merge adapter --base models/llama -o merged --dtype f32 --max-shard-size 2GB\n" +
 			"graft merge --method slerp models/a models/b --param t=0.4 -o between\n" +
 			"graft merge --method ties --base models/llama models/a models/b --weights 1,0.6 --param density=0.5 -o both\n" +
 			"graft merge frankenstein.toml",
 		Description: "A recipe has mergekit's keys in TOML: merge_method, base_model, models or slices, parameters, dtype, and out;\n" +
 			"several [[outputs]] are made in one pass. A parameter is a number, a list from the first layer to the last, or a list of\n" +
 			"{filter, value} by parts of tensor names. Methods:\n\n" + methodsText(),
-		Flags: append(modelFlags(), outFlag("`folder` to write"),
+		Flags: append(append(modelFlags(), verifyFlags()...), outFlag("`folder` to write"),
 			&cli.StringFlag{Name: "dtype", Usage: "f32, f16 or bf16 instead of each tensor's own"},
 			&cli.StringFlag{Name: "max-shard-size", Value: "5GB", Usage: "weights beyond are split into several files"},
 			&cli.BoolFlag{Name: "force", Usage: "replace a model folder that is there"},
@@ -43,13 +44,16 @@ func (e *env) mergeCommand() *cli.Command {
 			if d := c.String("dtype"); d != "" && !slices.Contains(merge.DTypes(), d) {
 				return usagef("merge: --dtype is %q, want one of %s", d, strings.Join(merge.DTypes(), ", "))
 			}
+			isRecipe := c.NArg() == 1 && strings.HasSuffix(c.Args().First(), ".toml")
 			switch {
-			case c.String("method") != "":
-				return e.mixModels(c, size)
-			case c.NArg() == 1 && strings.HasSuffix(c.Args().First(), ".toml"):
+			case c.String("method") == "" && !isRecipe:
+				return e.foldCommand(c, size)
+			case c.Bool("verify") || c.IsSet("verify-text"):
+				return usagef("merge: --verify compares with an adapter; models merged with each other have nothing to be compared with")
+			case isRecipe:
 				return e.mixRecipe(c, c.Args().First(), size)
 			}
-			return e.foldCommand(c, size)
+			return e.mixModels(c, size)
 		},
 	}
 }
@@ -103,8 +107,12 @@ func (e *env) fold(c *cli.Context, s *subject, m peft.Merger, size int64) error 
 	if err != nil {
 		return err
 	}
+	check, err := e.verifier(c, s)
+	if err != nil {
+		return err
+	}
 	report, err := merge.Fold(c.Context, merge.Job{Base: s.src, Deltas: m.Deltas(), Ties: peft.Ties(s.model), Out: c.String("out"), DType: c.String("dtype"), MaxShardSize: size,
-		Force: c.Bool("force"), Adapter: about, NoHash: c.Bool("no-hash"), Version: version(), Progress: view.amount("merging", bytesText)})
+		Force: c.Bool("force"), Adapter: about, NoHash: c.Bool("no-hash"), Check: check, Version: version(), Progress: view.amount("merging", bytesText)})
 	view.end()
 	if errors.Is(err, fs.ErrExist) {
 		return usagef("merge: %s exists already (--force replaces a model folder)", c.String("out"))
@@ -151,6 +159,12 @@ func (e *env) printMerge(r *merge.Report, took time.Duration) error {
 		t.add("untied", strings.Join(r.Untied, ", ")+": stored of its own, and config.json says so")
 	}
 	t.add("survived", fmt.Sprintf("the rounding took at most %.3g of a change (relative); at least %.1f %% of the numbers of each tensor changed", worst, 100*least))
+	if v, ok := r.Checked.(*verify.Result); ok {
+		t.add("verified", verifiedText(v))
+		if v.Note != "" {
+			t.add("note", v.Note)
+		}
+	}
 	return t.flush()
 }
 

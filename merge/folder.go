@@ -124,7 +124,6 @@ func (p *plan) copyFiles(ctx context.Context, dir string, r *Report) error {
 		}
 		files[name] = b
 	}
-	var err error
 	config := p.config
 	if p.convert {
 		config = checkpoint.SetConfigDType(config, p.dtype)
@@ -134,9 +133,6 @@ func (p *plan) copyFiles(ctx context.Context, dir string, r *Report) error {
 	}
 	files["config.json"] = config
 	maps.Copy(files, p.Files)
-	if files[RecordFile], err = p.record(ctx, r, files); err != nil {
-		return err
-	}
 	names, err := writeFiles(ctx, dir, files)
 	r.Files = append(r.Files, names...)
 	return err

@@ -77,6 +77,8 @@ type Job struct {
 	NoHash bool
 	// Version is the program's, for the record.
 	Version string
+	// Check, if set, looks at the finished folder before it gets its name; the record keeps what it found. Its error undoes the merge.
+	Check func(dir string, r *Report) (found any, err error)
 	// Progress, if set, is told how much of the weights is written. It is called from several goroutines.
 	Progress func(done, total int64)
 }
@@ -86,9 +88,10 @@ type Report struct {
 	Out     string   `json:"out,omitempty"`
 	Bytes   int64    `json:"bytes"` // of all tensors
 	Tensors int      `json:"tensors"`
-	Changed []Change `json:"changed"`          // by name
-	Files   []string `json:"files"`            // sorted
-	Untied  []string `json:"untied,omitempty"` // weights that the base stores as those of another
+	Changed []Change `json:"changed"`            // by name
+	Files   []string `json:"files"`              // sorted
+	Checked any      `json:"verified,omitempty"` // what Job.Check found
+	Untied  []string `json:"untied,omitempty"`   // weights that the base stores as those of another
 }
 
 // Change says what became of one tensor's delta.
@@ -97,6 +100,7 @@ type Change struct {
 	DType    string  `json:"dtype"` // as written
 	Shape    []int   `json:"shape"`
 	MaxDelta float64 `json:"max_delta"` // max |ΔW|
+	Norm     float64 `json:"norm"`      // ‖ΔW‖
 	Share    float64 `json:"share"`     // of the elements, those whose stored value changed
 	Lost     float64 `json:"lost"`      // ‖rounded ΔW − ΔW‖ / ‖ΔW‖
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -25,12 +26,20 @@ func (p *plan) write(ctx context.Context) (*Report, error) {
 		if !p.AllowNothing && !slices.ContainsFunc(r.Changed, func(c Change) bool { return c.MaxDelta > 0 }) {
 			return errors.New("merge: the adapter changes nothing: every delta is zero")
 		}
-		return p.copyFiles(ctx, dir, r)
+		if err := p.copyFiles(ctx, dir, r); err != nil {
+			return err
+		}
+		if p.Check != nil {
+			var err error
+			if r.Checked, err = p.Check(dir, r); err != nil {
+				return err
+			}
+		}
+		return p.writeRecord(ctx, dir, r)
 	})
 	if err != nil {
 		return nil, err
 	}
-	slices.Sort(r.Files)
 	return r, nil
 }
 
@@ -77,7 +86,7 @@ func (p *plan) writeWeights(ctx context.Context, dir string, r *Report) error {
 
 // change is the report's line about a tensor.
 func (w *work) change(t tally) Change {
-	c := Change{Tensor: w.info.Name, DType: w.out.String(), Shape: w.info.Shape, MaxDelta: t.max}
+	c := Change{Tensor: w.info.Name, DType: w.out.String(), Shape: w.info.Shape, MaxDelta: t.max, Norm: math.Sqrt(t.norm)}
 	if n := w.info.Len(); n > 0 {
 		c.Share = float64(t.changed) / float64(n)
 	}
@@ -97,15 +106,20 @@ type folded struct {
 	Result  *Report `json:"result"`
 }
 
-// record says what the output was made of. files are those that are to be written beside the weights.
-func (p *plan) record(ctx context.Context, r *Report, files map[string][]byte) ([]byte, error) {
+// writeRecord says what the output was made of.
+func (p *plan) writeRecord(ctx context.Context, dir string, r *Report) error {
 	base, err := p.hasher.input(ctx, p.Base.Path())
 	if err != nil {
-		return nil, err
+		return err
 	}
+	r.Files = append(r.Files, RecordFile)
+	slices.Sort(r.Files)
 	result := *r
 	result.Out = "" // the folder may move
-	result.Files = append(slices.Collect(maps.Keys(files)), append(result.Files, RecordFile)...)
-	slices.Sort(result.Files)
-	return json.MarshalIndent(folded{"graft", p.Version, "base + ΔW, rounded once", []Input{base}, p.Adapter, &result}, "", "  ")
+	b, err := json.MarshalIndent(folded{"graft", p.Version, "base + ΔW, rounded once", []Input{base}, p.Adapter, &result}, "", "  ")
+	if err != nil {
+		return fmt.Errorf("merge: %s: %w", RecordFile, err)
+	}
+	_, err = writeFiles(ctx, dir, map[string][]byte{RecordFile: b})
+	return err
 }

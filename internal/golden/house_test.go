@@ -27,7 +27,7 @@ var floors = []struct {
 	{"layers", []string{"model/layer"}},
 	{"models", []string{"model", "model/modeltest"}},
 	{"merging", []string{"merge"}},
-	{"contracts", []string{"peft", "task", "task/tasktest"}},
+	{"contracts", []string{"peft", "task", "task/tasktest", "merge/verify"}},
 	{"methods on one projection", []string{"peft/tuner"}},
 	{"methods", []string{"lora", "adapter", "prefix"}},
 	{"methods on files", []string{"lora/factor"}},
