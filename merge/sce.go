@@ -88,7 +88,7 @@ func (c *sce) thin(s *sheet, lo int) {
 	}
 	keys := c.spread(s, 0)
 	for _, x := range s.x {
-		c.window.drop(x, keys, lo)
+		c.window.drop(x, func() []uint32 { return keys }, lo)
 	}
 }
 

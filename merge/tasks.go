@@ -143,9 +143,7 @@ func (t *taskMix) prepare() error {
 // thin takes numbers away from every difference.
 func (t *taskMix) thin(s *sheet, lo int) {
 	for i := range t.windows {
-		if w := &t.windows[i]; !w.low.open || !w.high.open {
-			w.drop(s.x[i], keysOf(s.keys, s.x[i]), lo)
-		}
+		t.windows[i].drop(s.x[i], func() []uint32 { return keysOf(s.keys, s.x[i]) }, lo)
 		switch k := t.keepers[i]; {
 		case k == nil:
 		case k.density <= 0:
@@ -253,12 +251,17 @@ func (s *sheet) electSigns(weights []float64, normalize bool) {
 	}
 }
 
-// addElected adds x to sum and w to divisor where x has the sign of vote.
+// addElected adds x to sum and w to divisor where x has the sign of vote and is not zero. Signs are random, so it goes without branches;
+// vote is a sum that began at zero, so it is never −0.
 func addElected(sum, divisor, vote, x []float32, w float32) {
+	factor := math.Float32bits(w)
+	sum, divisor, vote = sum[:len(x)], divisor[:len(x)], vote[:len(x)]
 	for j, v := range x {
-		if v > 0 && vote[j] >= 0 || v < 0 && vote[j] < 0 {
-			sum[j] += v
-			divisor[j] += w
-		}
+		b := math.Float32bits(v)
+		agrees := ^(b ^ math.Float32bits(vote[j])) >> 31
+		some := (b<<1 | -(b << 1)) >> 31
+		mask := -(agrees & some)
+		sum[j] += math.Float32frombits(b & mask)
+		divisor[j] += math.Float32frombits(factor & mask)
 	}
 }

@@ -183,28 +183,47 @@ func (m *mixture) equals(cuts []*cut, of []int, keys sizes) error {
 	return err
 }
 
-// drop sets the numbers outside the window to zero. x are those from lo on, which begin a block; keys are their sizes.
-func (w *window) drop(x []float32, keys []uint32, lo int) {
-	if !w.low.open {
-		at := w.low.equals[lo/blockElements]
-		for i, k := range keys {
-			if k < w.low.size || k == w.low.size && at < w.low.before {
-				x[i] = 0
-			}
-			if k == w.low.size {
-				at++
-			}
+// drop sets the numbers outside the window to zero. x are those from lo on, which begin a block; keys gives their sizes.
+func (w *window) drop(x []float32, keys func() []uint32, lo int) {
+	for i, c := range []*cut{&w.low, &w.high} {
+		if c.open {
+			continue
 		}
+		at := c.equals[lo/blockElements]
+		all, none := at >= c.before, c.equals[lo/blockElements+1] <= c.before // of those of the cut's size are behind it
+		limit := c.size
+		switch {
+		case all: // they count as the next larger size for what is before the cut
+		case none:
+			limit++
+		default:
+			c.dropSome(x, keys(), at, i == 0)
+			continue
+		}
+		dropFrom(x, keys(), limit, i == 0)
 	}
-	if w.high.open {
-		return
+}
+
+// dropFrom sets numbers of a size below the limit to zero, or those from it on. Which they are is random, so it goes without branches.
+func dropFrom(x []float32, keys []uint32, limit uint32, below bool) {
+	flip := uint32(0)
+	if !below {
+		flip = ^flip
 	}
-	at := w.high.equals[lo/blockElements]
+	for i, k := range keys[:len(x)] {
+		mask := ^uint32(int32(k-limit)>>31) ^ flip // both are below 2³¹
+		x[i] = math.Float32frombits(math.Float32bits(x[i]) & mask)
+	}
+}
+
+// dropSome does it in a block in which some of the cut's size are before it and some behind; at of them came in earlier blocks.
+func (c *cut) dropSome(x []float32, keys []uint32, at int, below bool) {
 	for i, k := range keys {
-		if k > w.high.size || k == w.high.size && at >= w.high.before {
+		before := k < c.size || k == c.size && at < c.before
+		if before == below {
 			x[i] = 0
 		}
-		if k == w.high.size {
+		if k == c.size {
 			at++
 		}
 	}
