@@ -2,6 +2,7 @@ package merge
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -128,7 +129,8 @@ func (a *Algorithm) parameter(name string) (Parameter, bool) {
 
 // check reports settings that the algorithm cannot have. own says that they are of one model.
 func (a *Algorithm) check(where string, settings map[string]Setting, own bool) (errs []error) {
-	for name, s := range settings {
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		s := settings[name]
 		p, ok := a.parameter(name)
 		switch {
 		case !ok:

@@ -115,37 +115,46 @@ func (a *arrangement) checkRuns(runs []Slice) error {
 		bad("base_model is missing, which %s needs", g.Name)
 	}
 	for i, run := range runs {
+		at := func(k int) string { return fmt.Sprintf("models[%d].", k) }
 		where := ""
 		if a.Slices != nil {
 			where = fmt.Sprintf("slices[%d].", i)
+			at = func(k int) string { return fmt.Sprintf("%ssources[%d].", where, k) }
 		}
 		errs = append(errs, g.check(where+"parameters.", run.Parameters, false)...)
-		n, base := 0, false
-		for k, s := range run.Sources {
-			at := fmt.Sprintf("%smodels[%d].", where, k)
-			if a.Slices != nil {
-				at = fmt.Sprintf("%ssources[%d].", where, k)
-			}
-			errs = append(errs, g.check(at+"parameters.", s.Parameters, true)...)
-			if isBase := s.Model == a.BaseModel && a.BaseModel != ""; isBase && !base {
-				if base = true; g.Base >= BaseOptional {
-					continue
-				}
-			}
-			n++
-			if d := s.LayerRange[1] - s.LayerRange[0]; d != run.Sources[0].LayerRange[1]-run.Sources[0].LayerRange[0] {
-				bad("%slayer_range has %d layers, the first source's %d", at, d, run.Sources[0].LayerRange[1]-run.Sources[0].LayerRange[0])
-			}
-		}
-		if least, most := max(1, g.Sources[0]), g.Sources[1]; n < least || most > 0 && n > most {
-			bad("%s%d models, %s takes %s", where, n, g.Name, amount(least, most, g.Base >= BaseOptional))
-		}
-		if !base && a.BaseModel != "" && (g.Base == BaseNeeded || g.Base == BaseFirst) {
-			bad("%sbase_model %q is none of the sources, %s begins at it", where, a.BaseModel, g.Name)
-		}
+		errs = append(errs, a.checkSources(run, where, at)...)
 	}
 	return errors.Join(errs...)
 }
+
+// checkSources holds the sources of a slice to what the algorithm takes. at names a source.
+func (a *arrangement) checkSources(run Slice, where string, at func(k int) string) (errs []error) {
+	g := a.algorithm
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("merge: "+format, args...)) }
+	n, base := 0, false
+	for k, s := range run.Sources {
+		errs = append(errs, g.check(at(k)+"parameters.", s.Parameters, true)...)
+		if got, want := s.layers(), run.Sources[0].layers(); got != want {
+			bad("%slayer_range has %d layers, the first source's %d", at(k), got, want)
+		}
+		if s.Model == a.BaseModel && !base {
+			if base = true; g.Base >= BaseOptional {
+				continue
+			}
+		}
+		n++
+	}
+	if least, most := max(1, g.Sources[0]), g.Sources[1]; n < least || most > 0 && n > most {
+		bad("%s%d models, %s takes %s", where, n, g.Name, amount(least, most, g.Base >= BaseOptional))
+	}
+	if !base && a.BaseModel != "" && (g.Base == BaseNeeded || g.Base == BaseFirst) {
+		bad("%sbase_model %q is none of the sources, %s begins at it", where, a.BaseModel, g.Name)
+	}
+	return errs
+}
+
+// layers is how many layers of a source a slice takes.
+func (s Source) layers() int { return s.LayerRange[1] - s.LayerRange[0] }
 
 // amount is a number of models in words.
 func amount(least, most int, origin bool) string {

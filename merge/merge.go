@@ -1,4 +1,4 @@
-// Package merge writes a new checkpoint from an old one and what is to be added to it. It needs no model, only tensors:
+// Package merge writes a new checkpoint from an old one and what is to be added to it, or from several. It needs no model, only tensors:
 // each is read from the mapping, computed in float32, rounded once and written, a block of rows at a time, so memory stays
 // small whatever the model's size. The output folder is complete (config, tokenizer, weights, index) and appears whole or
 // not at all.
@@ -8,6 +8,8 @@
 //		Deltas: []merge.Delta{lowRank}, // what an adapter adds, from lora
 //		Out:    "models/mine",
 //	})
+//
+// Combine makes one checkpoint of several in the same way, by a row of the table Algorithms and a Recipe; Diff compares two.
 //
 // Words: a target is the checkpoint's tensor that a delta ΔW is added to; what survives is the part of ΔW that rounding
 // to the stored dtype leaves.

@@ -468,6 +468,18 @@ func TestMixFolders(t *testing.T) {
 	}
 }
 
+// TestEveryPrefixOfARecipe cuts a recipe after each of its bytes: what is left is a recipe, or one error that names the file.
+func TestEveryPrefixOfARecipe(t *testing.T) {
+	const whole = "merge_method = \"slerp\"\nbase_model = \"a\"\nseed = 3\nmodels = [{ model = \"a\" }, { model = \"b\" }]\nparameters = { t = [{ filter = \"mlp\", value = [0, 1] }, { value = 0.5 }] }\n" +
+		"[[outputs]]\nout = \"x\"\n[[outputs]]\nout = \"y\"\ndtype = \"bf16\"\nslices = [{ sources = [{ model = \"a\", layer_range = [0, 2] }, { model = \"b\", layer_range = [0, 2] }] }]\n"
+	for n := range len(whole) + 1 {
+		list, err := ParseRecipes("m.toml", []byte(whole[:n]))
+		if (err == nil) == (list == nil) || err != nil && !strings.HasPrefix(err.Error(), "merge: m.toml") {
+			t.Errorf("%q: %v, %v", whole[:n], list, err)
+		}
+	}
+}
+
 // FuzzRecipe: no recipe makes the decoder panic.
 func FuzzRecipe(f *testing.F) {
 	f.Add("merge_method = \"ties\"\nmodels = [{ model = \"a\", parameters = { weight = [0, 1] } }]\n[[outputs]]\nout = \"x\"")

@@ -3,6 +3,7 @@ package merge
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -141,7 +142,8 @@ func parseSetting(where string, v any) (Setting, error) {
 
 // parseChoice reads {filter = "…", value = …}.
 func parseChoice(where string, o map[string]any) (c choice, err error) {
-	for key, v := range o {
+	for _, key := range slices.Sorted(maps.Keys(o)) {
+		v := o[key]
 		switch key {
 		case "filter":
 			if v == nil {

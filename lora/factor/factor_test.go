@@ -314,3 +314,30 @@ func TestRefusedFiles(t *testing.T) {
 
 // transposed is mᵀ.
 func transposed(m kernel.Mat) *mat.Dense { return mat.DenseCopyOf(linalg.Dense(m).T()) }
+
+// FuzzRead reads a file of factors by whatever settings.
+func FuzzRead(f *testing.F) {
+	f.Add([]byte(`{"peft_type": "LORA", "r": 1, "lora_alpha": 3, "rank_pattern": {"m": 1}, "target_modules": ["m"]}`))
+	f.Add([]byte(`{"peft_type": "LORA", "r": 1, "alpha_pattern": {"(": 1}}`))
+	src, err := checkpoint.Marshal([]checkpoint.Entry{checkpoint.FromFloats("m.lora_A.weight", []int{1, 2}, []float32{1, 2}), checkpoint.FromFloats("m.lora_B.weight", []int{2, 1}, []float32{1, 2})}, nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	file, err := checkpoint.Parse(src)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, config []byte) {
+		c, err := peft.ParseConfig(config, []peft.Method{lora.Method})
+		if err != nil {
+			return
+		}
+		a, err := Read(c.(*lora.Config), file)
+		if err != nil {
+			return
+		}
+		if _, _, err := Combine([]*Adapter{a, a}, Options{Type: "svd"}); err != nil {
+			t.Logf("%v", err) // a scaling of zero changes nothing
+		}
+	})
+}
