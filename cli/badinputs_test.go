@@ -16,7 +16,7 @@ const (
 
 // badInputs is the table of TestBadInput.
 func badInputs() (rows []bad) {
-	for _, part := range [][]bad{badFlags(), badRecipes(), badWeights(), badConfigs(), badTokenizers(), badRows(), badAdapters(), badConversions(), badOutputs(), badResumes()} {
+	for _, part := range [][]bad{badFlags(), badRecipes(), badWeights(), badConfigs(), badTokenizers(), badRows(), badAdapters(), badConversions(), badOutputs(), badResumes(), badMerges()} {
 		rows = append(rows, part...)
 	}
 	return rows

@@ -46,7 +46,8 @@ type env struct {
 func (e *env) commands() []*cli.Command {
 	return []*cli.Command{
 		e.trainCommand(), e.checkCommand(), e.evalCommand(), e.compareCommand(), e.generateCommand(), e.chatCommand(), e.mergeCommand(),
-		e.convertCommand(), e.checkAdapterCommand(), e.inspectCommand(), e.logitsCommand(), e.lsCommand(), e.cpCommand(), e.catCommand(), e.initCommand(), e.explainCommand(),
+		e.combineCommand(), e.extractCommand(), e.resizeCommand(), e.diffCommand(), e.convertCommand(), e.checkAdapterCommand(),
+		e.inspectCommand(), e.logitsCommand(), e.lsCommand(), e.cpCommand(), e.catCommand(), e.initCommand(), e.explainCommand(),
 		e.benchCommand(), e.completionCommand(), e.versionCommand(),
 	}
 }

@@ -21,15 +21,16 @@ var floors = []struct {
 }{
 	{"schema", []string{"recipes"}}, // imports nothing of ours; examples may use it
 	{"ground", []string{"internal/kernel", "internal/check", "internal/atomicfile", "internal/meminfo", "internal/golden", "internal/corpus", "internal/jinja", "metric", "internal/pickle"}},
-	{"leaves", []string{"internal/op", "checkpoint", "checkpoint/gguf", "tokenizer"}},
+	{"leaves", []string{"internal/linalg", "internal/op", "checkpoint", "checkpoint/gguf", "tokenizer"}},
 	{"writers", []string{"internal/synth", "internal/tape"}},
 	{"data", []string{"data", "data/source"}},
 	{"layers", []string{"model/layer"}},
 	{"models", []string{"model", "model/modeltest"}},
 	{"merging", []string{"merge"}},
-	{"contracts", []string{"peft", "task", "task/tasktest"}},
+	{"contracts", []string{"peft", "task", "task/tasktest", "merge/verify"}},
 	{"methods on one projection", []string{"peft/tuner"}},
 	{"methods", []string{"lora", "adapter", "prefix"}},
+	{"methods on files", []string{"lora/factor"}},
 	{"table of methods", []string{"peft/methods"}},
 	{"programs", []string{"train", "generate", "interchange"}},
 	{"reports", []string{"report"}},

@@ -34,6 +34,7 @@ type peftCase struct {
 	Base       string  `json:"base"`
 	Task       string  `json:"task"`
 	Type       string  `json:"peft_type"`
+	Kind       string  `json:"kind"`
 	Loss       float64 `json:"loss"`
 	Mergeable  bool    `json:"mergeable"`
 	Params     int64   `json:"trainable_params"`
@@ -92,6 +93,9 @@ func TestGoldenPeft(t *testing.T) {
 		if f["form"] == "initialiser" {
 			run = runInitialiser
 		}
+		if f["form"] == "weighted" {
+			run = runWeighted
+		}
 		suite.Case(filepath.Base(path), f, func(t *testing.T) { run(t, path, c) })
 	}
 }
@@ -110,6 +114,9 @@ func facts(t *testing.T, path string, c peftCase) golden.Facts {
 	b, err := os.ReadFile(filepath.Join(path, "adapter", "adapter_config.json"))
 	if err != nil {
 		f["form"] = "several adapters"
+		if c.Kind == "add_weighted_adapter" {
+			f["form"] = "weighted"
+		}
 		return f
 	}
 	if _, err := os.Stat(filepath.Join(path, "residual.safetensors")); err == nil {
