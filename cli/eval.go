@@ -1,7 +1,7 @@
 package cli
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"math"
 	"os"
@@ -10,7 +10,6 @@ import (
 	"github.com/graft-ml/graft/peft"
 	"github.com/graft-ml/graft/peft/methods"
 	"github.com/graft-ml/graft/report"
-	"github.com/graft-ml/graft/task"
 	"github.com/urfave/cli/v2"
 )
 
@@ -68,23 +67,29 @@ func (e *env) eval(c *cli.Context, run, path, adapter string) error {
 	}
 	view := newProgress(e.stderr, 1)
 	defer view.end()
-	p := &plan{recipe: r, task: task.Tasks[0]}
-	model, part := r.Model.Path, adapter
+	p := &plan{recipe: r}
+	model, part, open := r.Model.Path, adapter, p.openModel
 	if r.Method.Type == "full" && adapter != "" {
 		model, part = adapter, ""
+		open = func(context.Context, func(string)) error { w := p.want(); return p.base.load(&w) }
 	}
-	if p.base, err = openBase(model, r.Model.Compute); err != nil {
+	if p.base, err = openFiles(model, r.Model.Compute); err != nil {
 		return err
 	}
 	defer p.base.close()
-	if err := errors.Join(p.openTokenizer(c.Context, view.stage), p.readData(c.Context, view.stage)); err != nil {
-		return err
+	for _, stage := range []func(context.Context, func(string)) error{p.openTokenizer, p.settle, open, p.readData} {
+		if err := stage(c.Context, view.stage); err != nil {
+			return err
+		}
 	}
 	if len(p.eval) == 0 {
 		return usagef("eval: the recipe holds nothing out, want data.eval_path or data.eval_fraction")
 	}
 	if part != "" {
-		if _, p.adapter, err = methods.Load(part, p.base.model, peft.Allow{}); err != nil {
+		if p.config, p.adapter, err = methods.Load(part, p.base.model, peft.Allow{}); err != nil {
+			return err
+		}
+		if err := p.checkHead(); err != nil {
 			return err
 		}
 	}

@@ -4,11 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
+	"slices"
 
 	"github.com/graft-ml/graft/checkpoint"
 	"github.com/graft-ml/graft/internal/atomicfile"
 	"github.com/graft-ml/graft/internal/op"
+	"github.com/graft-ml/graft/model"
 )
 
 // companions are the files that make a folder with weights a model that loads elsewhere.
@@ -40,6 +43,11 @@ func (b *base) saveFull(dir string) error {
 		if err != nil {
 			continue // not every model has every file
 		}
+		if name == "config.json" {
+			if data, err = b.headed(data); err != nil {
+				return err
+			}
+		}
 		if err := atomicfile.WriteBytes(filepath.Join(dir, name), data); err != nil {
 			return err
 		}
@@ -65,4 +73,20 @@ func dtypeOf(config []byte) (checkpoint.DType, error) {
 		}
 	}
 	return checkpoint.F32, fmt.Errorf("model: config.json: dtype is %q, want float32, float16 or bfloat16", c.DType)
+}
+
+// headed sets what a config.json must say about the head of the model.
+func (b *base) headed(config []byte) ([]byte, error) {
+	if b.model.Kind == model.NextToken {
+		return config, nil
+	}
+	fields := b.model.Config.HeadFields()
+	for _, key := range slices.Sorted(maps.Keys(fields)) {
+		value, err := json.Marshal(fields[key])
+		if err != nil {
+			return nil, fmt.Errorf("model: config.json: %s: %w", key, err)
+		}
+		config = checkpoint.SetConfig(config, key, string(value))
+	}
+	return config, nil
 }

@@ -60,13 +60,15 @@ func (e *env) merge(c *cli.Context, s *subject, m peft.Merger, size int64) error
 	view := newProgress(e.stderr, 1)
 	var shown atomic.Int64
 	start := time.Now()
-	report, err := merge.Fold(c.Context, merge.Job{Base: s.src, Deltas: m.Deltas(), Ties: peft.Ties(s.model), Out: c.String("out"), DType: c.String("dtype"), MaxShardSize: size,
+	job := merge.Job{Base: s.src, Deltas: m.Deltas(), Ties: peft.Ties(s.model), Out: c.String("out"), DType: c.String("dtype"), MaxShardSize: size,
 		Force: c.Bool("force"), Progress: func(done, total int64) {
 			now := time.Now().UnixMilli()
 			if last := shown.Load(); view.s.terminal && now-last > 100 && shown.CompareAndSwap(last, now) {
 				view.line(fmt.Sprintf("merging %s of %s", bytesText(done), bytesText(total)))
 			}
-		}})
+		}}
+	s.withHead(&job)
+	report, err := merge.Fold(c.Context, job)
 	view.end()
 	if errors.Is(err, fs.ErrExist) {
 		return usagef("merge: %s exists already (--force replaces a model folder)", c.String("out"))

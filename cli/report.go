@@ -68,13 +68,11 @@ func (p *plan) measureBase(ctx context.Context) (_ *report.Measured, err error) 
 		p.adapter.Detach()
 		return report.Measure(ctx, p.base.model, p.task, p.base.mode, p.eval)
 	}
-	m := p.recipe.Model
-	open := func() (*base, error) { return openBase(m.Path, m.Compute) }
-	if m.Init == "random" {
-		open = func() (*base, error) { return newBase(m.Path, m.Compute, m.Seed) }
-	}
-	b, err := open()
+	b, err := openFiles(p.recipe.Model.Path, p.recipe.Model.Compute)
 	if err != nil {
+		return nil, err
+	}
+	if err := p.makeModel(b); err != nil {
 		return nil, err
 	}
 	defer b.close()

@@ -155,7 +155,7 @@ func (p *plan) folder(c *cli.Context) (*train.Folder, error) {
 // save writes the result of the run: an adapter folder, or a whole checkpoint.
 func (p *plan) save(dir string) error {
 	if p.adapter != nil {
-		return peft.Save(dir, p.config, p.adapter)
+		return errors.Join(peft.Save(dir, p.config, p.adapter), p.writeHead(dir))
 	}
 	return p.base.saveFull(dir)
 }

@@ -90,6 +90,9 @@ func assemble(c *Config, b *builder) (*Model, error) {
 		m.output = &op.Score{Projection: m.Top.Out, Scale: float32(or(s.LogitsScale, 1)), Cap: float32(s.LogitsCap)}
 	}
 	m.Fresh = b.fresh
+	if b.bare {
+		m.Prefix = s.Prefix
+	}
 	if err := b.finish(); err != nil {
 		return nil, err
 	}

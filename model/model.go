@@ -71,7 +71,9 @@ type Model struct {
 	Kind       HeadKind
 	Top        layer.Top
 	// Fresh names the tensors of the head that the checkpoint lacks and that were drawn at random.
-	Fresh    []string
+	Fresh []string
+	// Prefix is what the names in the checkpoint lack, as those of a bare model do; "" = nothing.
+	Prefix   string
 	output   op.Projection
 	ropes    []*op.Rope
 	prompter layer.Prompter

@@ -38,6 +38,12 @@ var heads = map[string][]string{
 	"SEQ_CLS": {"classifier", "score"}, "TOKEN_CLS": {"classifier", "score"}, "QUESTION_ANS": {"qa_outputs"},
 }
 
+// SavesModule says that a module is saved for a task without being asked for.
+func SavesModule(taskType, module string) bool {
+	_, ok := inModule(module, heads[taskType])
+	return ok
+}
+
 // modules is modules_to_save with the heads of the task: old files do not list them.
 func (b Beside) modules(taskType string) []string {
 	return append(slices.Clone(b.ModulesToSave), heads[taskType]...)
@@ -167,4 +173,23 @@ func Ties(m layer.Model) (list []merge.Tie) {
 		}
 	}
 	return list
+}
+
+// FullNames maps the names of a model's weights in its checkpoint to those that it has with its head, where they differ: a bare
+// model's lack the prefix.
+func FullNames(m layer.Model) map[string]string {
+	names := map[string]string{}
+	for s := range m.Slots() {
+		for _, part := range []string{"weight", "bias"} {
+			if from, to := s.Tensor(part), s.Param(part); from != to {
+				names[from] = to
+			}
+		}
+	}
+	for _, v := range Vectors(m) {
+		if from := v.Tensor(); from != v.Name {
+			names[from] = v.Name
+		}
+	}
+	return names
 }

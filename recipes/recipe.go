@@ -26,6 +26,7 @@ type Recipe struct {
 // Model is the frozen base.
 type Model struct {
 	Path         string `toml:"path" doc:"folder with config.json, weights and tokenizer.json; \"builtin:quickstart\" is the base inside the program" example:"models/llama" syn:"base_model model_name_or_path model_name base model_id pretrained_model_name_or_path checkpoint"`
+	Task         string `toml:"task" default:"auto" choice:"auto causal-lm seq-cls token-cls question-answering masked-lm" doc:"what the model is for, which decides its head: causal-lm continues texts; seq-cls labels whole texts or pairs; token-cls labels words; question-answering finds answers in a context; masked-lm fills in hidden tokens. auto goes by data.shape, by the adapter to start from, by architectures in config.json, and for an encoder by the first row" syn:"task_type task_name auto_class architecture"`
 	Compute      string `toml:"compute" default:"auto" choice:"auto f32 bf16 split" doc:"arithmetic of the products with frozen weights: f32; bf16 (fastest); split (float32 grade at tile speed); auto = split where the machine has tiles, else f32" syn:"dtype torch_dtype precision bf16 fp16 mixed_precision"`
 	Tokenizer    string `toml:"tokenizer" doc:"folder of another tokenizer than the model's own" example:"tokenizers/mine" syn:"tokenizer_name_or_path tokenizer_path"`
 	ChatTemplate string `toml:"chat_template" doc:"file with a Jinja template instead of the tokenizer's own" example:"chatml.jinja" syn:"chat_template_path"`

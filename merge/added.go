@@ -1,0 +1,59 @@
+package merge
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/graft-ml/graft/checkpoint"
+)
+
+// isAdded says that a delta brings the tensor whole.
+func (p *plan) isAdded(name string) bool {
+	return slices.Contains(p.Added, name) && p.byTarget[name] != nil
+}
+
+// added describes a tensor that a delta brings: in the dtype of the base's first real numbers.
+func (p *plan) added(d Delta) checkpoint.Info {
+	rows, cols := d.Dims()
+	info := checkpoint.Info{Name: d.Target(), DType: checkpoint.F32, Shape: []int{rows, cols}}
+	if w, ok := d.(*Whole); ok && w.Vector {
+		info.Shape = []int{rows}
+	}
+	for _, i := range p.Base.Stored() {
+		if checkpoint.IsFloat(i.DType) {
+			info.DType = i.DType
+			break
+		}
+	}
+	return info
+}
+
+// bytes are what a tensor of the output begins as; one that is added begins as zeros.
+func (p *plan) bytes(info checkpoint.Info) ([]byte, error) {
+	if p.isAdded(info.Name) {
+		return make([]byte, info.Len()*int(info.DType.Size())), nil
+	}
+	return p.Base.Bytes(p.from(info.Name))
+}
+
+// outName is the name of a tensor in the output.
+func (p *plan) outName(name string) string {
+	if to, ok := p.Names[name]; ok {
+		return to
+	}
+	return name
+}
+
+// setFields sets Job.Fields in a config.json.
+func (p *plan) setFields(config []byte) ([]byte, error) {
+	for _, key := range slices.Sorted(maps.Keys(p.Fields)) {
+		value, err := json.Marshal(p.Fields[key])
+		if err != nil {
+			return nil, fmt.Errorf("merge: config.json: %s: %w", key, err)
+		}
+		config = checkpoint.SetConfig(config, key, string(value))
+	}
+	return config, nil
+}
