@@ -50,6 +50,9 @@ type evaluation struct {
 	Loss       float64 `json:"eval_loss"`
 	Perplexity float64 `json:"eval_perplexity"`
 	Accuracy   float64 `json:"eval_accuracy"`
+	// Scores are the figures by which labels and answers are judged.
+	Scores []report.Score `json:"scores,omitempty"`
+	words  bool           // the targets are words
 }
 
 // eval measures an adapter, or the base without one. run is the folder of the run, if path is its recipe.
@@ -98,14 +101,22 @@ func (e *env) eval(c *cli.Context, run, path, adapter string) error {
 	if err != nil {
 		return err
 	}
+	read, err := p.predictions(c.Context)
+	if err != nil {
+		return err
+	}
+	scores, err := scoresOf(read)
+	if err != nil {
+		return err
+	}
 	if itself {
-		if err := p.report(c.Context, run, m, view.stage); err != nil {
+		if err := p.report(c.Context, run, m, read, view.stage); err != nil {
 			return err
 		}
 	}
 	view.end()
 	return e.printEvaluation(c, &evaluation{Adapter: part, Examples: len(p.eval), Targets: m.Sums.Targets, Loss: m.Loss(),
-		Perplexity: math.Exp(m.Loss()), Accuracy: m.Accuracy()}, model, itself, run)
+		Perplexity: math.Exp(m.Loss()), Accuracy: m.Accuracy(), Scores: scores, words: read == nil}, model, itself, run)
 }
 
 func (e *env) printEvaluation(c *cli.Context, out *evaluation, model string, reported bool, run string) error {
@@ -118,8 +129,13 @@ func (e *env) printEvaluation(c *cli.Context, out *evaluation, model string, rep
 		t.add("adapter", out.Adapter)
 	}
 	t.add("held out", fmt.Sprintf("%s examples, %s targets", count(int64(out.Examples)), count(int64(out.Targets))))
-	t.add("loss per target", fmt.Sprintf("%.4f (perplexity %.3f)", out.Loss, out.Perplexity))
-	t.add("accuracy", fmt.Sprintf("%.2f %% of targets are the best token", 100*out.Accuracy))
+	if out.words {
+		t.add("loss per target", fmt.Sprintf("%.4f (perplexity %.3f)", out.Loss, out.Perplexity))
+		t.add("accuracy", fmt.Sprintf("%.2f %% of targets are the best token", 100*out.Accuracy))
+	} else {
+		t.add("loss per target", fmt.Sprintf("%.4f", out.Loss))
+	}
+	addScores(t, out.Scores)
 	if reported {
 		t.add("report", filepath.Join(run, "report.html"))
 	}

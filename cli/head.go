@@ -109,6 +109,11 @@ func untrained(m *model.Model, params iter.Seq2[string, *nn.Param]) (names []str
 	for name := range params {
 		have[name] = true
 	}
+	for slot := range m.Slots() { // a bias may lie elsewhere in the checkpoint
+		if have[peft.Prefix+slot.Name+".bias"] {
+			have[peft.Prefix+slot.Param("bias")] = true
+		}
+	}
 	for _, name := range m.Fresh {
 		if !have[peft.Prefix+name] && !have[name] {
 			names = append(names, name)
@@ -127,6 +132,6 @@ func (s *subject) withHead(j *merge.Job) {
 		j.Added = append(j.Added, strings.TrimPrefix(name, s.model.Prefix))
 	}
 	if len(j.Added) > 0 {
-		j.Names = peft.FullNames(s.model)
+		j.Name = s.model.FullName
 	}
 }

@@ -181,6 +181,7 @@ type plan struct {
 	labels  []string // of the rows, in the order of their numbers; nil for tasks without
 	problem string   // what the labels of whole texts are; "" for tasks without
 	reports []*data.Report
+	masking *data.Masking // of a masked language model, else nil
 	stream  *data.Stream
 	steps   int
 	warmup  int
@@ -337,6 +338,14 @@ func (p *plan) readData(ctx context.Context, told func(string)) error {
 	if len(p.train) == 0 {
 		return fmt.Errorf("data: no rows to train on")
 	}
+	if p.task.Head == model.MaskedToken {
+		mask, ok := p.base.tok.MASK()
+		if !ok {
+			return fmt.Errorf("data: the tokenizer has no mask_token, which model.task %q needs", p.task.Name)
+		}
+		p.masking = &data.Masking{Mask: mask, Vocabulary: p.base.tok.VocabSize(), Probability: d.MaskShare, Seed: d.Seed}
+		p.eval = p.masking.Set(p.eval)
+	}
 	return nil
 }
 
@@ -406,7 +415,7 @@ func (p *plan) schedule(context.Context, func(string)) error {
 	}
 	var err error
 	p.stream, err = data.NewStream(p.train, data.Schedule{Order: d.Order, Seed: d.Seed, BatchSize: batch, BatchTokens: d.BatchTokens,
-		Accumulation: t.Accumulation, MicroTokens: t.MicroTokens})
+		Accumulation: t.Accumulation, MicroTokens: t.MicroTokens, Masking: p.masking})
 	if err != nil {
 		return err
 	}
@@ -475,6 +484,7 @@ func (p *plan) job() train.Job {
 	}
 	if len(p.eval) > 0 {
 		j.Eval = p.eval.Batches(p.recipe.Train.MicroTokens)
+		j.Metrics = p.metrics
 	}
 	return j
 }

@@ -189,14 +189,19 @@ func (p *plan) saveHead(settings map[string]json.RawMessage) {
 	if err := json.Unmarshal(settings["modules_to_save"], &names); err != nil {
 		names = nil // there are none
 	}
-	before := len(names)
+	var modules []string
 	for _, tensor := range p.base.model.Fresh {
 		module := tensor[:strings.LastIndexByte(tensor, '.')]
-		if !peft.SavesModule(p.task.Type, module) && !slices.Contains(names, module) {
-			names = append(names, module)
+		if !peft.SavesModule(p.task.Type, module) && !slices.Contains(append(modules, names...), module) {
+			modules = append(modules, module)
 		}
 	}
-	if len(names) > before {
+	for _, m := range modules { // without those that lie in another
+		if !slices.ContainsFunc(modules, func(outer string) bool { return strings.HasPrefix(m, outer+".") }) {
+			names = append(names, m)
+		}
+	}
+	if len(modules) > 0 {
 		settings["modules_to_save"], _ = json.Marshal(names) // strings always marshal
 	}
 }

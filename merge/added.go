@@ -40,10 +40,10 @@ func (p *plan) bytes(info checkpoint.Info) ([]byte, error) {
 
 // outName is the name of a tensor in the output.
 func (p *plan) outName(name string) string {
-	if to, ok := p.Names[name]; ok {
-		return to
+	if p.Name == nil {
+		return name
 	}
-	return name
+	return p.Name(name)
 }
 
 // setFields sets Job.Fields in a config.json.

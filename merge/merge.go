@@ -83,8 +83,8 @@ type Job struct {
 	Ties []Tie
 	// Added are tensors that the base lacks, or has for other labels, and that deltas bring whole: the head of a task.
 	Added []string
-	// Names maps names of the base to those of the output, where they differ: a bare model gains its prefix with a head.
-	Names map[string]string
+	// Name gives the name in the output of a tensor of the base: a bare model gains its prefix with a head. Nil changes none.
+	Name func(string) string
 	// Fields are set in config.json: what it must say for the model to be loaded with its head.
 	Fields map[string]any
 	// Files are written into the output beside, or instead of, those copied from the base's folder.

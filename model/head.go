@@ -156,6 +156,26 @@ func (c *Config) ClassNames() []string {
 	return names
 }
 
+// FullName is the name that a tensor of the checkpoint has beside a head: with the prefix that a bare model's lack.
+func (m *Model) FullName(stored string) string {
+	if m.Prefix == "" {
+		return stored
+	}
+	arch, err := Lookup(m.Config.ModelType)
+	if err != nil {
+		return stored
+	}
+	s := arch.Spec(m.Config)
+	for _, h := range s.heads() {
+		for _, name := range h.names() {
+			if !strings.HasPrefix(name, m.Prefix) && (stored == name || strings.HasPrefix(stored, name+".")) {
+				return stored
+			}
+		}
+	}
+	return m.Prefix + stored
+}
+
 // DefaultLabels are transformers' names for n labels without names.
 func DefaultLabels(n int) []string {
 	names := make([]string, n)

@@ -174,22 +174,3 @@ func Ties(m layer.Model) (list []merge.Tie) {
 	}
 	return list
 }
-
-// FullNames maps the names of a model's weights in its checkpoint to those that it has with its head, where they differ: a bare
-// model's lack the prefix.
-func FullNames(m layer.Model) map[string]string {
-	names := map[string]string{}
-	for s := range m.Slots() {
-		for _, part := range []string{"weight", "bias"} {
-			if from, to := s.Tensor(part), s.Param(part); from != to {
-				names[from] = to
-			}
-		}
-	}
-	for _, v := range Vectors(m) {
-		if from := v.Tensor(); from != v.Name {
-			names[from] = v.Name
-		}
-	}
-	return names
-}
