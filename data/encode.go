@@ -50,6 +50,8 @@ type Settings struct {
 	Stride      int      // tokens of context that windows of a question share
 	KeepOrigin  bool     // keep what predictions are read back with, and windows without an answer
 
+	Predict bool // rows are only read by a model: labels, tags and completions need not be there, and are not used
+
 	Workers  int            // that tokenize; 0 = GOMAXPROCS
 	Progress func(Progress) // is told how far Build is; called from one goroutine at a time
 }
@@ -120,6 +122,9 @@ type Encoder struct {
 func NewEncoder(tok Tokenizer, chat Chat, s Settings, first *Row) (*Encoder, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
+	}
+	if s.Predict && s.Boundary == "" {
+		s.Boundary = "separate" // a prompt ends before anybody knows what follows
 	}
 	d, err := newDrafter(&s, first, chat != nil)
 	if err != nil {
