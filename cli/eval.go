@@ -10,6 +10,7 @@ import (
 	"github.com/graft-ml/graft/peft"
 	"github.com/graft-ml/graft/peft/methods"
 	"github.com/graft-ml/graft/report"
+	"github.com/graft-ml/graft/train"
 	"github.com/urfave/cli/v2"
 )
 
@@ -92,6 +93,7 @@ func (e *env) eval(c *cli.Context, run, path, adapter string) error {
 		if p.config, p.adapter, err = methods.Load(part, p.base.model, peft.Allow{}); err != nil {
 			return err
 		}
+		p.params = train.NewParams(p.adapter.Params())
 		if err := p.checkHead(); err != nil {
 			return err
 		}

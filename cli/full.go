@@ -10,7 +10,6 @@ import (
 
 	"github.com/graft-ml/graft/checkpoint"
 	"github.com/graft-ml/graft/internal/atomicfile"
-	"github.com/graft-ml/graft/internal/op"
 	"github.com/graft-ml/graft/model"
 )
 
@@ -29,11 +28,18 @@ func (b *base) saveFull(dir string) error {
 		return err
 	}
 	var entries []checkpoint.Entry
-	for name, p := range b.model.Params() {
-		values := op.Data(p)
-		data := make([]byte, len(values)*int(dtype.Size()))
-		checkpoint.Encode(data, values, dtype)
-		entries = append(entries, checkpoint.FromBytes(name, dtype, op.FileShape(p), data))
+	for name, w := range b.model.Weights() {
+		rows, cols := 1, w.Shape[len(w.Shape)-1]
+		if len(w.Shape) == 2 {
+			rows = w.Shape[0]
+		}
+		size := cols * int(dtype.Size())
+		row, data := make([]float32, cols), make([]byte, rows*size)
+		for i := range rows {
+			w.Row(row, i)
+			checkpoint.Encode(data[i*size:(i+1)*size], row, dtype)
+		}
+		entries = append(entries, checkpoint.FromBytes(name, dtype, w.Shape, data))
 	}
 	if _, err := checkpoint.WriteShards(dir, entries, checkpoint.ShardOptions{}); err != nil {
 		return err

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"iter"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -16,7 +15,6 @@ import (
 	"github.com/graft-ml/graft/merge"
 	"github.com/graft-ml/graft/model"
 	"github.com/graft-ml/graft/peft"
-	"github.com/nlpodyssey/spago/nn"
 )
 
 // headFile lies in an adapter's folder and holds what config.json of a model with the adapter's head says about it: the names
@@ -103,12 +101,8 @@ func countLabels(w *model.Want, adapter string, own *model.Config) error {
 	return nil // loading says what is missing
 }
 
-// untrained lists the tensors of a head that were drawn and that no parameter replaces.
-func untrained(m *model.Model, params iter.Seq2[string, *nn.Param]) (names []string) {
-	have := map[string]bool{}
-	for name := range params {
-		have[name] = true
-	}
+// untrained lists the tensors of a head that were drawn and that no parameter replaces, by the parameters' names.
+func untrained(m *model.Model, have map[string]bool) (names []string) {
 	for slot := range m.Slots() { // a bias may lie elsewhere in the checkpoint
 		if have[peft.Prefix+slot.Name+".bias"] {
 			have[peft.Prefix+slot.Param("bias")] = true
@@ -134,4 +128,13 @@ func (s *subject) withHead(j *merge.Job) {
 	if len(j.Added) > 0 {
 		j.Name = s.model.FullName
 	}
+}
+
+// paramNames are the names of an adapter's parameters.
+func paramNames(a peft.Adapter) map[string]bool {
+	names := map[string]bool{}
+	for name := range a.Params() {
+		names[name] = true
+	}
+	return names
 }

@@ -91,7 +91,7 @@ func openSubject(c *cli.Context, path string) (*subject, error) {
 		s.close()
 		return nil, err
 	}
-	if missing := untrained(s.model, s.adapter.Params()); len(missing) > 0 {
+	if missing := untrained(s.model, paramNames(s.adapter)); len(missing) > 0 {
 		s.close()
 		return nil, fmt.Errorf("peft: %s: neither the adapter nor its base %s has the head's tensors %q", adapter, model, missing)
 	}

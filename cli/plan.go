@@ -11,6 +11,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/graft-ml/graft/checkpoint"
@@ -251,8 +253,9 @@ func (p *plan) openTokenizer(context.Context, func(string)) error {
 func (p *plan) attach(context.Context, func(string)) error {
 	m := p.recipe.Method
 	if m.Type == "full" {
-		p.base.model.Unfreeze()
-		p.params = train.NewParams(p.base.model.Params())
+		if err := p.unfreeze(m.Trainable); err != nil {
+			return err
+		}
 		return p.initial(m.InitValues)
 	}
 	var err error
@@ -275,6 +278,25 @@ func (p *plan) attach(context.Context, func(string)) error {
 		return err
 	}
 	return p.initial(m.InitValues)
+}
+
+// unfreeze makes the weights trainable in whose names the pattern is found.
+func (p *plan) unfreeze(pattern string) error {
+	re, err := regexp.Compile(pattern)
+	if err != nil {
+		return usagef("method.trainable: %w", err)
+	}
+	m := p.base.model
+	m.UnfreezeSome(re.MatchString)
+	p.params = slices.DeleteFunc(train.NewParams(m.Params()), func(q train.Param) bool { return !re.MatchString(q.Name) })
+	if len(p.params) == 0 {
+		var names []string
+		for name := range m.Weights() {
+			names = append(names, name)
+		}
+		return usagef("method.trainable is %q, which no weight's name has in it; there are %s …", pattern, strings.Join(names[:min(4, len(names))], ", "))
+	}
+	return p.checkHead()
 }
 
 // methodConfig turns the recipe's method into the method's own settings, by way of adapter_config.json.
@@ -311,7 +333,7 @@ func (p *plan) readData(ctx context.Context, told func(string)) error {
 	}
 	var sets []data.Weighted
 	for _, s := range p.sources() {
-		set, err := p.read(ctx, s.Path, s.Shape, d.MaxRows, d.EvalPath == "" && d.EvalFraction > 0, told)
+		set, err := p.read(ctx, s.Path, s.Shape, limits{d.SkipRows, d.MaxRows}, d.EvalFraction > 0 || d.EvalEvery > 0, told)
 		if err != nil {
 			return err
 		}
@@ -325,14 +347,16 @@ func (p *plan) readData(ctx context.Context, told func(string)) error {
 	}
 	switch {
 	case d.EvalPath != "":
-		if p.eval, err = p.read(ctx, d.EvalPath, d.Shape, d.EvalMaxRows, true, told); err != nil {
+		if p.eval, err = p.read(ctx, d.EvalPath, d.Shape, limits{most: d.EvalMaxRows}, true, told); err != nil {
 			return err
 		}
 	case d.EvalFraction > 0:
 		p.train, p.eval = p.train.Split(d.EvalFraction, d.Seed)
-		if d.EvalMaxRows > 0 {
-			p.eval = p.eval[:min(len(p.eval), d.EvalMaxRows)]
-		}
+	case d.EvalEvery > 0:
+		p.train, p.eval = p.train.Every(d.EvalEvery)
+	}
+	if d.EvalMaxRows > 0 && d.EvalPath == "" {
+		p.eval = p.eval[:min(len(p.eval), d.EvalMaxRows)]
 	}
 	p.train = p.train.Training()
 	if len(p.train) == 0 {
@@ -350,9 +374,9 @@ func (p *plan) readData(ctx context.Context, told func(string)) error {
 }
 
 // read encodes one source. If evaluated, all or part of it is held out, so what reads predictions back is kept.
-func (p *plan) read(ctx context.Context, path, shape string, maxRows int, evaluated bool, told func(string)) (data.Set, error) {
+func (p *plan) read(ctx context.Context, path, shape string, n limits, evaluated bool, told func(string)) (data.Set, error) {
 	told("reading " + path)
-	set, report, err := data.Build(ctx, p.rows(path, maxRows), p.base.tok, p.chat, p.encoding(shape, evaluated))
+	set, report, err := data.Build(ctx, p.rows(path, n), p.base.tok, p.chat, p.encoding(shape, evaluated))
 	if err != nil && report != nil && report.Rows == 0 {
 		return nil, fmt.Errorf("data: %s: no rows, want at least one", path)
 	}
@@ -372,9 +396,12 @@ func (p *plan) sources() []recipes.Source {
 	return d.Sources
 }
 
+// limits say which rows of a source are read.
+type limits struct{ skip, most int } // most 0 = all
+
 // rows reads a source.
-func (p *plan) rows(path string, maxRows int) iter.Seq2[data.Row, error] {
-	files := source.Files{Unit: p.recipe.Data.Unit, MaxRows: maxRows}
+func (p *plan) rows(path string, n limits) iter.Seq2[data.Row, error] {
+	files := source.Files{Unit: p.recipe.Data.Unit, Skip: n.skip, MaxRows: n.most}
 	if name, ok := strings.CutPrefix(path, recipes.Builtin+"quickstart/"); ok {
 		files.FS, files.Dir, files.Path = recipes.Quickstart(), recipes.Builtin+"quickstart", name
 	} else {

@@ -82,7 +82,7 @@ func byType(name string) (task.Task, bool) {
 // taskOfRows is the task that the first row's columns are for; "" if they are for none of its own.
 func (p *plan) taskOfRows() string {
 	for _, s := range p.sources() {
-		for row, err := range p.rows(s.Path, 1) {
+		for row, err := range p.rows(s.Path, limits{most: 1}) {
 			if err == nil {
 				return data.TaskOf(&row, p.recipe.Data.Columns)
 			}
@@ -142,7 +142,8 @@ func (p *plan) look(told func(string)) (all data.Survey, err error) {
 	}
 	for i, s := range p.sources() {
 		told("reading the labels of " + s.Path)
-		x, err := data.Look(p.rows(s.Path, p.recipe.Data.MaxRows), p.encoding(s.Shape, false))
+		d := &p.recipe.Data
+		x, err := data.Look(p.rows(s.Path, limits{d.SkipRows, d.MaxRows}), p.encoding(s.Shape, false))
 		if err != nil {
 			return all, err
 		}
@@ -209,7 +210,11 @@ func (p *plan) saveHead(settings map[string]json.RawMessage) {
 // checkHead refuses a method that would leave a head as it was drawn.
 func (p *plan) checkHead() error {
 	var errs []error
-	for _, name := range untrained(p.base.model, p.adapter.Params()) {
+	trained := map[string]bool{}
+	for _, q := range p.params {
+		trained[q.Name] = true
+	}
+	for _, name := range untrained(p.base.model, trained) {
 		errs = append(errs, fmt.Errorf("model: %s has no tensor %q, which model.task %q needs, and method.type %q does not train it", p.base.path, name, p.task.Name, p.recipe.Method.Type))
 	}
 	return errors.Join(errs...)

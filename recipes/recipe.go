@@ -54,6 +54,7 @@ type Method struct {
 	ModulesToSave     []string `toml:"modules_to_save" for:"* -trainable_tokens -adaption_prompt" doc:"ends of names of modules of which full copies are trained and stored" example:"[\"embed_tokens\", \"lm_head\"]" syn:"lora_modules_to_save additional_target trainable_modules"`
 	TokenIndices      Indices  `toml:"trainable_token_indices" for:"lora" doc:"ids of tokens whose embeddings are trained and stored; a table names modules" example:"[32000, 32001]" syn:"trainable_tokens fix_untrained_tokens new_tokens"`
 	EnsureWeightTying bool     `toml:"ensure_weight_tying" for:"lora" default:"false" doc:"what is done to the embedding is done to a head that shares its weight" syn:"tie_weights"`
+	Trainable         string   `toml:"trainable" for:"full" doc:"regular expression: only weights in whose names it is found are trained, such as the head's, or all biases; empty = all" example:"^classifier\\." syn:"trainable_parameters unfrozen_parameters unfreeze"`
 	Adapter           string   `toml:"adapter" for:"*" doc:"folder of an adapter to start from; r, alpha and targets are its own" example:"runs/first/adapter" syn:"lora_model_dir adapter_name_or_path resume_adapter_file"`
 	InitValues        string   `toml:"init_values" doc:"safetensors file with the initial value of every trainable parameter, for comparisons" example:"init.safetensors"`
 	Options
@@ -68,10 +69,12 @@ type Data struct {
 	Columns       Strings  `toml:"columns" doc:"other names of the fields" example:"{ prompt = \"question\", completion = \"answer\" }" syn:"column_mapping field_mapping"`
 	EvalPath      string   `toml:"eval_path" doc:"held-out data of the same shape" example:"valid.jsonl" syn:"eval_dataset validation_file valid_path test_datasets eval_file"`
 	EvalFraction  float64  `toml:"eval_fraction" default:"0" min:"0" below:"1" doc:"share of the rows that is held out instead" syn:"val_set_size val_size test_size validation_split"`
+	EvalEvery     int      `toml:"eval_every" default:"0" min:"0" doc:"hold out each so many-th row instead, or paragraph of SQuAD's files; 0 = off"`
 	EvalMaxRows   int      `toml:"eval_max_rows" default:"0" min:"0" doc:"use only the first so many held-out rows; 0 = all" syn:"eval_max_samples max_eval_samples"`
 	Unit          string   `toml:"unit" default:"line" choice:"line paragraph file" doc:"what is a row of a plain text file; paragraphs end at blank lines"`
 	Template      string   `toml:"template" choice:"alpaca plain chat" doc:"wording of instructions; empty = chat if the model has a chat template, else alpaca"`
 	Separator     string   `toml:"separator" doc:"put between prompt and completion"`
+	SkipRows      int      `toml:"skip_rows" default:"0" min:"0" doc:"leave out so many rows at the beginning of the training data" syn:"skip_samples offset"`
 	MaxRows       int      `toml:"max_rows" default:"0" min:"0" doc:"use only the first so many rows; 0 = all" syn:"max_samples max_train_samples"`
 	Labels        []string `toml:"labels" doc:"names of all labels in the order of their numbers; empty = those of the rows, sorted" example:"[\"negative\", \"positive\"]" syn:"label_names label_list class_names id2label"`
 	ProblemType   string   `toml:"problem_type" default:"auto" choice:"auto single_label_classification multi_label_classification regression" doc:"what the labels of shape classification are; auto goes by the first row"`
