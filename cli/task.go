@@ -27,6 +27,9 @@ func (p *plan) settle(_ context.Context, told func(string)) error {
 		return usageError{err}
 	}
 	p.recipe.Model.Task = name
+	if err := p.base.config.CheckHead(p.task.Head); err != nil {
+		return fmt.Errorf("%s: %w (model.task is %q)", p.base.path, err, name)
+	}
 	if err := p.checkShapes(); err != nil {
 		return err
 	}

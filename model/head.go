@@ -117,6 +117,27 @@ func ParseHeadKind(class string) (HeadKind, bool) {
 	return NoHead, false
 }
 
+// CheckHead reports a head that the family does not have.
+func (c *Config) CheckHead(kind HeadKind) error {
+	arch, err := Lookup(c.ModelType)
+	if err != nil {
+		return fmt.Errorf("model: %w", err)
+	}
+	s := arch.Spec(c)
+	return s.checkHead(c.ModelType, kind)
+}
+
+func (s *Spec) checkHead(modelType string, kind HeadKind) error {
+	var has []string
+	for _, h := range s.heads() {
+		if h.Kind == kind {
+			return nil
+		}
+		has = append(has, h.Kind.String())
+	}
+	return fmt.Errorf("model: %s has no head %s, want one of %s", modelType, kind, strings.Join(has, ", "))
+}
+
 // Output is the name of the output projection of a kind of head; "" if the family has no such head.
 func (c *Config) Output(kind HeadKind) string {
 	arch, err := Lookup(c.ModelType)
@@ -236,12 +257,8 @@ func NewFor(c *Config, w Want, rng *rand.Rand) (*Model, error) {
 
 // want writes what is asked for into the config.
 func (c *Config) want(s *Spec, w Want) error {
-	var has []string
-	for _, h := range s.heads() {
-		has = append(has, h.Kind.String())
-	}
-	if !slices.Contains(has, w.Kind.String()) {
-		return fmt.Errorf("model: %s has no head %s, want one of %s", c.ModelType, w.Kind, strings.Join(has, ", "))
+	if err := s.checkHead(c.ModelType, w.Kind); err != nil {
+		return err
 	}
 	class := ""
 	if len(c.Architectures) > 0 {
