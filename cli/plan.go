@@ -184,6 +184,7 @@ type plan struct {
 	problem string   // what the labels of whole texts are; "" for tasks without
 	reports []*data.Report
 	masking *data.Masking // of a masked language model, else nil
+	weights []float32     // of the labels; nil = all 1
 	stream  *data.Stream
 	steps   int
 	warmup  int
@@ -441,6 +442,9 @@ func (p *plan) schedule(context.Context, func(string)) error {
 		batch = 0
 	}
 	var err error
+	if p.weights, err = p.weighClasses(); err != nil {
+		return err
+	}
 	p.stream, err = data.NewStream(p.train, data.Schedule{Order: d.Order, Seed: d.Seed, BatchSize: batch, BatchTokens: d.BatchTokens,
 		Accumulation: t.Accumulation, MicroTokens: t.MicroTokens, Masking: p.masking})
 	if err != nil {
@@ -502,7 +506,7 @@ func (p *plan) settings() train.Config {
 
 // job is the run as the loop wants it.
 func (p *plan) job() train.Job {
-	j := train.Job{Config: p.settings(), Params: p.params, Objective: train.For(p.base.model, p.task), Source: p.stream, Mode: p.base.mode, Arena: op.NewArena()}
+	j := train.Job{Config: p.settings(), Params: p.params, Objective: train.ForClasses(p.base.model, p.task, p.weights), Source: p.stream, Mode: p.base.mode, Arena: op.NewArena()}
 	if a, ok := p.adapter.(peft.Penalized); ok {
 		j.Penalty = a.Penalty
 	}

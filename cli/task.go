@@ -96,10 +96,15 @@ func (p *plan) taskOfRows() string {
 
 // checkShapes refuses shapes that are for another task.
 func (p *plan) checkShapes() error {
+	own := data.ShapesFor(p.task.Name)
 	for _, s := range p.sources() {
-		want := data.ShapeTask(s.Shape)
-		if want != "" && want != p.task.Name {
-			return usagef("data.shape is %q, which is for model.task %q, not %q", s.Shape, want, p.task.Name)
+		of := data.ShapeTask(s.Shape)
+		switch {
+		case s.Shape == "auto" || of == p.task.Name || of == "" && own == nil:
+		case of != "":
+			return usagef("data.shape is %q, which is for model.task %q, not %q", s.Shape, of, p.task.Name)
+		default:
+			return usagef("data.shape is %q, want %s for model.task %q", s.Shape, strings.Join(own, " or "), p.task.Name)
 		}
 	}
 	return nil

@@ -104,7 +104,15 @@ func shapeTask(task string) string {
 	return task
 }
 
-// shapesFor are the names of the shapes for a task.
+// ShapesFor are the names of the shapes that are for a task alone.
+func ShapesFor(task string) []string {
+	if task == "" {
+		return nil
+	}
+	return shapesFor(task)
+}
+
+// shapesFor are the names of the shapes for a task; of "" those about language itself.
 func shapesFor(task string) []string {
 	var names []string
 	for i := range Shapes {

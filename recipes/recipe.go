@@ -117,6 +117,8 @@ type Train struct {
 	WarmupRounding   string  `toml:"warmup_rounding" default:"up" choice:"up nearest" doc:"how warmup_ratio becomes a number of updates"`
 	MaxGradNorm      float64 `toml:"max_grad_norm" default:"1" min:"0" doc:"longer gradients are scaled down to this norm; 0 = off" syn:"clip_grad_norm gradient_clipping grad_clip max_norm clip"`
 	LabelSmoothing   float64 `toml:"label_smoothing" default:"0" min:"0" below:"1" doc:"share of the target's probability that is spread over all tokens" syn:"label_smoothing_factor"`
+	ClassWeights     Pattern `toml:"class_weights" doc:"weights of labels in the training loss of seq-cls and token-cls; those that are not named weigh 1" example:"{ neg = 1, pos = 3 }" syn:"loss_weights label_weights pos_weight"`
+	BalanceClasses   bool    `toml:"balance_classes" default:"false" doc:"weigh each label of seq-cls and token-cls by how rare it is, so that all count alike: rows / (labels × rows with it)" syn:"balanced class_weight"`
 	NEFTuneAlpha     float64 `toml:"neftune_alpha" default:"0" min:"0" doc:"noise on the embeddings in training; 0 = off" syn:"neftune_noise_alpha"`
 	Seed             uint64  `toml:"seed" default:"0" doc:"seed of initial values and dropout" syn:"random_seed"`
 	LoggingSteps     int     `toml:"logging_steps" default:"1" min:"1" doc:"a line in metrics.jsonl every so many updates" syn:"log_every log_steps log_every_n_steps steps_per_report"`

@@ -22,6 +22,8 @@ var rulesTable = []rule{
 		func(r *Recipe) bool { return r.Data.Path != "" && len(r.Data.Sources) > 0 }},
 	{"data.eval_fraction", "data.eval_path and data.eval_fraction are both set, want one of them",
 		func(r *Recipe) bool { return r.Data.EvalPath != "" && r.Data.EvalFraction > 0 }},
+	{"train.class_weights", "train.class_weights and train.balance_classes are both set, want one of them",
+		func(r *Recipe) bool { return len(r.Train.ClassWeights) > 0 && r.Train.BalanceClasses }},
 	{"data.eval_every", "data.eval_every is set beside data.eval_path or data.eval_fraction, want one of them",
 		func(r *Recipe) bool {
 			return r.Data.EvalEvery > 0 && (r.Data.EvalPath != "" || r.Data.EvalFraction > 0)

@@ -25,6 +25,9 @@ var worst = Section{Name: "worst", Title: "Hardest examples", Make: func(in *Inp
 		}
 		passages = append(passages, Passage{Caption: caption, Pieces: in.passage(i)})
 	}
+	if in.Set[picked[0]].Labels != nil { // the whole is the target
+		return list, []Block{passages}, nil
+	}
 	return list, []Block{Paragraph("Targets are coloured by their loss after training: the stronger, the less expected."), passages}, nil
 }}
 
