@@ -101,15 +101,21 @@ func countLabels(w *model.Want, adapter string, own *model.Config) error {
 	return nil // loading says what is missing
 }
 
-// untrained lists the tensors of a head that were drawn and that no parameter replaces, by the parameters' names.
-func untrained(m *model.Model, have map[string]bool) (names []string) {
+// untrained lists the tensors of a head that were drawn and that no parameter replaces, by the parameters' names: those of the
+// checkpoint, or with what PEFT puts before them.
+func untrained(m *model.Model, params map[string]bool) (names []string) {
+	have := map[string]bool{}
+	for name := range params {
+		have[strings.TrimPrefix(strings.TrimPrefix(name, "base_model."), "model.")] = true
+		have[name] = true
+	}
 	for slot := range m.Slots() { // a bias may lie elsewhere in the checkpoint
-		if have[peft.Prefix+slot.Name+".bias"] {
-			have[peft.Prefix+slot.Param("bias")] = true
+		if have[slot.Name+".bias"] {
+			have[slot.Param("bias")] = true
 		}
 	}
 	for _, name := range m.Fresh {
-		if !have[peft.Prefix+name] && !have[name] {
+		if !have[name] {
 			names = append(names, name)
 		}
 	}

@@ -201,6 +201,32 @@ func samePredictions(t *testing.T, rows int, keys string) {
 	ok(t, "predict", "merged", "--input", "rows.jsonl", "--output", "p.jsonl")
 }
 
+// TestTasksByMethod trains a classifier by methods that store its head in other ways.
+func TestTasksByMethod(t *testing.T) {
+	newTaskWorld(t, tinyBases[0].config, labelled[0].rows, "seq-cls", "")
+	recipe := readText(t, "r.toml")
+	for _, method := range []string{
+		"type = \"prefix_tuning\"\nnum_virtual_tokens = 3\n", "type = \"prompt_tuning\"\nnum_virtual_tokens = 3\n", "type = \"ia3\"\n", "type = \"ln_tuning\"\n",
+		"type = \"full\"\ntrainable = '^classifier|pooler'\n", "type = \"full\"\n",
+	} {
+		file("m.toml", strings.Replace(recipe, "[method]\nr = 2\n", "[method]\n"+method, 1))(t)
+		ok(t, "train", "m.toml", "--overwrite")
+		var a, b evaluation
+		for _, x := range []struct {
+			e    *evaluation
+			args []string
+		}{{&a, []string{"run"}}, {&b, []string{"m.toml", "--adapter", "run/adapter"}}} {
+			*x.e = evaluated(t, x.args...)
+		}
+		if a.Loss != b.Loss || len(a.Scores) == 0 {
+			t.Errorf("%s: loss %g by the run and %g by its adapter, scores %v", method, a.Loss, b.Loss, a.Scores)
+		}
+		if out := ok(t, "predict", "run", "--input", "rows.jsonl").stdout; strings.Count(out, "\"label\":\"") < 4 {
+			t.Errorf("%s: graft predict says %s", method, out)
+		}
+	}
+}
+
 // TestTaskIsInferred leaves out model.task.
 func TestTaskIsInferred(t *testing.T) {
 	for _, x := range labelled[:5] {
