@@ -57,6 +57,7 @@ func encoderMethods(head float64) []qualityRow {
 		{"bitfit", 1e-2, biases, roughly},
 		{"head", head, "type = \"full\"\ntrainable = '^classifier\\.'\n", nearly},
 		{"prefix-10", 3e-2, "type = \"prefix_tuning\"\nnum_virtual_tokens = 10\n", roughly},
+		{"prompt-10", 5e-2, "type = \"prompt_tuning\"\nnum_virtual_tokens = 10\n", roughly},
 		{"full", 2e-4, "type = \"full\"\n", roughly},
 	}
 }
@@ -194,4 +195,33 @@ func spread(values []float64) (mean, sd float64) {
 		sd += (v - mean) * (v - mean) / float64(max(1, len(values)-1))
 	}
 	return mean, math.Sqrt(sd)
+}
+
+// TestQualityTrainedTasks evaluates the adapters that PEFT trained: they give the score and the loss of their line.
+func TestQualityTrainedTasks(t *testing.T) {
+	if !*long {
+		t.Skip("five seconds for each adapter: only with -long")
+	}
+	assets := golden.Assets(t)
+	for _, q := range qualityTasks(assets) {
+		for _, row := range q.recipes {
+			adapter := filepath.Join(golden.Quality(t), "trained", q.name, row.method)
+			reference := referenceRuns(t, q.name, row.method)
+			if !exists(filepath.Join(adapter, "adapter_config.json")) || len(reference) == 0 {
+				continue // a whole model, or not trained yet
+			}
+			t.Run(q.name+"/"+row.method, func(t *testing.T) {
+				recipe := filepath.Join(t.TempDir(), q.name+".toml")
+				if err := os.WriteFile(recipe, []byte(q.recipe(assets, row)), 0o666); err != nil {
+					t.Fatal(err)
+				}
+				e := evaluated(t, recipe, "--adapter", adapter)
+				want, _ := reference[0].Scores["test_loss"].(float64)
+				t.Logf("%v, loss %.6f, the reference's %.6f", e.Scores, e.Loss, want)
+				if math.Abs(e.Loss-want) > 1e-5 { // float32 in another order of summation
+					t.Errorf("held-out loss %.7f, want %.7f", e.Loss, want)
+				}
+			})
+		}
+	}
 }

@@ -156,6 +156,11 @@ func (m *Model) hidden(p *op.Pass, tokens []int32, lead bool) (x mat.Tensor, led
 	}
 	if rows != nil {
 		list, begun, last := own(p, g)
+		if m.Kind == SequenceLabels && m.Top.Pool == layer.FirstRow { // as PEFT has it: the pooler reads what comes first
+			for _, i := range begun {
+				list[p.Segments[i].Start] = g.Segments[i].Start
+			}
+		}
 		if lead {
 			list, led = append(list, last...), begun
 		}

@@ -7,8 +7,6 @@ var Gaps = []Gap{
 	{Suite: "models", Facts: Facts{"model_type": "mt5"}, Reason: "architecture not built yet"},
 	{Suite: "models", Facts: Facts{"model_type": "bart"}, Reason: "architecture not built yet"},
 	{Suite: "models", Facts: Facts{"model_type": "marian"}, Reason: "architecture not built yet"},
-	{Suite: "peft", Facts: Facts{"peft_type": "PROMPT_TUNING", "task": "seqcls"}, Reason: "the pooler must read the first virtual token"},
-	{Suite: "peft", Facts: Facts{"peft_type": "P_TUNING", "task": "seqcls"}, Reason: "the pooler must read the first virtual token"},
 	{Suite: "peft", Facts: Facts{"peft_type": "PROMPT_TUNING", "task": "qa"}, Reason: "the reference has logits only, no spans"},
 	{Suite: "peft", Facts: Facts{"peft_type": "FROD"}, Reason: "method not built yet"},
 	{Suite: "peft", Facts: Facts{"peft_type": "PSOFT"}, Reason: "its factors are not in the file: the signs of their singular vectors are those of one LAPACK"},
