@@ -515,7 +515,9 @@ func (p *plan) job() train.Job {
 	}
 	if len(p.eval) > 0 {
 		j.Eval = p.eval.Batches(p.recipe.Train.MicroTokens)
-		j.Metrics = p.metrics
+		if p.judged() {
+			j.Metrics = p.metrics
+		}
 	}
 	return j
 }

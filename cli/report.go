@@ -32,9 +32,12 @@ func (p *plan) reportRun(ctx context.Context, dir string, told func(string)) err
 	return p.report(ctx, dir, tuned, read, told)
 }
 
+// judged says that the task is judged by more than its loss.
+func (p *plan) judged() bool { return p.task.Head.HasLabels() || p.task.Head == model.AnswerSpan }
+
 // predictions has the model label the held-out rows, or answer their questions; nil of tasks about language itself.
 func (p *plan) predictions(ctx context.Context) (*report.Predictions, error) {
-	if k := p.task.Head; !k.HasLabels() && k != model.AnswerSpan {
+	if !p.judged() {
 		return nil, nil
 	}
 	arena := op.NewArena()
