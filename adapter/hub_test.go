@@ -337,10 +337,10 @@ func TestLibraryHead(t *testing.T) {
 		}
 	}
 	write(headFile, headConfig)
-	zeros := func(shape ...int) []float32 { return make([]float32, shape[0]*append(shape, 1)[1]) }
+	ones := func(shape ...int) []float32 { return slices.Repeat([]float32{1}, shape[0]*append(shape, 1)[1]) }
 	tensors := []checkpoint.Entry{
-		checkpoint.FromFloats("heads.default.1.weight", []int{12, 12}, zeros(12, 12)), checkpoint.FromFloats("heads.default.1.bias", []int{12}, zeros(12)),
-		checkpoint.FromFloats("heads.default.4.weight", []int{3, 12}, zeros(3, 12)), checkpoint.FromFloats("heads.default.4.bias", []int{3}, zeros(3)),
+		checkpoint.FromFloats("heads.default.1.weight", []int{12, 12}, ones(12, 12)), checkpoint.FromFloats("heads.default.1.bias", []int{12}, ones(12)),
+		checkpoint.FromFloats("heads.default.4.weight", []int{3, 12}, ones(3, 12)), checkpoint.FromFloats("heads.default.4.bias", []int{3}, ones(3)),
 	}
 	if err := checkpoint.Write(filepath.Join(dir, hubHeadFiles[0]), tensors, nil); err != nil {
 		t.Fatal(err)

@@ -84,11 +84,18 @@ func openSubject(c *cli.Context, path string) (*subject, error) {
 			}
 		}
 	}
-	if s.base, err = openBase(model, c.String("compute")); err != nil {
+	if s.base, err = openFiles(model, c.String("compute")); err != nil {
 		return nil, err
 	}
 	if adapter == "" {
-		return s, nil
+		return s, s.load(nil)
+	}
+	want, err := wantOf(adapter, s.config.Shared(), s.base.config)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.load(want); err != nil {
+		return nil, err
 	}
 	if s.config, s.adapter, err = methods.Load(adapter, s.model, allowed(c)); err != nil {
 		s.close()
@@ -96,6 +103,10 @@ func openSubject(c *cli.Context, path string) (*subject, error) {
 			err = fmt.Errorf("%w (--allow-other-base attaches it all the same)", err)
 		}
 		return nil, err
+	}
+	if missing := untrained(s.model, paramNames(s.adapter)); len(missing) > 0 {
+		s.close()
+		return nil, fmt.Errorf("peft: %s: neither the adapter nor its base %s has the head's tensors %q", adapter, model, missing)
 	}
 	return s, nil
 }

@@ -23,7 +23,8 @@ type referenceRun struct {
 	Metric struct {
 		ValidLoss float64 `json:"valid_loss"`
 		BLEU      float64 `json:"bleu"`
-	} `json:"metric"`
+	} `json:"-"`
+	Scores map[string]any `json:"metric"`
 }
 
 // referenceRuns reads the runs of one recipe and method, by seed.
@@ -39,6 +40,8 @@ func referenceRuns(t *testing.T, recipe, method string) (runs []referenceRun) {
 			t.Fatal(err)
 		}
 		if r.Recipe == recipe && r.Method == method {
+			r.Metric.ValidLoss, _ = r.Scores["valid_loss"].(float64)
+			r.Metric.BLEU, _ = r.Scores["bleu"].(float64)
 			runs = append(runs, r)
 		}
 	}

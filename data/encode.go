@@ -55,6 +55,8 @@ type Settings struct {
 	TargetLen    int    // most tokens of a target; 0 = SequenceLen
 	DecoderStart *int32 // the token before a target, config.json's decoder_start_token_id
 
+	Predict bool // rows are only read by a model: labels, tags and completions need not be there, and are not used
+
 	Workers  int            // that tokenize; 0 = GOMAXPROCS
 	Progress func(Progress) // is told how far Build is; called from one goroutine at a time
 }
@@ -128,6 +130,9 @@ type Encoder struct {
 func NewEncoder(tok Tokenizer, chat Chat, s Settings, first *Row) (*Encoder, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
+	}
+	if s.Predict && s.Boundary == "" {
+		s.Boundary = "separate" // a prompt ends before anybody knows what follows
 	}
 	d, err := newDrafter(&s, first, chat != nil)
 	if err != nil {

@@ -100,9 +100,14 @@ func (e *Encoder) prepareSequence(first *Row) error {
 		return e.prepareTargets()
 	}
 	if e.shape.Name == classification.Name {
-		if e.problem = e.settings.ProblemType; e.problem == "" {
-			e.problem = problemOf(e.drafter, first)
-		}
+		e.setProblem(first)
 	}
 	return nil
+}
+
+// setProblem finds what kind of labels the rows have.
+func (e *Encoder) setProblem(first *Row) {
+	if e.problem = e.settings.ProblemType; e.problem == "" {
+		e.problem = problemOf(e.drafter, first)
+	}
 }

@@ -106,7 +106,7 @@ func (c *Config) Validate() error {
 }
 
 func (c *Config) selection() peft.Selection {
-	return peft.Selection{TargetModules: c.TargetModules, ExcludeModules: c.ExcludeModules, LayersToTransform: c.LayersToTransform,
+	return peft.Selection{TargetModules: c.TargetModules, TaskType: c.TaskType, ExcludeModules: c.ExcludeModules, LayersToTransform: c.LayersToTransform,
 		LayersPattern: c.LayersPattern, ModulesToSave: c.Beside.ModulesToSave, Lenient: c.FromFile}
 }
 

@@ -124,12 +124,15 @@ func (p *plan) copyFiles(ctx context.Context, dir string, r *Report) error {
 		}
 		files[name] = b
 	}
-	config := p.config
+	config, err := p.config, error(nil)
 	if p.convert {
 		config = checkpoint.SetConfigDType(config, p.dtype)
 	}
 	if p.loosen {
 		config = loosened(config)
+	}
+	if config, err = p.setFields(config); err != nil {
+		return err
 	}
 	files["config.json"] = config
 	maps.Copy(files, p.Files)

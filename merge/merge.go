@@ -71,6 +71,12 @@ type Job struct {
 	// Ties are the weights that the model uses in two places, embedding and head. A delta for one of them unties: the output
 	// has both, and config.json says so. Deltas for a weight that config.json ties and that is not named here are refused.
 	Ties []Tie
+	// Added are tensors that the base lacks, or has for other labels, and that deltas bring whole: the head of a task.
+	Added []string
+	// Name gives the name in the output of a tensor of the base: a bare model gains its prefix with a head. Nil changes none.
+	Name func(string) string
+	// Fields are set in config.json: what it must say for the model to be loaded with its head.
+	Fields map[string]any
 	// Files are written into the output beside, or instead of, those copied from the base's folder.
 	Files map[string][]byte
 	// Adapter is what the record says about where the deltas came from.
@@ -198,6 +204,9 @@ func (p *plan) checkDelta(d Delta, tied map[string]string) error {
 		return fmt.Errorf("%q is changed twice", name)
 	}
 	info, ok := p.Base.Info(p.from(name))
+	if _, whole := d.(Setter); whole && slices.Contains(p.Added, name) {
+		info, ok = p.added(d), true
+	}
 	absent, explains := d.(interface{ Absent() string })
 	switch {
 	case !ok && explains:

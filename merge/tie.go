@@ -64,11 +64,16 @@ func (p *plan) from(name string) string {
 
 // tensors lists what the output stores, those that were not stored before last.
 func (p *plan) tensors() []checkpoint.Info {
-	list := slices.Clone(p.Base.Stored())
+	list := slices.DeleteFunc(slices.Clone(p.Base.Stored()), func(i checkpoint.Info) bool { return p.isAdded(i.Name) })
 	for _, other := range slices.Sorted(maps.Keys(p.origin)) {
 		info, _ := p.Base.Info(p.origin[other])
 		info.Name = other
 		list = append(list, info)
+	}
+	for _, d := range p.Deltas {
+		if p.isAdded(d.Target()) {
+			list = append(list, p.added(d))
+		}
 	}
 	return list
 }

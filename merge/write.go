@@ -54,7 +54,7 @@ func (p *plan) writeWeights(ctx context.Context, dir string, r *Report) error {
 	}
 	pool := &sync.Pool{New: func() any { return new(scratch) }}
 	for _, info := range p.tensors() {
-		src, err := p.Base.Bytes(p.from(info.Name))
+		src, err := p.bytes(info)
 		if err != nil {
 			return err
 		}
@@ -62,9 +62,9 @@ func (p *plan) writeWeights(ctx context.Context, dir string, r *Report) error {
 		if p.convert && checkpoint.IsFloat(info.DType) {
 			w.out = p.dtype
 		}
-		e := checkpoint.Entry{Name: info.Name, DType: w.out, Shape: info.Shape}
+		e := checkpoint.Entry{Name: p.outName(info.Name), DType: w.out, Shape: info.Shape}
 		e.Fill = func(to checkpoint.Section) error {
-			wait := p.hasher.tensor(ctx, p.from(info.Name))
+			wait := p.hash(ctx, info.Name)
 			t, err := w.fill(ctx, pool, progress, to)
 			if hashed := wait(); err == nil {
 				err = hashed

@@ -96,6 +96,65 @@ func (c *Config) kind(s *Spec) HeadKind {
 	return s.heads()[0].Kind
 }
 
+// HeadKind is the head that the model has by its config.json: what architectures[0] names, or else the family's first.
+func (c *Config) HeadKind() HeadKind {
+	arch, err := Lookup(c.ModelType)
+	if err != nil {
+		return NoHead
+	}
+	s := arch.Spec(c)
+	return c.kind(&s)
+}
+
+// HasLabels says that a head's scores are of labels that the data name.
+func (k HeadKind) HasLabels() bool { return k == SequenceLabels || k == TokenLabels }
+
+// ParseHeadKind is the kind of a class name such as BertForTokenClassification; false of a class that is none of a head.
+func ParseHeadKind(class string) (HeadKind, bool) {
+	for _, h := range headKinds {
+		if strings.HasSuffix(class, h.end) && h.kind != NoHead {
+			return h.kind, true
+		}
+	}
+	return NoHead, false
+}
+
+// CheckHead reports a head that the family does not have.
+func (c *Config) CheckHead(kind HeadKind) error {
+	arch, err := Lookup(c.ModelType)
+	if err != nil {
+		return fmt.Errorf("model: %w", err)
+	}
+	s := arch.Spec(c)
+	return s.checkHead(c.ModelType, kind)
+}
+
+func (s *Spec) checkHead(modelType string, kind HeadKind) error {
+	var has []string
+	for _, h := range s.heads() {
+		if h.Kind == kind {
+			return nil
+		}
+		has = append(has, h.Kind.String())
+	}
+	return fmt.Errorf("model: %s has no head %s, want one of %s", modelType, kind, strings.Join(has, ", "))
+}
+
+// Output is the name of the output projection of a kind of head; "" if the family has no such head.
+func (c *Config) Output(kind HeadKind) string {
+	arch, err := Lookup(c.ModelType)
+	if err != nil {
+		return ""
+	}
+	s := arch.Spec(c)
+	for _, h := range s.heads() {
+		if h.Kind == kind {
+			return h.Out
+		}
+	}
+	return ""
+}
+
 // Classes is the number of labels of a classifier: as many as id2label names, or num_labels, or transformers' default.
 func (c *Config) Classes() int {
 	switch {
@@ -116,6 +175,35 @@ func (c *Config) ClassNames() []string {
 			return nil
 		}
 		names[i] = name
+	}
+	return names
+}
+
+// FullName is the name that a tensor of the checkpoint has beside a head: with the prefix that a bare model's lack.
+func (m *Model) FullName(stored string) string {
+	if m.Prefix == "" {
+		return stored
+	}
+	arch, err := Lookup(m.Config.ModelType)
+	if err != nil {
+		return stored
+	}
+	s := arch.Spec(m.Config)
+	for _, h := range s.heads() {
+		for _, name := range h.names() {
+			if !strings.HasPrefix(name, m.Prefix) && (stored == name || strings.HasPrefix(stored, name+".")) {
+				return stored
+			}
+		}
+	}
+	return m.Prefix + stored
+}
+
+// DefaultLabels are transformers' names for n labels without names.
+func DefaultLabels(n int) []string {
+	names := make([]string, n)
+	for i := range names {
+		names[i] = "LABEL_" + strconv.Itoa(i)
 	}
 	return names
 }
@@ -153,14 +241,26 @@ func LoadFor(src Source, w Want) (*Model, error) {
 	return assemble(c, &builder{src: src, used: map[string]bool{}, rng: w.RNG, std: c.InitializerRange, anew: c.Classes() != before})
 }
 
+// NewFor is New with the head that a task needs rather than that of the config, which it changes; rng draws all weights.
+func NewFor(c *Config, w Want, rng *rand.Rand) (*Model, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	arch, err := Lookup(c.ModelType)
+	if err != nil {
+		return nil, fmt.Errorf("model: %w", err)
+	}
+	s := arch.Spec(c)
+	if err := c.want(&s, w); err != nil {
+		return nil, err
+	}
+	return New(c, rng)
+}
+
 // want writes what is asked for into the config.
 func (c *Config) want(s *Spec, w Want) error {
-	var has []string
-	for _, h := range s.heads() {
-		has = append(has, h.Kind.String())
-	}
-	if !slices.Contains(has, w.Kind.String()) {
-		return fmt.Errorf("model: %s has no head %s, want one of %s", c.ModelType, w.Kind, strings.Join(has, ", "))
+	if err := s.checkHead(c.ModelType, w.Kind); err != nil {
+		return err
 	}
 	class := ""
 	if len(c.Architectures) > 0 {

@@ -82,6 +82,9 @@ func assemble(c *Config, b *builder) (*Model, error) {
 	m.Kind, m.Top = c.kind(&s), b.top(m.Stem.Tokens)
 	m.output = b.scores(m)
 	m.Fresh = b.fresh
+	if b.bare {
+		m.Prefix = s.Prefix
+	}
 	if err := b.finish(); err != nil {
 		return nil, err
 	}

@@ -25,7 +25,6 @@ import (
 	"github.com/graft-ml/graft/internal/op"
 	"github.com/graft-ml/graft/model/layer"
 	"github.com/nlpodyssey/spago/mat"
-	"github.com/nlpodyssey/spago/nn"
 )
 
 // Architecture is one family of models.
@@ -70,7 +69,9 @@ type Model struct {
 	Kind       HeadKind
 	Top        layer.Top
 	// Fresh names the tensors of the head that the checkpoint lacks and that were drawn at random.
-	Fresh  []string
+	Fresh []string
+	// Prefix is what the names in the checkpoint lack, as those of a bare model do; "" = nothing.
+	Prefix string
 	origin Source // nil if the weights are random
 	hash   identity
 	output op.Projection
@@ -184,12 +185,13 @@ func (m *Model) CheckDecodes() error {
 	return m.CheckGenerates()
 }
 
-// CheckTypes reports a token type that the model has no row for. A model without types takes none but 0.
+// CheckTypes reports a token type that the model has no row for. A model without types does not look at them, though its
+// tokenizer may tell the texts of a pair apart, as that of DeBERTa does.
 func (m *Model) CheckTypes(types []int32) error {
-	n := 1
-	if m.Stem.Types != nil {
-		n = m.Config.TypeVocabSize
+	if m.Stem.Types == nil {
+		return nil
 	}
+	n := m.Config.TypeVocabSize
 	for i, id := range types {
 		if id < 0 || int(id) >= n {
 			return fmt.Errorf("model: token type %d at %d, want 0 to type_vocab_size %d - 1", id, i, n)
@@ -247,33 +249,6 @@ func (m *Model) Vectors() []layer.NamedVector {
 	})
 }
 
-// Unfreeze makes every weight trainable, as a float32 copy: the method "full". Tied weights stay one.
-func (m *Model) Unfreeze() {
-	for s := range m.Slots() {
-		t := layer.NewTrainable(s.Base)
-		if s == m.Top.Out && s.Tied {
-			t = m.tiedHead()
-		}
-		if s.Kind == layer.Embedding {
-			s.Lookup = t
-		} else {
-			s.Projection = t
-		}
-	}
-	for _, v := range m.Vectors() {
-		*v.Vector = *layer.NewTrainableVector(v.Value)
-	}
-}
-
-// tiedHead is the trainable embedding as a projection; a bias is the head's own.
-func (m *Model) tiedHead() *layer.Trainable {
-	t := *m.Stem.Tokens.Lookup.(*layer.Trainable)
-	if b := m.Top.Out.Base.Bias; b != nil {
-		t.Bias = layer.NewTrainableVector(b)
-	}
-	return &t
-}
-
 // Constant is a stored tensor that counts and is never trained.
 type Constant struct {
 	Name  string
@@ -287,29 +262,4 @@ func (m *Model) Constants() []Constant {
 		return []Constant{{m.logitsBias, []int{1, len(x.Bias)}, x.Bias}} // as transformers stores it
 	}
 	return nil
-}
-
-// Params yields the trainable weights of the model itself by their names in the checkpoint: all after Unfreeze.
-func (m *Model) Params() iter.Seq2[string, *nn.Param] {
-	return func(yield func(string, *nn.Param) bool) {
-		for s := range m.Slots() {
-			tied := s == m.Top.Out && s.Tied // the weight is the embedding's
-			var list iter.Seq2[string, *nn.Param]
-			if s.Kind == layer.Embedding {
-				list = s.Lookup.Params()
-			} else {
-				list = s.Projection.Params()
-			}
-			for name, p := range list {
-				if !(tied && name == "weight") && !yield(s.Param(name), p) {
-					return
-				}
-			}
-		}
-		for _, v := range m.Vectors() {
-			if v.Param != nil && !yield(v.Name, v.Param) {
-				return
-			}
-		}
-	}
 }

@@ -38,6 +38,12 @@ var heads = map[string][]string{
 	"SEQ_CLS": {"classifier", "score"}, "TOKEN_CLS": {"classifier", "score"}, "QUESTION_ANS": {"qa_outputs"},
 }
 
+// SavesModule says that a module is saved for a task without being asked for.
+func SavesModule(taskType, module string) bool {
+	_, ok := inModule(module, heads[taskType])
+	return ok
+}
+
 // modules is modules_to_save with the heads of the task: old files do not list them.
 func (b Beside) modules(taskType string) []string {
 	return append(slices.Clone(b.ModulesToSave), heads[taskType]...)

@@ -26,6 +26,7 @@ type Recipe struct {
 // Model is the frozen base.
 type Model struct {
 	Path         string `toml:"path" doc:"folder with config.json, weights and tokenizer.json; \"builtin:quickstart\" is the base inside the program" example:"models/llama" syn:"base_model model_name_or_path model_name base model_id pretrained_model_name_or_path checkpoint"`
+	Task         string `toml:"task" default:"auto" choice:"auto causal-lm seq-cls token-cls question-answering masked-lm" doc:"what the model is for, which decides its head: causal-lm continues texts; seq-cls labels whole texts or pairs; token-cls labels words; question-answering finds answers in a context; masked-lm fills in hidden tokens. auto goes by data.shape, by the adapter to start from, by architectures in config.json, and for an encoder by the first row" syn:"task_type task_name auto_class architecture"`
 	Compute      string `toml:"compute" default:"auto" choice:"auto f32 bf16 split" doc:"arithmetic of the products with frozen weights: f32; bf16 (fastest); split (float32 grade at tile speed); auto = split where the machine has tiles, else f32" syn:"dtype torch_dtype precision bf16 fp16 mixed_precision"`
 	Tokenizer    string `toml:"tokenizer" doc:"folder of another tokenizer than the model's own" example:"tokenizers/mine" syn:"tokenizer_name_or_path tokenizer_path"`
 	ChatTemplate string `toml:"chat_template" doc:"file with a Jinja template instead of the tokenizer's own" example:"chatml.jinja" syn:"chat_template_path"`
@@ -53,6 +54,7 @@ type Method struct {
 	ModulesToSave     []string `toml:"modules_to_save" for:"* -trainable_tokens -adaption_prompt -adapters -houlsby -pfeiffer -parallel -compacter -compacter++" doc:"ends of names of modules of which full copies are trained and stored" example:"[\"embed_tokens\", \"lm_head\"]" syn:"lora_modules_to_save additional_target trainable_modules"`
 	TokenIndices      Indices  `toml:"trainable_token_indices" for:"lora" doc:"ids of tokens whose embeddings are trained and stored; a table names modules" example:"[32000, 32001]" syn:"trainable_tokens fix_untrained_tokens new_tokens"`
 	EnsureWeightTying bool     `toml:"ensure_weight_tying" for:"lora" default:"false" doc:"what is done to the embedding is done to a head that shares its weight" syn:"tie_weights"`
+	Trainable         string   `toml:"trainable" for:"full" doc:"regular expression: only weights in whose names it is found are trained, such as the head's, or all biases; empty = all" example:"^classifier\\." syn:"trainable_parameters unfrozen_parameters unfreeze"`
 	Adapter           string   `toml:"adapter" for:"*" doc:"folder of an adapter to start from; r, alpha and targets are its own" example:"runs/first/adapter" syn:"lora_model_dir adapter_name_or_path resume_adapter_file"`
 	InitValues        string   `toml:"init_values" doc:"safetensors file with the initial value of every trainable parameter, for comparisons" example:"init.safetensors"`
 	Options
@@ -64,18 +66,21 @@ type Method struct {
 type Data struct {
 	Path          string   `toml:"path" doc:"file, folder or pattern: .jsonl .json .csv .tsv .parquet .conll .txt, also .gz and .zst; or a folder with seq.in, label, seq.out; \"builtin:quickstart\" is the data inside the program" example:"train.jsonl" syn:"dataset train_file data_path dataset_path train_data train_path file"`
 	Sources       []Source `toml:"sources" doc:"several sources with weights, instead of path" syn:"datasets"`
-	Shape         string   `toml:"shape" default:"auto" choice:"auto text prompt_completion instruction chat context_target tools classification tokens qa" doc:"what a row looks like; auto goes by its fields" syn:"format type dataset_type formatting"`
+	Shape         string   `toml:"shape" default:"auto" choice:"auto text prompt_completion instruction chat context_target tools classification tokens qa masked_text" doc:"what a row looks like; auto goes by its fields" syn:"format type dataset_type formatting"`
 	Columns       Strings  `toml:"columns" doc:"other names of the fields" example:"{ prompt = \"question\", completion = \"answer\" }" syn:"column_mapping field_mapping"`
 	EvalPath      string   `toml:"eval_path" doc:"held-out data of the same shape" example:"valid.jsonl" syn:"eval_dataset validation_file valid_path test_datasets eval_file"`
 	EvalFraction  float64  `toml:"eval_fraction" default:"0" min:"0" below:"1" doc:"share of the rows that is held out instead" syn:"val_set_size val_size test_size validation_split"`
+	EvalEvery     int      `toml:"eval_every" default:"0" min:"0" doc:"hold out each so many-th row instead, or paragraph of SQuAD's files; 0 = off"`
 	EvalMaxRows   int      `toml:"eval_max_rows" default:"0" min:"0" doc:"use only the first so many held-out rows; 0 = all" syn:"eval_max_samples max_eval_samples"`
 	Unit          string   `toml:"unit" default:"line" choice:"line paragraph file" doc:"what is a row of a plain text file; paragraphs end at blank lines"`
 	Template      string   `toml:"template" choice:"alpaca plain chat" doc:"wording of instructions; empty = chat if the model has a chat template, else alpaca"`
 	Separator     string   `toml:"separator" doc:"put between prompt and completion"`
+	SkipRows      int      `toml:"skip_rows" default:"0" min:"0" doc:"leave out so many rows at the beginning of the training data" syn:"skip_samples offset"`
 	MaxRows       int      `toml:"max_rows" default:"0" min:"0" doc:"use only the first so many rows; 0 = all" syn:"max_samples max_train_samples"`
 	Labels        []string `toml:"labels" doc:"names of all labels in the order of their numbers; empty = those of the rows, sorted" example:"[\"negative\", \"positive\"]" syn:"label_names label_list class_names id2label"`
 	ProblemType   string   `toml:"problem_type" default:"auto" choice:"auto single_label_classification multi_label_classification regression" doc:"what the labels of shape classification are; auto goes by the first row"`
 	Stride        int      `toml:"stride" default:"0" min:"0" doc:"shape qa: tokens of the context that a window shares with the one before" syn:"doc_stride"`
+	MaskShare     float64  `toml:"mask_probability" default:"0.15" above:"0" max:"1" doc:"task masked-lm: share of the tokens that are hidden, other ones in each epoch" syn:"mlm_probability masked_lm_prob mask_prob"`
 	SequenceLen   int      `toml:"sequence_len" default:"0" min:"0" doc:"longest row in tokens; 0 = what the model was made for" syn:"cutoff_len max_seq_length max_length seq_len max_seq_len sequence_length block_size model_max_length"`
 	Overlong      string   `toml:"overlong" default:"auto" choice:"auto drop truncate raise split" doc:"what becomes of longer rows; auto = texts and contexts of questions are split into windows, rows of shape classification and tokens truncated, others dropped" syn:"excess_length_strategy truncation"`
 	TrainOnPrompt bool     `toml:"train_on_prompt" default:"false" doc:"the prompt's tokens count in the loss, too" syn:"train_on_inputs train_on_input completion_only_loss"`
@@ -91,7 +96,7 @@ type Data struct {
 type Source struct {
 	Path   string  `toml:"path" doc:"file, folder or pattern" syn:"dataset file"`
 	Weight float64 `toml:"weight" default:"1" above:"0" doc:"times that each of its rows is visited in an epoch: 1 once, 2 twice, 0.5 every second one" syn:"probability ratio interleave_probs"`
-	Shape  string  `toml:"shape" default:"auto" choice:"auto text prompt_completion instruction chat context_target tools classification tokens qa" doc:"what a row looks like" syn:"type format"`
+	Shape  string  `toml:"shape" default:"auto" choice:"auto text prompt_completion instruction chat context_target tools classification tokens qa masked_text" doc:"what a row looks like" syn:"type format"`
 }
 
 // Train is how the model is trained.
@@ -113,6 +118,8 @@ type Train struct {
 	WarmupRounding   string  `toml:"warmup_rounding" default:"up" choice:"up nearest" doc:"how warmup_ratio becomes a number of updates"`
 	MaxGradNorm      float64 `toml:"max_grad_norm" default:"1" min:"0" doc:"longer gradients are scaled down to this norm; 0 = off" syn:"clip_grad_norm gradient_clipping grad_clip max_norm clip"`
 	LabelSmoothing   float64 `toml:"label_smoothing" default:"0" min:"0" below:"1" doc:"share of the target's probability that is spread over all tokens" syn:"label_smoothing_factor"`
+	ClassWeights     Pattern `toml:"class_weights" doc:"weights of labels in the training loss of seq-cls and token-cls; those that are not named weigh 1" example:"{ neg = 1, pos = 3 }" syn:"loss_weights label_weights pos_weight"`
+	BalanceClasses   bool    `toml:"balance_classes" default:"false" doc:"weigh each label of seq-cls and token-cls by how rare it is, so that all count alike: rows / (labels × rows with it)" syn:"balanced class_weight"`
 	NEFTuneAlpha     float64 `toml:"neftune_alpha" default:"0" min:"0" doc:"noise on the embeddings in training; 0 = off" syn:"neftune_noise_alpha"`
 	Seed             uint64  `toml:"seed" default:"0" doc:"seed of initial values and dropout" syn:"random_seed"`
 	LoggingSteps     int     `toml:"logging_steps" default:"1" min:"1" doc:"a line in metrics.jsonl every so many updates" syn:"log_every log_steps log_every_n_steps steps_per_report"`

@@ -64,7 +64,7 @@ func (c *Config) JSON() ([]byte, error) {
 }
 
 func (c *Config) selection() peft.Selection {
-	return peft.Selection{TargetModules: c.TargetModules, ExcludeModules: c.ExcludeModules, LayersToTransform: c.LayersToTransform,
+	return peft.Selection{TargetModules: c.TargetModules, TaskType: c.TaskType, ExcludeModules: c.ExcludeModules, LayersToTransform: c.LayersToTransform,
 		LayersPattern: c.LayersPattern, ModulesToSave: c.Beside.ModulesToSave, Lenient: c.FromFile}
 }
 
