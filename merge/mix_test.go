@@ -201,7 +201,7 @@ func TestWindow(t *testing.T) {
 		order[i] = i
 	}
 	slices.SortStableFunc(order, func(i, j int) int {
-		return int(keysOf(make([]uint32, 1), delta[i:i+1])[0]) - int(keysOf(make([]uint32, 1), delta[j:j+1])[0])
+		return int(sizeOf(delta[i])) - int(sizeOf(delta[j]))
 	})
 	n := len(x)
 	for _, c := range []struct {

@@ -41,7 +41,6 @@ type sheet struct {
 	x    [][]float32 // the inputs; differences from the base where there is an origin
 	base []float32   // of the origin
 	out  []float32
-	keys []uint32
 	raw  []byte
 }
 
@@ -94,10 +93,6 @@ func (m *mixture) read(s *sheet, lo, hi int) {
 	if cap(s.room) < n*k {
 		s.room = make([]float32, n*k)
 	}
-	if cap(s.keys) < n {
-		s.keys = make([]uint32, n)
-	}
-	s.keys = s.keys[:n]
 	s.out = s.room[:n:n]
 	s.x = s.x[:0]
 	for i, in := range m.inputs {

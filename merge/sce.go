@@ -1,8 +1,6 @@
 package merge
 
 import (
-	"math"
-
 	"github.com/graft-ml/graft/internal/kernel"
 )
 
@@ -29,10 +27,10 @@ type sce struct {
 	weights []float64
 }
 
-// spread are the bits of the variance of each element over the sources.
-func (c *sce) spread(s *sheet, _ int) []uint32 {
+// spread is the variance of each element over the sources, in s.out.
+func (c *sce) spread(s *sheet, _ int) []float32 {
 	n := float32(len(s.x))
-	for j := range s.keys {
+	for j := range s.out {
 		mean, v := float32(0), float32(0)
 		for _, x := range s.x {
 			mean += x[j]
@@ -41,9 +39,9 @@ func (c *sce) spread(s *sheet, _ int) []uint32 {
 		for _, x := range s.x {
 			v += (x[j] - mean) * (x[j] - mean)
 		}
-		s.keys[j] = math.Float32bits(v / n)
+		s.out[j] = v / n
 	}
-	return s.keys
+	return s.out
 }
 
 // choose keeps the share k of the elements whose variance is not zero: those of the largest.
@@ -86,9 +84,9 @@ func (c *sce) thin(s *sheet, lo int) {
 	if c.window.low.open {
 		return
 	}
-	keys := c.spread(s, 0)
+	sizes := c.spread(s, 0)
 	for _, x := range s.x {
-		c.window.drop(x, func() []uint32 { return keys }, lo)
+		c.window.drop(x, sizes, lo)
 	}
 }
 

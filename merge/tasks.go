@@ -131,7 +131,7 @@ func (t *taskMix) prepare() error {
 	if t.chance != nil {
 		t.grain = t.byRows()
 	}
-	if err := t.locate(t.windows, func(s *sheet, i int) []uint32 { return keysOf(s.keys, s.x[i]) }); err != nil {
+	if err := t.locate(t.windows, func(s *sheet, i int) []float32 { return s.x[i] }); err != nil {
 		return err
 	}
 	if t.all["rescale"] == 0 {
@@ -143,7 +143,7 @@ func (t *taskMix) prepare() error {
 // thin takes numbers away from every difference.
 func (t *taskMix) thin(s *sheet, lo int) {
 	for i := range t.windows {
-		t.windows[i].drop(s.x[i], func() []uint32 { return keysOf(s.keys, s.x[i]) }, lo)
+		t.windows[i].drop(s.x[i], s.x[i], lo)
 		switch k := t.keepers[i]; {
 		case k == nil:
 		case k.density <= 0:

@@ -38,17 +38,11 @@ func cutsOf(list []window) (all []*cut, of []int) {
 	return all, of
 }
 
-// sizes gives the sizes of the numbers of one window's channel, in s.keys or elsewhere.
-type sizes func(s *sheet, channel int) []uint32
+// channel gives the numbers whose sizes one window is about.
+type channel func(s *sheet, window int) []float32
 
-// keysOf are the bits of |x|.
-func keysOf(dst []uint32, x []float32) []uint32 {
-	dst = dst[:len(x)]
-	for i, v := range x {
-		dst[i] = math.Float32bits(v) &^ (1 << 31)
-	}
-	return dst
-}
+// sizeOf are the bits of |x|.
+func sizeOf(x float32) uint32 { return math.Float32bits(x) &^ (1 << 31) }
 
 const (
 	lowBits = 15 // of the 31 bits of a size
@@ -98,30 +92,30 @@ func (h *histograms) find(channel, rank int) (bucket, before int) {
 }
 
 // locate finds the ends of windows, one for each channel.
-func (m *mixture) locate(list []window, keys sizes) error {
+func (m *mixture) locate(list []window, numbers channel) error {
 	cuts, of := cutsOf(list)
 	if len(cuts) == 0 {
 		return nil
 	}
-	if err := m.upper(cuts, of, len(list), keys); err != nil {
+	if err := m.upper(cuts, of, len(list), numbers); err != nil {
 		return err
 	}
-	if err := m.lower(cuts, of, keys); err != nil {
+	if err := m.lower(cuts, of, numbers); err != nil {
 		return err
 	}
-	return m.equals(cuts, of, keys)
+	return m.equals(cuts, of, numbers)
 }
 
 // upper finds the upper bits of the sizes at the cuts; before counts numbers of smaller ones.
-func (m *mixture) upper(cuts []*cut, of []int, channels int, keys sizes) error {
+func (m *mixture) upper(cuts []*cut, of []int, channels int, numbers channel) error {
 	h := &histograms{n: channels}
 	err := m.sweep(blockElements, func(_ int, s *sheet, lo, hi int) error {
 		count := h.take()
 		defer h.put(count)
 		for c := range channels {
 			mine := count[c*buckets : (c+1)*buckets]
-			for _, k := range keys(s, c) {
-				mine[k>>lowBits]++
+			for _, v := range numbers(s, c) {
+				mine[sizeOf(v)>>lowBits]++
 			}
 		}
 		return nil
@@ -135,15 +129,15 @@ func (m *mixture) upper(cuts []*cut, of []int, channels int, keys sizes) error {
 }
 
 // lower finds the lower bits of the sizes at the cuts; then before counts, of those of the same size, how many are before.
-func (m *mixture) lower(cuts []*cut, of []int, keys sizes) error {
+func (m *mixture) lower(cuts []*cut, of []int, numbers channel) error {
 	h := &histograms{n: len(cuts)}
 	err := m.sweep(blockElements, func(_ int, s *sheet, lo, hi int) error {
 		count := h.take()
 		defer h.put(count)
 		for i, c := range cuts {
 			mine := count[i*buckets : (i+1)*buckets]
-			for _, k := range keys(s, of[i]) {
-				if (k^c.size)>>lowBits == 0 {
+			for _, v := range numbers(s, of[i]) {
+				if k := sizeOf(v); (k^c.size)>>lowBits == 0 {
 					mine[k&(1<<lowBits-1)]++
 				}
 			}
@@ -159,15 +153,15 @@ func (m *mixture) lower(cuts []*cut, of []int, keys sizes) error {
 }
 
 // equals counts, for each block, the numbers of a cut's size in the blocks before it.
-func (m *mixture) equals(cuts []*cut, of []int, keys sizes) error {
+func (m *mixture) equals(cuts []*cut, of []int, numbers channel) error {
 	for _, c := range cuts {
 		c.equals = make([]int, m.blocks(blockElements)+1)
 	}
 	err := m.sweep(blockElements, func(b int, s *sheet, lo, hi int) error {
 		for i, c := range cuts {
 			n := 0
-			for _, k := range keys(s, of[i]) {
-				if k == c.size {
+			for _, v := range numbers(s, of[i]) {
+				if sizeOf(v) == c.size {
 					n++
 				}
 			}
@@ -183,44 +177,44 @@ func (m *mixture) equals(cuts []*cut, of []int, keys sizes) error {
 	return err
 }
 
-// drop sets the numbers outside the window to zero. x are those from lo on, which begin a block; keys gives their sizes.
-func (w *window) drop(x []float32, keys func() []uint32, lo int) {
-	for i, c := range []*cut{&w.low, &w.high} {
+// drop sets the numbers outside the window to zero. x are those from lo on, which begin a block; sizes decide, and may be x. The high
+// end goes first: what it sets to zero, the low end does not miss.
+func (w *window) drop(x, sizes []float32, lo int) {
+	for _, c := range []*cut{&w.high, &w.low} {
 		if c.open {
 			continue
 		}
-		at := c.equals[lo/blockElements]
-		all, none := at >= c.before, c.equals[lo/blockElements+1] <= c.before // of those of the cut's size are behind it
-		limit := c.size
+		below := c == &w.low
+		at, end := c.equals[lo/blockElements], c.equals[lo/blockElements+1]
 		switch {
-		case all: // they count as the next larger size for what is before the cut
-		case none:
-			limit++
+		case at >= c.before: // all of the cut's size are behind it
+			dropFrom(x, sizes, c.size, below)
+		case end <= c.before: // all are before it
+			dropFrom(x, sizes, c.size+1, below)
 		default:
-			c.dropSome(x, keys(), at, i == 0)
-			continue
+			c.dropSome(x, sizes, at, below)
 		}
-		dropFrom(x, keys(), limit, i == 0)
 	}
 }
 
 // dropFrom sets numbers of a size below the limit to zero, or those from it on. Which they are is random, so it goes without branches.
-func dropFrom(x []float32, keys []uint32, limit uint32, below bool) {
+func dropFrom(x, sizes []float32, limit uint32, below bool) {
 	flip := uint32(0)
 	if !below {
 		flip = ^flip
 	}
-	for i, k := range keys[:len(x)] {
-		mask := ^uint32(int32(k-limit)>>31) ^ flip // both are below 2³¹
+	x = x[:len(sizes)]
+	for i, v := range sizes {
+		mask := ^uint32(int32(sizeOf(v)-limit)>>31) ^ flip // both are below 2³¹
 		x[i] = math.Float32frombits(math.Float32bits(x[i]) & mask)
 	}
 }
 
 // dropSome does it in a block in which some of the cut's size are before it and some behind; at of them came in earlier blocks.
-func (c *cut) dropSome(x []float32, keys []uint32, at int, below bool) {
-	for i, k := range keys {
-		before := k < c.size || k == c.size && at < c.before
-		if before == below {
+func (c *cut) dropSome(x, sizes []float32, at int, below bool) {
+	for i, v := range sizes {
+		k := sizeOf(v)
+		if before := k < c.size || k == c.size && at < c.before; before == below {
 			x[i] = 0
 		}
 		if k == c.size {
