@@ -36,7 +36,7 @@ type Mix struct {
 type Mixed struct {
 	Tool    string   `json:"tool"`
 	Version string   `json:"version,omitempty"`
-	Out     string   `json:"-"`
+	Out     string   `json:"out,omitempty"` // not in the file: the folder may move
 	Recipe  *Recipe  `json:"recipe"`
 	Does    string   `json:"formula"`
 	Inputs  []Input  `json:"inputs"`
@@ -179,7 +179,9 @@ func (w *mixing) beside(ctx context.Context, dir string, a *arrangement, r *Mixe
 	}
 	r.Files = append(append(r.Files, weights...), RecordFile)
 	slices.Sort(r.Files)
-	if files[RecordFile], err = json.MarshalIndent(r, "", "  "); err != nil {
+	record := *r
+	record.Out = ""
+	if files[RecordFile], err = json.MarshalIndent(&record, "", "  "); err != nil {
 		return fmt.Errorf("merge: %s: %w", filepath.Join(a.Out, RecordFile), err)
 	}
 	_, err = writeFiles(ctx, dir, files)

@@ -124,8 +124,9 @@ func three(t *testing.T, d checkpoint.DType) map[string]*checkpoint.Checkpoint {
 
 // TestMergeOfTheSame: whatever the method, models that are equal give themselves, and so does a base whose models differ by nothing.
 func TestMergeOfTheSame(t *testing.T) {
-	one := source(t, 1, checkpoint.F32, mixConfig)
-	models := map[string]*checkpoint.Checkpoint{"base": one, "a": source(t, 1, checkpoint.F32, mixConfig), "b": source(t, 1, checkpoint.F32, mixConfig)}
+	zeros := checkpoint.FromFloats("model.layers.2.norm.weight", []int{13}, make([]float32, 13)) // a bias may be
+	one := source(t, 1, checkpoint.F32, mixConfig, zeros)
+	models := map[string]*checkpoint.Checkpoint{"base": one, "a": source(t, 1, checkpoint.F32, mixConfig, zeros), "b": source(t, 1, checkpoint.F32, mixConfig, zeros)}
 	for _, a := range Algorithms {
 		got, _ := mix(t, recipeFor(a, "a", "b"), models)
 		for _, name := range one.Names() {
@@ -399,6 +400,7 @@ func TestRecipesRefused(t *testing.T) {
 		{"merge_method = \"linear\"\nparameters = { weight = inf }\nmodels = [{ model = \"a\" }]", "parameters.weight is +Inf"},
 		{"merge_method = \"linear\"\nmodels = [{ model = \"base\", parameters = { weight = 1 } }, { model = \"a\", parameters = { weight = -1 } }]", "the weights sum to zero"},
 		{"merge_method = \"della\"\nbase_model = \"base\"\nparameters = { weight = 1, density = 0.9 }\nmodels = [{ model = \"a\" }]", "density 0.9 and epsilon 0.15 give probabilities"},
+		{"merge_method = \"multislerp\"\nparameters = { weight = 1, normalize_weights = false }\nmodels = [{ model = \"a\" }]", "1 models, multislerp takes at least 2"},
 		{pair("wide"), `"model.norm.weight" is [13] in base and [14] in wide`},
 		{pair("more"), `more has the tensor "lm_head.weight", base has not`},
 		{strings.ReplaceAll(strings.ReplaceAll(pair("base"), "[{ model = \"base\" }, ", "[{ model = \"more\" }, "), "", ""), `base has no tensor "lm_head.weight"`},

@@ -319,6 +319,9 @@ func multislerp(m *mixture, g gram) ([]float64, error) {
 		length += w[i] * g.norm(i)
 	}
 	size := g.length(mean)
+	if g.zero() {
+		return mean, nil
+	}
 	if size < eps {
 		if n == 2 {
 			return w, nil
@@ -338,6 +341,16 @@ func multislerp(m *mixture, g gram) ([]float64, error) {
 		mean[i] = length * (math.Cos(angle)*mean[i] + math.Sin(angle)/angle*sum[i])
 	}
 	return mean, nil
+}
+
+// zero tells whether every vector is.
+func (g gram) zero() bool {
+	for i := range g {
+		if g[i][i] != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 func scale(x []float64, f float64) {

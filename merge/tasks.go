@@ -206,10 +206,11 @@ func absolutes(x []float32) (sum float64) {
 func (t *taskMix) mix(s *sheet, lo, hi int) error {
 	t.thin(s, lo)
 	for i, x := range s.x {
-		if t.scales[i] != 1 {
-			kernel.Scale(x, t.scales[i])
+		for _, f := range []float32{t.scales[i], float32(t.weights[i])} {
+			if f != 1 {
+				kernel.Scale(x, f)
+			}
 		}
-		kernel.Scale(x, float32(t.weights[i]))
 	}
 	s.start()
 	if t.elect {
