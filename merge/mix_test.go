@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/graft-ml/graft/checkpoint"
@@ -229,6 +230,41 @@ func TestWindow(t *testing.T) {
 		}
 		if !slices.Equal(y, want) {
 			t.Errorf("%s of density %g and gamma %g is not what sorting gives: %d differ", c.method, c.density, c.gamma, differences(y, want))
+		}
+	}
+}
+
+// TestGuess compares guessed ends of windows with those that bits give, on numbers with many of one size, sorted ones that no sample is
+// like, and ones that are nearly all zero.
+func TestGuess(t *testing.T) {
+	const n = 1<<20 + 12345
+	rng := rand.New(rand.NewPCG(3, 8))
+	fine, coarse, sorted, zeros := normal(rng, n, 1), normal(rng, n, 1), normal(rng, n, 1), make([]float32, n)
+	for i := range coarse {
+		coarse[i] = float32(math.Round(float64(coarse[i]) * 300))
+	}
+	slices.Sort(sorted)
+	for i := range 1000 {
+		zeros[i*997] = fine[i]
+	}
+	for name, x := range map[string][]float32{"fine": fine, "coarse": coarse, "sorted": sorted, "zeros": zeros} {
+		data := make([]byte, 4*n)
+		checkpoint.Encode(data, x, checkpoint.F32)
+		m := &mixture{ctx: t.Context(), rows: 1, cols: n, inputs: []input{{data: data, dtype: checkpoint.F32}}, pool: &sync.Pool{New: func() any { return new(sheet) }}}
+		numbers := func(s *sheet, _ int) []float32 { return s.x[0] }
+		for _, rank := range []int{1, 1000, n / 3, n / 2, n - 1000, n - 1} {
+			guessed, sure := cut{rank: rank}, cut{rank: rank}
+			ok, err := m.guess([]*cut{&guessed}, []int{0}, 1, numbers)
+			cuts := []*cut{&sure}
+			if err := errors.Join(err, m.upper(cuts, []int{0}, 1, numbers), m.lower(cuts, []int{0}, numbers), m.equals(cuts, []int{0}, numbers)); err != nil {
+				t.Fatal(err)
+			}
+			if ok && (guessed.size != sure.size || guessed.before != sure.before || !slices.Equal(guessed.equals, sure.equals)) {
+				t.Errorf("%s, rank %d: size %d after %d, want %d after %d", name, rank, guessed.size, guessed.before, sure.size, sure.before)
+			}
+			if !ok && (name == "fine" || name == "coarse") {
+				t.Errorf("%s, rank %d: no guess", name, rank)
+			}
 		}
 	}
 }

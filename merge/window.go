@@ -6,7 +6,7 @@ import (
 )
 
 // A window keeps the numbers of some ranks, when all of a tensor are put in order of their size; of equal ones, what comes first in
-// the tensor is the smaller. It is found without sorting: two sweeps count the upper and then the lower bits of sizes, which
+// the tensor is the smaller. It is found without sorting, by a guess (see guess.go) or surely: two sweeps count the upper and then the lower bits of sizes, which
 // order as the numbers do, and a third one counts equal ones where some of these stay and some go.
 type window struct {
 	low, high cut
@@ -96,6 +96,9 @@ func (m *mixture) locate(list []window, numbers channel) error {
 	cuts, of := cutsOf(list)
 	if len(cuts) == 0 {
 		return nil
+	}
+	if ok, err := m.guess(cuts, of, len(list), numbers); ok || err != nil {
+		return err
 	}
 	if err := m.upper(cuts, of, len(list), numbers); err != nil {
 		return err
