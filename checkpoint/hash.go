@@ -5,7 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -14,27 +16,61 @@ import (
 // its bytes. It does not depend on how the tensors are spread over files, nor on metadata.
 //
 //	for each tensor: u64 len(name), name, u64 len(dtype), dtype, u64 rank, u64 dims…, sha256(bytes)
-func (c *Checkpoint) Hash(ctx context.Context) (string, error) {
-	sums := make([][sha256.Size]byte, len(c.names))
-	if err := c.each(ctx, func(i int, t *tensorAt) error {
-		var err error
-		sums[i], err = sum(ctx, t.data)
-		return err
-	}); err != nil {
+func (c *Checkpoint) Hash(ctx context.Context) (string, error) { return c.NewHasher().Sum(ctx) }
+
+// Hasher computes Hash tensor by tensor, for those who read the tensors anyway. Safe for concurrent use.
+type Hasher struct {
+	c    *Checkpoint
+	done []hashed
+}
+
+// hashed is a tensor of a Hasher.
+type hashed struct {
+	mu  sync.Mutex
+	is  bool
+	sum [sha256.Size]byte
+}
+
+// NewHasher begins to hash the weights.
+func (c *Checkpoint) NewHasher() *Hasher { return &Hasher{c: c, done: make([]hashed, len(c.names))} }
+
+// Tensor hashes one tensor, unless it is hashed already.
+func (h *Hasher) Tensor(ctx context.Context, name string) error {
+	i, ok := slices.BinarySearch(h.c.names, name)
+	if !ok {
+		return fmt.Errorf("checkpoint: %s: no tensor %q", h.c.place, name)
+	}
+	return h.tensor(ctx, i, h.c.tensors[name])
+}
+
+func (h *Hasher) tensor(ctx context.Context, i int, t *tensorAt) (err error) {
+	d := &h.done[i]
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.is {
+		d.sum, err = sum(ctx, t.data)
+		d.is = err == nil
+	}
+	return err
+}
+
+// Sum hashes what is left and returns the hash of all.
+func (h *Hasher) Sum(ctx context.Context) (string, error) {
+	if err := h.c.each(ctx, func(i int, t *tensorAt) error { return h.tensor(ctx, i, t) }); err != nil {
 		return "", err
 	}
-	h := sha256.New()
+	all := sha256.New()
 	var b []byte
-	for i, name := range c.names {
-		t := c.tensors[name]
+	for i, name := range h.c.names {
+		t := h.c.tensors[name]
 		b = appendText(appendText(b[:0], name), t.DType.String())
 		b = binary.LittleEndian.AppendUint64(b, uint64(len(t.Shape)))
 		for _, d := range t.Shape {
 			b = binary.LittleEndian.AppendUint64(b, uint64(d))
 		}
-		h.Write(append(b, sums[i][:]...))
+		all.Write(append(b, h.done[i].sum[:]...))
 	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	return hex.EncodeToString(all.Sum(nil)), nil
 }
 
 func appendText(b []byte, s string) []byte {

@@ -16,7 +16,7 @@ const (
 
 // badInputs is the table of TestBadInput.
 func badInputs() (rows []bad) {
-	for _, part := range [][]bad{badFlags(), badRecipes(), badWeights(), badConfigs(), badTokenizers(), badRows(), badAdapters(), badOutputs(), badResumes()} {
+	for _, part := range [][]bad{badFlags(), badRecipes(), badWeights(), badConfigs(), badTokenizers(), badRows(), badAdapters(), badConversions(), badOutputs(), badResumes(), badMerges()} {
 		rows = append(rows, part...)
 	}
 	return rows
@@ -33,7 +33,7 @@ func badFlags() []bad {
 		{name: "word for a number", args: "generate run --top-k many -p x", code: 2, want: `generate: --top-k is "many", want a whole number`},
 		{name: "flag of one letter", args: "train -x", code: 2, want: `train: unknown flag --x (graft help train lists them)`},
 		{name: "help about an unknown command", args: "help trian", code: 2, want: `unknown command "trian", did you mean "train"?`},
-		{name: "list of something", args: "ls recipes", code: 2, want: `ls: 1 arguments, want at most 0`},
+		{name: "list of something", args: "ls models", code: 2, want: `ls: "models", want recipes or methods`},
 		{name: "version of something", args: "version graft", code: 2, want: `version: 1 arguments, want at most 0`},
 		{name: "two recipes to begin with", args: "init a.toml b.toml", code: 2, want: `init: 2 arguments, want at most 1`},
 		{name: "two shells", args: "completion bash zsh", code: 2, want: `completion: 2 arguments, want at most 1`},
@@ -213,6 +213,30 @@ func badRows() []bad {
 	}
 }
 
+func badConversions() []bad {
+	return []bad{
+		{name: "conversion to nowhere", args: "convert adapter run --to gguf", code: 2, want: `convert adapter: 1 arguments, want IN and OUT`},
+		{name: "conversion to no format", args: "convert adapter run x", code: 2, want: `convert adapter: --to is missing, want one of peft, adapters, gguf, mlx, loralib`},
+		{name: "conversion to an unknown format", args: "convert adapter run x --to onnx", code: 2, want: `format "onnx", want one of peft, adapters, gguf, mlx, loralib`},
+		{name: "conversion to a format that is refused", args: "convert adapter run x --to adapters", code: 2, want: `adapters of adapter-hub are not converted`},
+		{name: "conversion of something else", args: "convert model base x", code: 2, want: `unknown command "model"`},
+		{name: "conversion of a model", args: "convert adapter base x --to gguf", code: 1, want: `base: no adapter in it`},
+		{name: "conversion of nothing", args: "convert adapter nowhere x --to gguf", code: 1, want: `nowhere: no such file`},
+		{name: "conversion to a dtype that is none", args: "convert adapter run x --to gguf --dtype q4_0", code: 2, want: `convert adapter: --dtype is "q4_0", want f32, f16 or bf16`},
+		{name: "conversion with a base that is not there", args: "convert adapter run x --to gguf --model nowhere", code: 1, want: `nowhere: no such file`},
+		{name: "conversion without a base", setup: field(configFile, "base_model_name_or_path", "meta/llama"), args: "convert adapter run x --to gguf", code: 1, want: `want its config.json`},
+		{name: "conversion of a method that is not LoRA", setup: field(configFile, "peft_type", "IA3"), args: "convert adapter run x --to gguf", code: 1, want: `peft_type is "IA3", want one of LORA`},
+		{name: "conversion of half an adapter", setup: cutTo(adapterFile, -4), args: "convert adapter run x --to mlx", code: 1, want: `adapter_model.safetensors`},
+		{name: "GGUF cut short", setup: file("a.gguf", "GGUF\x03\x00\x00\x00\x01"), args: "convert adapter a.gguf x --to peft", code: 1, want: `a.gguf: gguf: file is cut off`},
+		{name: "GGUF of version 1", setup: file("a.gguf", "GGUF\x01\x00\x00\x00"), args: "convert adapter a.gguf x --to peft", code: 1, want: `version is 1, want 2 or 3`},
+		{name: "state dict that is none", setup: file("a.bin", "hello"), args: "convert adapter a.bin x --to peft --alpha 1", code: 1, want: `a.bin`},
+		{name: "check of a model", args: "check-adapter base", code: 1, want: `base: no folder of PEFT's`},
+		{name: "check for an unknown program", args: "check-adapter run --for tgi", code: 2, want: `check-adapter: --for is "tgi", want one of peft, vllm, llama.cpp`},
+		{name: "check of an adapter cut short", setup: cutTo(adapterFile, -4), args: "check-adapter run", code: 1, want: `adapter_model.safetensors`},
+		{name: "check of a config cut short", setup: cutTo(configFile, 40), args: "check-adapter run", code: 1, want: `adapter_config.json`},
+	}
+}
+
 func badAdapters() []bad {
 	of := func(key string, value any) func(*testing.T) { return field(configFile, key, value) }
 	change := func(f func(map[string][]float32, map[string][]int)) func(*testing.T) { return tensors(adapterFile, f) }
@@ -251,7 +275,9 @@ func badAdapters() []bad {
 		{name: "adapter that uses what graft does not", setup: of("use_qalora", true), args: logitsOf, code: 1, want: `use_qalora is true, which is not supported`},
 		{name: "adapter whose base is not here", setup: of("base_model_name_or_path", "meta/llama"), args: logitsOf, code: 2, want: `its base "meta/llama" is not a folder here, want --base FOLDER`},
 		{name: "adapter whose base is not named", setup: of("base_model_name_or_path", nil), args: logitsOf, code: 2, want: `names no base_model_name_or_path, want --base FOLDER`},
-		{name: "adapter of another base", setup: nil, args: logitsOf + " --base builtin:quickstart", code: 1, want: `is [2 16], want [2 160]`, lines: 20},
+		{name: "adapter of another base", setup: nil, args: logitsOf + " --base builtin:quickstart", code: 1, want: `the adapter was trained on another base (--allow-other-base attaches it all the same)`},
+		{name: "adapter of another base, wanted", args: logitsOf + " --base builtin:quickstart --allow-other-base", code: 1, want: `is [2 16], want [2 160]`, lines: 20},
+		{name: "adapter of which a part was not trained", setup: change(func(v map[string][]float32, _ map[string][]int) { clear(v[firstA]) }), args: logitsOf, code: 1, want: `tensor "` + firstA + `" is all zero (one of 1): it was not trained`},
 		{name: "adapter weights cut short", setup: cutTo(adapterFile, -4), args: logitsOf, code: 1, want: `adapter_model.safetensors`},
 		{name: "merge of a model", args: "merge base -o m", code: 2, want: `merge: base has no adapter to fold`},
 		{name: "merge to nowhere", args: "merge run", code: 2, want: `merge: --out is missing, want the folder to write`},

@@ -172,7 +172,7 @@ func (w *stepWatch) watch(j train.Job, steps int) train.Job {
 	w.source, w.objective, w.penalty = j.Source, j.Objective, j.Penalty
 	j.Source, j.Objective, j.Penalty = timedSource{j.Source, w}, timedObjective{j.Objective, w}, w.afterGradients
 	j.Steps, j.WarmupSteps = steps, min(j.WarmupSteps, steps)
-	j.Eval, j.EvalSteps, j.EarlyStopping, j.LoadBest, j.EvalOnStart = nil, 0, 0, false, false
+	j.Eval, j.Metrics, j.EvalSteps, j.EarlyStopping, j.LoadBest, j.EvalOnStart = nil, nil, 0, 0, false, false
 	return j
 }
 

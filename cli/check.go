@@ -134,6 +134,7 @@ func (e *env) printForecast(p *plan, f forecast, rows int) error {
 	fmt.Fprintln(w, s.paint(bold, "recipe"))
 	fmt.Fprintf(w, "%s\n\n%s\n", indent(f.Recipe), s.paint(bold, "model"))
 	t := newPairs(w)
+	t.add("  task", p.task.Name)
 	t.add("  base", fmt.Sprintf("%s (%s, %s parameters)", f.Base, f.ModelType, count(f.BaseParameters)))
 	t.add("  compute", fmt.Sprintf("%s on %s", f.Compute, f.Kernel))
 	t.add("  trainable", fmt.Sprintf("%s (%.4f %%)", count(f.Trainable), 100*float64(f.Trainable)/float64(f.BaseParameters)))
@@ -155,6 +156,9 @@ func (e *env) printForecast(p *plan, f forecast, rows int) error {
 	t.add("  train", statsText(f.Train))
 	if f.Eval.Examples > 0 {
 		t.add("  held out", statsText(f.Eval))
+	}
+	if len(p.labels) > 0 {
+		t.add("  labels", fmt.Sprintf("%d: %s", len(p.labels), clipped(strings.Join(p.labels, ", "), 120)))
 	}
 	t.flush()
 	for i := range min(rows, len(p.train)) {
@@ -189,6 +193,14 @@ func ends(modules []string) string {
 	return strings.Join(order, " ")
 }
 
+// clipped keeps the first letters of a long text.
+func clipped(s string, most int) string {
+	if r := []rune(s); len(r) > most {
+		return string(r[:most]) + "…"
+	}
+	return s
+}
+
 func statsText(s data.Stats) string {
 	return fmt.Sprintf("%s examples, %s tokens, %s targets (%.0f %%), longest %s", count(int64(s.Examples)), count(s.Tokens), count(s.Targets),
 		100*float64(s.Targets)/float64(max(1, s.Tokens)), count(int64(s.Longest)))
@@ -196,7 +208,7 @@ func statsText(s data.Stats) string {
 
 // preview prints the tokens of an example: targets green, masked tokens dim; without colour, targets in ⟦ ⟧.
 func (p *plan) preview(w io.Writer, s screen, x *data.Example) {
-	weights := x.Weights()
+	weights := targetsOf(x)
 	var b strings.Builder
 	inside := false
 	for i, id := range x.IDs {
@@ -223,4 +235,37 @@ func (p *plan) preview(w io.Writer, s screen, x *data.Example) {
 		b.WriteString("⟧")
 	}
 	fmt.Fprintf(w, "  %s\n", b.String())
+	if len(x.Labels) > 0 {
+		fmt.Fprintf(w, "  %s %s\n", s.paint(dim, "label"), p.labelText(x))
+	}
+}
+
+// targetsOf is how much each token counts: of a tagged text its tags, of a question its answer.
+func targetsOf(x *data.Example) []float32 {
+	weights := x.Weights()
+	for t := range weights {
+		tagged := x.Tags != nil && x.Tags[t] != data.NoTarget
+		answers := x.Answer != nil && t > 0 && t >= int(x.Answer[0]) && t <= int(x.Answer[1])
+		hidden := x.Tags == nil && x.Words != nil && x.Words[t] >= 0
+		if tagged || answers || hidden {
+			weights[t] = 1
+		}
+	}
+	return weights
+}
+
+// labelText is what a whole text is labelled with.
+func (p *plan) labelText(x *data.Example) string {
+	var names []string
+	for k, v := range x.Labels {
+		switch {
+		case p.problem == data.Regression:
+			names = append(names, fmt.Sprintf("%g", v))
+		case p.problem == data.MultiLabel && v > 0.5:
+			names = append(names, p.labels[k])
+		case p.problem == data.SingleLabel:
+			names = append(names, p.labels[int(v)])
+		}
+	}
+	return strings.Join(names, ", ")
 }

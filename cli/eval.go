@@ -1,7 +1,7 @@
 package cli
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"math"
 	"os"
@@ -10,7 +10,7 @@ import (
 	"github.com/graft-ml/graft/peft"
 	"github.com/graft-ml/graft/peft/methods"
 	"github.com/graft-ml/graft/report"
-	"github.com/graft-ml/graft/task"
+	"github.com/graft-ml/graft/train"
 	"github.com/urfave/cli/v2"
 )
 
@@ -51,6 +51,9 @@ type evaluation struct {
 	Loss       float64 `json:"eval_loss"`
 	Perplexity float64 `json:"eval_perplexity"`
 	Accuracy   float64 `json:"eval_accuracy"`
+	// Scores are the figures by which labels and answers are judged.
+	Scores []report.Score `json:"scores,omitempty"`
+	words  bool           // the targets are words
 }
 
 // eval measures an adapter, or the base without one. run is the folder of the run, if path is its recipe.
@@ -68,23 +71,30 @@ func (e *env) eval(c *cli.Context, run, path, adapter string) error {
 	}
 	view := newProgress(e.stderr, 1)
 	defer view.end()
-	p := &plan{recipe: r, task: task.Tasks[0]}
-	model, part := r.Model.Path, adapter
+	p := &plan{recipe: r}
+	model, part, open := r.Model.Path, adapter, p.openModel
 	if r.Method.Type == "full" && adapter != "" {
 		model, part = adapter, ""
+		open = func(context.Context, func(string)) error { w := p.want(); return p.base.load(&w) }
 	}
-	if p.base, err = openBase(model, r.Model.Compute); err != nil {
+	if p.base, err = openFiles(model, r.Model.Compute); err != nil {
 		return err
 	}
 	defer p.base.close()
-	if err := errors.Join(p.openTokenizer(c.Context, view.stage), p.readData(c.Context, view.stage)); err != nil {
-		return err
+	for _, stage := range []func(context.Context, func(string)) error{p.openTokenizer, p.settle, open, p.readData} {
+		if err := stage(c.Context, view.stage); err != nil {
+			return err
+		}
 	}
 	if len(p.eval) == 0 {
 		return usagef("eval: the recipe holds nothing out, want data.eval_path or data.eval_fraction")
 	}
 	if part != "" {
-		if _, p.adapter, err = methods.Load(part, p.base.model, peft.Allow{}); err != nil {
+		if p.config, p.adapter, err = methods.Load(part, p.base.model, peft.Allow{}); err != nil {
+			return err
+		}
+		p.params = train.NewParams(p.adapter.Params())
+		if err := p.checkHead(); err != nil {
 			return err
 		}
 	}
@@ -93,14 +103,22 @@ func (e *env) eval(c *cli.Context, run, path, adapter string) error {
 	if err != nil {
 		return err
 	}
+	read, err := p.predictions(c.Context)
+	if err != nil {
+		return err
+	}
+	scores, err := scoresOf(read)
+	if err != nil {
+		return err
+	}
 	if itself {
-		if err := p.report(c.Context, run, m, view.stage); err != nil {
+		if err := p.report(c.Context, run, m, read, view.stage); err != nil {
 			return err
 		}
 	}
 	view.end()
 	return e.printEvaluation(c, &evaluation{Adapter: part, Examples: len(p.eval), Targets: m.Sums.Targets, Loss: m.Loss(),
-		Perplexity: math.Exp(m.Loss()), Accuracy: m.Accuracy()}, model, itself, run)
+		Perplexity: math.Exp(m.Loss()), Accuracy: m.Accuracy(), Scores: scores, words: read == nil}, model, itself, run)
 }
 
 func (e *env) printEvaluation(c *cli.Context, out *evaluation, model string, reported bool, run string) error {
@@ -113,8 +131,13 @@ func (e *env) printEvaluation(c *cli.Context, out *evaluation, model string, rep
 		t.add("adapter", out.Adapter)
 	}
 	t.add("held out", fmt.Sprintf("%s examples, %s targets", count(int64(out.Examples)), count(int64(out.Targets))))
-	t.add("loss per target", fmt.Sprintf("%.4f (perplexity %.3f)", out.Loss, out.Perplexity))
-	t.add("accuracy", fmt.Sprintf("%.2f %% of targets are the best token", 100*out.Accuracy))
+	if out.words {
+		t.add("loss per target", fmt.Sprintf("%.4f (perplexity %.3f)", out.Loss, out.Perplexity))
+		t.add("accuracy", fmt.Sprintf("%.2f %% of targets are the best token", 100*out.Accuracy))
+	} else {
+		t.add("loss per target", fmt.Sprintf("%.4f", out.Loss))
+	}
+	addScores(t, out.Scores)
 	if reported {
 		t.add("report", filepath.Join(run, "report.html"))
 	}

@@ -4,11 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
+	"slices"
 
 	"github.com/graft-ml/graft/checkpoint"
 	"github.com/graft-ml/graft/internal/atomicfile"
-	"github.com/graft-ml/graft/internal/op"
+	"github.com/graft-ml/graft/model"
 )
 
 // companions are the files that make a folder with weights a model that loads elsewhere.
@@ -26,11 +28,18 @@ func (b *base) saveFull(dir string) error {
 		return err
 	}
 	var entries []checkpoint.Entry
-	for name, p := range b.model.Params() {
-		values := op.Data(p)
-		data := make([]byte, len(values)*int(dtype.Size()))
-		checkpoint.Encode(data, values, dtype)
-		entries = append(entries, checkpoint.FromBytes(name, dtype, op.FileShape(p), data))
+	for name, w := range b.model.Weights() {
+		rows, cols := 1, w.Shape[len(w.Shape)-1]
+		if len(w.Shape) == 2 {
+			rows = w.Shape[0]
+		}
+		size := cols * int(dtype.Size())
+		row, data := make([]float32, cols), make([]byte, rows*size)
+		for i := range rows {
+			w.Row(row, i)
+			checkpoint.Encode(data[i*size:(i+1)*size], row, dtype)
+		}
+		entries = append(entries, checkpoint.FromBytes(name, dtype, w.Shape, data))
 	}
 	if _, err := checkpoint.WriteShards(dir, entries, checkpoint.ShardOptions{}); err != nil {
 		return err
@@ -39,6 +48,11 @@ func (b *base) saveFull(dir string) error {
 		data, err := fs.ReadFile(b.files, name)
 		if err != nil {
 			continue // not every model has every file
+		}
+		if name == "config.json" {
+			if data, err = b.headed(data); err != nil {
+				return err
+			}
 		}
 		if err := atomicfile.WriteBytes(filepath.Join(dir, name), data); err != nil {
 			return err
@@ -65,4 +79,20 @@ func dtypeOf(config []byte) (checkpoint.DType, error) {
 		}
 	}
 	return checkpoint.F32, fmt.Errorf("model: config.json: dtype is %q, want float32, float16 or bfloat16", c.DType)
+}
+
+// headed sets what a config.json must say about the head of the model.
+func (b *base) headed(config []byte) ([]byte, error) {
+	if b.model.Kind == model.NextToken {
+		return config, nil
+	}
+	fields := b.model.Config.HeadFields()
+	for _, key := range slices.Sorted(maps.Keys(fields)) {
+		value, err := json.Marshal(fields[key])
+		if err != nil {
+			return nil, fmt.Errorf("model: config.json: %s: %w", key, err)
+		}
+		config = checkpoint.SetConfig(config, key, string(value))
+	}
+	return config, nil
 }

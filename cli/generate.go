@@ -59,7 +59,7 @@ func (e *env) generateCommand() *cli.Command {
 				return err
 			}
 			defer s.close()
-			if err := s.needText(); err != nil {
+			if err := s.needGenerate(); err != nil {
 				return err
 			}
 			prompts := c.StringSlice("prompt")

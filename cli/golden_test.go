@@ -36,16 +36,6 @@ func TestGoldenAdapters(t *testing.T) {
 	}
 }
 
-// TestEncodersAreRefused asks an encoder to go on with a text.
-func TestEncodersAreRefused(t *testing.T) {
-	base := filepath.Join(golden.Dir(t), "models", "bert-mlm")
-	for _, args := range [][]string{{"generate", base, "-p", "x"}, {"chat", base}, {"train", "quickstart", "--set", "model.path=" + base, "--out", filepath.Join(t.TempDir(), "run")}} {
-		if r := graft("", args...); r.code != exitFailed || r.stdout != "" || !strings.Contains(r.stderr, "bert has a head ForMaskedLM, want ForCausalLM") {
-			t.Errorf("graft %s = %d, %q, %q", strings.Join(args, " "), r.code, r.stdout, r.stderr)
-		}
-	}
-}
-
 // reference reads the token ids of a case, as --ids takes them, and the logits of its real tokens.
 func reference(t *testing.T, path string) (ids string, logits []float32) {
 	t.Helper()

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/graft-ml/graft/adapter"
 	"github.com/graft-ml/graft/checkpoint"
 	"github.com/graft-ml/graft/peft"
 	"github.com/graft-ml/graft/tokenizer"
@@ -136,8 +137,8 @@ func (r *finding) folder(c *cli.Context, dir string) error {
 			return err
 		}
 	}
-	for _, adapter := range []string{peft.TensorsFile, peft.TorchFile} {
-		if path := filepath.Join(dir, adapter); exists(path) {
+	for _, name := range append([]string{peft.TensorsFile, peft.TorchFile}, adapter.HubFiles...) {
+		if path := filepath.Join(dir, name); exists(path) {
 			return r.weights(c, path)
 		}
 	}
@@ -255,7 +256,7 @@ func (e *env) printFinding(r *finding) error {
 		p.add("last metrics", string(r.Run.LastMetrics))
 		p.add("adapter", map[bool]string{true: "adapter/", false: "not written yet"}[r.Run.Adapter])
 	}
-	for _, key := range []string{"model_type", "peft_type", "r", "lora_alpha", "target_modules", "base_model_name_or_path", "task_type",
+	for _, key := range []string{"model_type", "peft_type", "r", "lora_alpha", "target_modules", "base_model_name_or_path", "model_name", "task_type",
 		"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "vocab_size",
 		"max_position_embeddings", "tie_word_embeddings", "torch_dtype", "dtype"} {
 		if v, ok := r.Config[key]; ok && v != nil {

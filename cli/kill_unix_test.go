@@ -230,6 +230,10 @@ func TestFullDisk(t *testing.T) {
 		{"train of all weights", "train full.toml", "70000", "full"},
 		{"merge", "merge run -o merged", "60000", ""},
 		{"merge, at the config", "merge run -o merged", "100", ""},
+		{"merge of models", "merge --method linear base base --weights 1,1 -o merged", "60000", ""},
+		{"merge of models, at the config", "merge --method linear base base --weights 1,1 -o merged", "100", ""},
+		{"combine", "combine run -o combined", "500", ""},
+		{"resize", "resize run --rank 1 -o resized", "500", ""},
 		{"logits", "logits run --ids 1,2,3 --out l.safetensors", "5000", ""},
 		{"copy of a recipe", "cp quickstart q.toml", "100", ""},
 		{"new recipe", "init q.toml", "100", ""},
@@ -270,7 +274,8 @@ func TestFullOutput(t *testing.T) {
 	t.Chdir(newWorld(t))
 	for _, args := range []string{"ls", "ls --json", "cat quickstart", "explain", "explain method.r", "explain --schema", "explain --json", "completion bash", "version",
 		"version --json", "inspect run", "inspect run --json", "check r.toml", "check r.toml --json", "check r.toml --recipe", "eval run", "eval run --json",
-		"generate run -p x", "generate run -p x -p y", "generate run -p x --json", "merge run -o merged", "train r.toml --overwrite", "train r.toml --overwrite --json", "help", "train --help",
+		"generate run -p x", "generate run -p x -p y", "generate run -p x --json", "merge run -o merged", "merge --method linear base base --weights 1,1 -o mixed", "combine run -o combined", "resize run --rank 1 -o resized",
+		"extract merged --base base --rank 1 -o extracted", "diff base base", "diff base base --json", "train r.toml --overwrite", "train r.toml --overwrite --json", "help", "train --help",
 		"logits run --ids 1 --out l.safetensors", "bench gemm --shape 2x2x2 --threads 1 --mode f32 --time 1ms"} {
 		var stderr strings.Builder
 		code := Main(append([]string{"graft"}, strings.Fields(args)...), strings.NewReader(""), full, io.Writer(&stderr))

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,8 +21,18 @@ func modelFlags() []cli.Flag {
 		&cli.StringFlag{Name: "compute", Value: "auto", Usage: "auto, f32, bf16 or split"},
 		&cli.BoolFlag{Name: "allow-missing", Usage: "accept an adapter file that lacks tensors"},
 		&cli.BoolFlag{Name: "allow-unexpected", Usage: "accept an adapter file with tensors that have no place"},
+		&cli.BoolFlag{Name: "allow-mismatched", Usage: "leave out tensors of an adapter file that have another shape"},
+		&cli.BoolFlag{Name: "allow-non-finite", Usage: "accept NaN and infinity in an adapter file"},
+		&cli.BoolFlag{Name: "allow-zero", Usage: "accept an adapter file with matrices that are all zero"},
 		&cli.BoolFlag{Name: "allow-idle", Usage: "accept an adapter that changes nothing"},
+		&cli.BoolFlag{Name: "allow-other-base", Usage: "attach an adapter to another base than it was trained on"},
 	}
+}
+
+// allowed is what the flags put up with.
+func allowed(c *cli.Context) peft.Allow {
+	return peft.Allow{Missing: c.Bool("allow-missing"), Unexpected: c.Bool("allow-unexpected"), Mismatched: c.Bool("allow-mismatched"),
+		NonFinite: c.Bool("allow-non-finite"), Zero: c.Bool("allow-zero"), Idle: c.Bool("allow-idle"), OtherBase: c.Bool("allow-other-base")}
 }
 
 // subject is a model with or without an adapter, ready for use.
@@ -73,16 +84,29 @@ func openSubject(c *cli.Context, path string) (*subject, error) {
 			}
 		}
 	}
-	if s.base, err = openBase(model, c.String("compute")); err != nil {
+	if s.base, err = openFiles(model, c.String("compute")); err != nil {
 		return nil, err
 	}
 	if adapter == "" {
-		return s, nil
+		return s, s.load(nil)
 	}
-	allow := peft.Allow{Missing: c.Bool("allow-missing"), Unexpected: c.Bool("allow-unexpected"), Idle: c.Bool("allow-idle")}
-	if s.config, s.adapter, err = methods.Load(adapter, s.model, allow); err != nil {
-		s.close()
+	want, err := wantOf(adapter, s.config.Shared(), s.base.config)
+	if err != nil {
 		return nil, err
+	}
+	if err := s.load(want); err != nil {
+		return nil, err
+	}
+	if s.config, s.adapter, err = methods.Load(adapter, s.model, allowed(c)); err != nil {
+		s.close()
+		if errors.Is(err, peft.ErrOtherBase) {
+			err = fmt.Errorf("%w (--allow-other-base attaches it all the same)", err)
+		}
+		return nil, err
+	}
+	if missing := untrained(s.model, paramNames(s.adapter)); len(missing) > 0 {
+		s.close()
+		return nil, fmt.Errorf("peft: %s: neither the adapter nor its base %s has the head's tensors %q", adapter, model, missing)
 	}
 	return s, nil
 }

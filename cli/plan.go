@@ -12,6 +12,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/graft-ml/graft/checkpoint"
@@ -34,12 +36,13 @@ import (
 
 // base is a model with its tokenizer, as a folder or the program itself holds them.
 type base struct {
-	path  string
-	files fs.FS
-	src   *checkpoint.Checkpoint // nil if the weights are random
-	model *model.Model
-	tok   *tokenizer.Tokenizer // nil if the folder has none
-	mode  kernel.Mode
+	path   string
+	files  fs.FS
+	config *model.Config
+	src    *checkpoint.Checkpoint // nil if the weights are random
+	model  *model.Model
+	tok    *tokenizer.Tokenizer // nil if the folder has none
+	mode   kernel.Mode
 }
 
 // openFolder opens a path of a recipe as a folder of files.
@@ -60,44 +63,41 @@ func openFolder(path string) (fs.FS, error) {
 	return os.DirFS(path), nil
 }
 
-// openBase opens a model with frozen weights.
+// openBase opens a model with frozen weights and its own head.
 func openBase(path, compute string) (*base, error) {
 	b, err := openFiles(path, compute)
 	if err != nil {
 		return nil, err
 	}
-	if strings.HasPrefix(path, recipes.Builtin) {
-		b.src, err = checkpoint.OpenFS(b.files)
-	} else {
-		b.src, err = checkpoint.Open(path)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if b.model, err = model.Load(b.src); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), b.src.Close())
-	}
-	return b, b.checkTokenizer()
+	return b, b.load(nil)
 }
 
-// newBase makes a model with random weights by the config.json of a folder.
-func newBase(path, compute string, seed uint64) (*base, error) {
-	b, err := openFiles(path, compute)
+// load makes the model over its weights, with its own head or with that which a task wants.
+func (b *base) load(w *model.Want) (err error) {
+	if strings.HasPrefix(b.path, recipes.Builtin) {
+		b.src, err = checkpoint.OpenFS(b.files)
+	} else {
+		b.src, err = checkpoint.Open(b.path)
+	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	raw, err := fs.ReadFile(b.files, "config.json")
+	if w == nil {
+		b.model, err = model.Load(b.src)
+	} else {
+		b.model, err = model.LoadFor(b.src, *w)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("model: %s: %w", path, err)
+		return errors.Join(fmt.Errorf("%s: %w", b.path, err), b.src.Close())
 	}
-	c, err := model.ParseConfig(raw)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	if b.model, err = model.New(c, rand.New(rand.NewPCG(seed, 1))); err != nil {
-		return nil, err
-	}
-	return b, b.checkTokenizer()
+	b.config = b.model.Config
+	return nil
+}
+
+// draw makes the model with random weights by its config.json, with the head that a task wants.
+func (b *base) draw(w model.Want, seed uint64) (err error) {
+	b.model, err = model.NewFor(b.config, w, rand.New(rand.NewPCG(seed, 1)))
+	return err
 }
 
 // openFiles opens the folder with its tokenizer.
@@ -117,14 +117,21 @@ func openFiles(path, compute string) (*base, error) {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 	}
-	return b, nil
+	raw, err := fs.ReadFile(b.files, "config.json")
+	if err != nil {
+		return nil, fmt.Errorf("model: %s: %w", path, err)
+	}
+	if b.config, err = model.ParseConfig(raw); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return b, b.checkTokenizer()
 }
 
 // checkTokenizer refuses a tokenizer that knows tokens for which the model has no embedding.
 func (b *base) checkTokenizer() error {
-	if b.tok != nil && b.tok.VocabSize() > b.model.Config.VocabSize {
+	if b.tok != nil && b.tok.VocabSize() > b.config.VocabSize {
 		return fmt.Errorf("model: %s: tokenizer.json has %d tokens, vocab_size in config.json is %d: this is another model's tokenizer",
-			b.path, b.tok.VocabSize(), b.model.Config.VocabSize)
+			b.path, b.tok.VocabSize(), b.config.VocabSize)
 	}
 	return nil
 }
@@ -142,15 +149,20 @@ func (b *base) checkFinite() error {
 	return nil
 }
 
-// needText says what is missing to read text and to continue it, which is what recipes and commands do with a model so far.
+// needText says what is missing to read text.
 func (b *base) needText() error {
-	if err := b.model.CheckGenerates(); err != nil {
-		return fmt.Errorf("%s: %w; recipes and commands are for causal language models so far", b.path, err)
-	}
 	if b.tok == nil {
 		return fmt.Errorf("model: %s has no tokenizer.json, which is needed to read text", b.path)
 	}
 	return nil
+}
+
+// needGenerate says what is missing to continue a text.
+func (b *base) needGenerate() error {
+	if err := b.model.CheckGenerates(); err != nil {
+		return fmt.Errorf("%s: %w; graft predict has it do what it is for", b.path, err)
+	}
+	return b.needText()
 }
 
 func (b *base) close() {
@@ -172,7 +184,10 @@ type plan struct {
 	train   data.Set
 	eval    data.Set
 	labels  []string // of the rows, in the order of their numbers; nil for tasks without
+	problem string   // what the labels of whole texts are; "" for tasks without
 	reports []*data.Report
+	masking *data.Masking // of a masked language model, else nil
+	weights []float32     // of the labels; nil = all 1
 	stream  *data.Stream
 	steps   int
 	warmup  int
@@ -205,19 +220,14 @@ func loadRecipe(arg string, sets []string) (*recipes.Recipe, string, error) {
 
 // prepare makes the plan of a recipe. told is given a line about each stage.
 func prepare(ctx context.Context, r *recipes.Recipe, name string, told func(string)) (*plan, error) {
-	p := &plan{recipe: r, name: name, task: task.Tasks[0]}
+	p := &plan{recipe: r, name: name}
 	var err error
-	if r.Model.Init == "random" {
-		p.base, err = newBase(r.Model.Path, r.Model.Compute, r.Model.Seed)
-	} else {
-		p.base, err = openBase(r.Model.Path, r.Model.Compute)
-	}
-	if err != nil {
+	if p.base, err = openFiles(r.Model.Path, r.Model.Compute); err != nil {
 		return nil, err
 	}
-	stages := []func(context.Context, func(string)) error{p.openTokenizer, p.attach, p.readData, p.schedule}
+	stages := []func(context.Context, func(string)) error{p.openTokenizer, p.settle, p.openModel, p.attach, p.readData, p.schedule}
 	if m := r.Method; m.Type == "lora" && m.Adapter == "" && (&lora.Config{Init: m.InitWeights}).Looks() {
-		stages[1], stages[2] = stages[2], stages[1] // it begins by the data
+		stages[3], stages[4] = stages[4], stages[3] // it begins by the data
 	}
 	for _, stage := range stages {
 		if err := stage(ctx, told); err != nil {
@@ -251,13 +261,14 @@ func (p *plan) openTokenizer(context.Context, func(string)) error {
 func (p *plan) attach(context.Context, func(string)) error {
 	m := p.recipe.Method
 	if m.Type == "full" {
-		p.base.model.Unfreeze()
-		p.params = train.NewParams(p.base.model.Params())
+		if err := p.unfreeze(m.Trainable); err != nil {
+			return err
+		}
 		return p.initial(m.InitValues)
 	}
 	var err error
 	if m.Adapter != "" {
-		p.config, p.adapter, err = methods.Load(m.Adapter, p.base.model, peft.Allow{Idle: true})
+		p.config, p.adapter, err = methods.Load(m.Adapter, p.base.model, peft.Allow{Idle: true, Zero: true})
 	} else {
 		if p.config, err = p.methodConfig(); err != nil {
 			return err
@@ -271,7 +282,29 @@ func (p *plan) attach(context.Context, func(string)) error {
 	p.config.Shared().BaseModel = p.recipe.Model.Path
 	p.config.Shared().TaskType = p.task.Type
 	p.params = train.NewParams(p.adapter.Params())
+	if err := p.checkHead(); err != nil {
+		return err
+	}
 	return p.initial(m.InitValues)
+}
+
+// unfreeze makes the weights trainable in whose names the pattern is found.
+func (p *plan) unfreeze(pattern string) error {
+	re, err := regexp.Compile(pattern)
+	if err != nil {
+		return usagef("method.trainable: %w", err)
+	}
+	m := p.base.model
+	m.UnfreezeSome(re.MatchString)
+	p.params = slices.DeleteFunc(train.NewParams(m.Params()), func(q train.Param) bool { return !re.MatchString(q.Name) })
+	if len(p.params) == 0 {
+		var names []string
+		for name := range m.Weights() {
+			names = append(names, name)
+		}
+		return usagef("method.trainable is %q, which no weight's name has in it; there are %s …", pattern, strings.Join(names[:min(4, len(names))], ", "))
+	}
+	return p.checkHead()
 }
 
 // methodConfig turns the recipe's method into the method's own settings, by way of adapter_config.json.
@@ -281,7 +314,9 @@ func (p *plan) methodConfig() (peft.Config, error) {
 		return nil, err
 	}
 	c := m.New()
-	if err := peft.Configure(c, m.Type, p.recipe.Settings()); err != nil {
+	settings := p.recipe.Settings()
+	p.saveHead(settings)
+	if err := peft.Configure(c, m.Type, settings); err != nil {
 		return nil, err
 	}
 	if x, ok := c.(*prefix.Prompt); ok && x.Text != "" {
@@ -312,36 +347,6 @@ func (p *plan) sample(m layer.Model) error {
 	return nil
 }
 
-// initial replaces the initial values by those of a file, for comparisons with other programs. Its names may carry the
-// adapter's name, as PEFT's named_parameters do.
-func (p *plan) initial(path string) error {
-	if path == "" {
-		return nil
-	}
-	file, err := checkpoint.OpenFile(path)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	var errs []error
-	for _, q := range p.params {
-		name := q.Name
-		if _, ok := file.Info(name); !ok {
-			name = strings.TrimSuffix(name, ".weight") + ".default.weight"
-		}
-		v, err := file.Floats(name)
-		switch {
-		case err != nil:
-			errs = append(errs, fmt.Errorf("method.init_values: %w", err))
-		case len(v) != len(q.Value):
-			errs = append(errs, fmt.Errorf("method.init_values: %s: tensor %q has %d numbers, want %d", path, name, len(v), len(q.Value)))
-		default:
-			copy(q.Value, v)
-		}
-	}
-	return errors.Join(errs...)
-}
-
 // readData encodes the training and the held-out rows.
 func (p *plan) readData(ctx context.Context, told func(string)) error {
 	d := &p.recipe.Data
@@ -356,23 +361,15 @@ func (p *plan) readData(ctx context.Context, told func(string)) error {
 		}
 		return usagef("data.sequence_len is %d, the model was made for max_position_embeddings %d%s", d.SequenceLen, p.base.model.Config.MaxPositionEmbeddings, before)
 	}
-	sources := d.Sources
-	if d.Path != "" {
-		sources = []recipes.Source{{Path: d.Path, Weight: 1, Shape: d.Shape}}
-	}
 	var sets []data.Weighted
-	p.labels = d.Labels
-	for _, s := range sources {
-		set, err := p.read(ctx, s.Path, s.Shape, d.MaxRows, d.EvalPath == "" && d.EvalFraction > 0, told)
+	for _, s := range p.sources() {
+		set, err := p.read(ctx, s.Path, s.Shape, limits{d.SkipRows, d.MaxRows}, d.EvalFraction > 0 || d.EvalEvery > 0, told)
 		if err != nil {
 			return err
 		}
 		sets = append(sets, data.Weighted{Set: set, Weight: s.Weight})
 	}
-	err := p.joinLabels(sets)
-	if err != nil {
-		return err
-	}
+	var err error
 	if p.train = sets[0].Set; len(sets) > 1 || sets[0].Weight != 1 {
 		if p.train, err = data.Mix(d.Seed, sets...); err != nil {
 			return err
@@ -380,65 +377,36 @@ func (p *plan) readData(ctx context.Context, told func(string)) error {
 	}
 	switch {
 	case d.EvalPath != "":
-		if p.eval, err = p.read(ctx, d.EvalPath, d.Shape, d.EvalMaxRows, true, told); err != nil {
+		if p.eval, err = p.read(ctx, d.EvalPath, d.Shape, limits{most: d.EvalMaxRows}, true, told); err != nil {
 			return err
 		}
 	case d.EvalFraction > 0:
 		p.train, p.eval = p.train.Split(d.EvalFraction, d.Seed)
-		if d.EvalMaxRows > 0 {
-			p.eval = p.eval[:min(len(p.eval), d.EvalMaxRows)]
-		}
+	case d.EvalEvery > 0:
+		p.train, p.eval = p.train.Every(d.EvalEvery)
+	}
+	if d.EvalMaxRows > 0 && d.EvalPath == "" {
+		p.eval = p.eval[:min(len(p.eval), d.EvalMaxRows)]
 	}
 	p.train = p.train.Training()
 	if len(p.train) == 0 {
 		return fmt.Errorf("data: no rows to train on")
 	}
-	return nil
-}
-
-// joinLabels numbers the labels of all sources alike.
-func (p *plan) joinLabels(sets []data.Weighted) error {
-	if len(p.labels) > 0 {
-		return nil
-	}
-	for _, r := range p.reports {
-		p.labels = data.JoinLabels(p.labels, r.Labels)
-	}
-	if len(sets) == 1 {
-		p.labels = p.reports[0].Labels // in its own order
-	}
-	for i, r := range p.reports {
-		if r.Labels != nil {
-			if err := sets[i].Set.Relabel(r, p.labels); err != nil {
-				return err
-			}
+	if p.task.Head == model.MaskedToken {
+		mask, ok := p.base.tok.MASK()
+		if !ok {
+			return fmt.Errorf("data: the tokenizer has no mask_token, which model.task %q needs", p.task.Name)
 		}
+		p.masking = &data.Masking{Mask: mask, Vocabulary: p.base.tok.VocabSize(), Probability: d.MaskShare, Seed: d.Seed}
+		p.eval = p.masking.Set(p.eval)
 	}
 	return nil
 }
 
 // read encodes one source. If evaluated, all or part of it is held out, so what reads predictions back is kept.
-func (p *plan) read(ctx context.Context, path, shape string, maxRows int, evaluated bool, told func(string)) (data.Set, error) {
-	d := &p.recipe.Data
-	files := source.Files{Unit: d.Unit, MaxRows: maxRows}
-	if name, ok := strings.CutPrefix(path, recipes.Builtin+"quickstart/"); ok {
-		files.FS, files.Dir, files.Path = recipes.Quickstart(), recipes.Builtin+"quickstart", name
-	} else {
-		files.Dir, files.Path = source.Split(path)
-		files.FS = os.DirFS(files.Dir)
-	}
-	overlong, problem := d.Overlong, d.ProblemType
-	if overlong == "auto" {
-		overlong = ""
-	}
-	if problem == "auto" {
-		problem = ""
-	}
+func (p *plan) read(ctx context.Context, path, shape string, n limits, evaluated bool, told func(string)) (data.Set, error) {
 	told("reading " + path)
-	set, report, err := data.Build(ctx, files.Rows(), p.base.tok, p.chat, data.Settings{
-		Shape: shape, Columns: d.Columns, Template: d.Template, System: d.System, Separator: d.Separator, TrainOnPrompt: d.TrainOnPrompt,
-		SequenceLen: d.SequenceLen, Overlong: overlong, Concatenate: d.Concatenate, Workers: d.Workers,
-		Task: p.task.Name, Labels: p.labels, ProblemType: problem, Stride: d.Stride, KeepOrigin: evaluated})
+	set, report, err := data.Build(ctx, p.rows(path, n), p.base.tok, p.chat, p.encoding(shape, evaluated))
 	if err != nil && report != nil && report.Rows == 0 {
 		return nil, fmt.Errorf("data: %s: no rows, want at least one", path)
 	}
@@ -447,6 +415,44 @@ func (p *plan) read(ctx context.Context, path, shape string, maxRows int, evalua
 	}
 	p.reports = append(p.reports, report)
 	return set, nil
+}
+
+// sources are those of the recipe.
+func (p *plan) sources() []recipes.Source {
+	d := &p.recipe.Data
+	if d.Path != "" {
+		return []recipes.Source{{Path: d.Path, Weight: 1, Shape: d.Shape}}
+	}
+	return d.Sources
+}
+
+// limits say which rows of a source are read.
+type limits struct{ skip, most int } // most 0 = all
+
+// rows reads a source.
+func (p *plan) rows(path string, n limits) iter.Seq2[data.Row, error] {
+	files := source.Files{Unit: p.recipe.Data.Unit, Skip: n.skip, MaxRows: n.most}
+	if name, ok := strings.CutPrefix(path, recipes.Builtin+"quickstart/"); ok {
+		files.FS, files.Dir, files.Path = recipes.Quickstart(), recipes.Builtin+"quickstart", name
+	} else {
+		files.Dir, files.Path = source.Split(path)
+		files.FS = os.DirFS(files.Dir)
+	}
+	return files.Rows()
+}
+
+// encoding turns the recipe's section into data's own settings. If evaluated, what reads predictions back is kept.
+func (p *plan) encoding(shape string, evaluated bool) data.Settings {
+	d := &p.recipe.Data
+	auto := func(s string) string {
+		if s == "auto" {
+			return ""
+		}
+		return s
+	}
+	return data.Settings{Shape: shape, Columns: d.Columns, Template: d.Template, System: d.System, Separator: d.Separator, TrainOnPrompt: d.TrainOnPrompt,
+		SequenceLen: d.SequenceLen, Overlong: auto(d.Overlong), Concatenate: d.Concatenate, Workers: d.Workers,
+		Task: p.task.Name, Labels: p.labels, ProblemType: auto(d.ProblemType), Stride: d.Stride, KeepOrigin: evaluated}
 }
 
 // activationBytes is what one forward pass for training may keep.
@@ -465,8 +471,11 @@ func (p *plan) schedule(context.Context, func(string)) error {
 		batch = 0
 	}
 	var err error
+	if p.weights, err = p.weighClasses(); err != nil {
+		return err
+	}
 	p.stream, err = data.NewStream(p.train, data.Schedule{Order: d.Order, Seed: d.Seed, BatchSize: batch, BatchTokens: d.BatchTokens,
-		Accumulation: t.Accumulation, MicroTokens: t.MicroTokens})
+		Accumulation: t.Accumulation, MicroTokens: t.MicroTokens, Masking: p.masking})
 	if err != nil {
 		return err
 	}
@@ -531,7 +540,7 @@ func (p *plan) settings() train.Config {
 
 // job is the run as the loop wants it.
 func (p *plan) job() train.Job {
-	j := train.Job{Config: p.settings(), Params: p.params, Objective: train.For(p.base.model, p.task), Source: p.stream, Mode: p.base.mode, Arena: op.NewArena()}
+	j := train.Job{Config: p.settings(), Params: p.params, Objective: train.ForClasses(p.base.model, p.task, p.weights), Source: p.stream, Mode: p.base.mode, Arena: op.NewArena()}
 	if a, ok := p.adapter.(peft.Penalized); ok {
 		j.Penalty = a.Penalty
 	}
@@ -540,6 +549,9 @@ func (p *plan) job() train.Job {
 	}
 	if len(p.eval) > 0 {
 		j.Eval = p.eval.Batches(p.recipe.Train.MicroTokens)
+		if p.judged() {
+			j.Metrics = p.metrics
+		}
 	}
 	return j
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,7 +23,8 @@ type referenceRun struct {
 	Metric struct {
 		ValidLoss float64 `json:"valid_loss"`
 		BLEU      float64 `json:"bleu"`
-	} `json:"metric"`
+	} `json:"-"`
+	Scores map[string]any `json:"metric"`
 }
 
 // referenceRuns reads the runs of one recipe and method, by seed.
@@ -38,9 +40,12 @@ func referenceRuns(t *testing.T, recipe, method string) (runs []referenceRun) {
 			t.Fatal(err)
 		}
 		if r.Recipe == recipe && r.Method == method {
+			r.Metric.ValidLoss, _ = r.Scores["valid_loss"].(float64)
+			r.Metric.BLEU, _ = r.Scores["bleu"].(float64)
 			runs = append(runs, r)
 		}
 	}
+	slices.SortFunc(runs, func(a, b referenceRun) int { return a.Seed - b.Seed })
 	return runs
 }
 
@@ -52,14 +57,42 @@ func e2e(t *testing.T, more ...string) []string {
 		"--set", "data.path=" + filepath.Join(data, "train.txt"), "--set", "data.eval_path=" + filepath.Join(data, "valid.txt")}, more...)
 }
 
-// TestQualityE2E trains the shipped recipe as PEFT did: from PEFT's initial values the losses agree step for step, and from
-// our own the held-out loss of three seeds is the same within the noise between seeds.
+// qualityMethods are the methods of the e2e runs, with what the shipped recipe's [method] becomes.
+var qualityMethods = []struct{ name, method string }{
+	{"lora-all-r16", ""}, // the recipe's own
+	{"houlsby", "type = \"houlsby\"\nreduction_factor = 4\nadapter_name = \"a\"\n"},
+}
+
+// TestQualityE2E trains the shipped recipe as the reference libraries did: from their initial values the losses agree step for
+// step, and from our own the held-out loss of three seeds is the same within the noise between seeds.
 func TestQualityE2E(t *testing.T) {
 	if !*long {
-		t.Skip("three runs of about a minute: only with -long")
+		t.Skip("three runs of about a minute for each method: only with -long")
 	}
-	init := filepath.Join(golden.Quality(t), "init", "e2e.lora-all-r16.safetensors")
-	reference := referenceRuns(t, "e2e", "lora-all-r16")
+	for _, m := range qualityMethods {
+		t.Run(m.name, func(t *testing.T) { trainsAsReference(t, m.name, m.method) })
+	}
+}
+
+// recipeWith is the shipped recipe with another method, as a file.
+func recipeWith(t *testing.T, method string) string {
+	t.Helper()
+	text := ok(t, "cat", "e2e-stories260k").stdout
+	before, rest, found := strings.Cut(text, "[method]\n")
+	_, after, ends := strings.Cut(rest, "[data]\n")
+	if !found || !ends {
+		t.Fatalf("the recipe has no [method] before [data]:\n%s", text)
+	}
+	path := filepath.Join(t.TempDir(), "recipe.toml")
+	if err := os.WriteFile(path, []byte(before+"[method]\n"+method+"[data]\n"+after), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func trainsAsReference(t *testing.T, name, method string) {
+	init := filepath.Join(golden.Quality(t), "init", "e2e."+name+".safetensors")
+	reference := referenceRuns(t, "e2e", name)
 	mean, sd := meanSD(reference)
 	dir := t.TempDir()
 	total := 0.0
@@ -67,6 +100,9 @@ func TestQualityE2E(t *testing.T) {
 	for seed := range seeds {
 		out := filepath.Join(dir, fmt.Sprint("seed", seed))
 		args := e2e(t, "--set", fmt.Sprint("data.seed=", seed), "--set", fmt.Sprint("train.seed=", seed), "--set", "model.compute=f32", "--out", out)
+		if method != "" {
+			args[0] = recipeWith(t, method)
+		}
 		if seed == 0 {
 			args = append(args, "--set", "method.init_values="+init)
 		}
@@ -170,12 +206,12 @@ func bleuE2E(t *testing.T, run string) metric.BLEUScore {
 	return score
 }
 
-// TestQualityTrained evaluates the adapters that PEFT trained: they give the metric of their line.
+// TestQualityTrained evaluates the adapters that the reference libraries trained: they give the metric of their line.
 func TestQualityTrained(t *testing.T) {
 	if !*long {
 		t.Skip("half a minute of evaluation: only with -long")
 	}
-	for _, method := range []string{"lora-all-r16", "lora-qv-r4"} {
+	for _, method := range []string{"lora-all-r16", "lora-qv-r4", "houlsby"} {
 		t.Run(method, func(t *testing.T) {
 			adapter := filepath.Join(golden.Quality(t), "trained", "e2e", method)
 			var e struct {
@@ -186,7 +222,7 @@ func TestQualityTrained(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := referenceRuns(t, "e2e", method)[0].Metric.ValidLoss
-			t.Logf("held-out loss %.6f, PEFT's %.6f", e.Loss, want)
+			t.Logf("held-out loss %.6f, the reference's %.6f", e.Loss, want)
 			if math.Abs(e.Loss-want) > 1e-5 { // sums of 36,045 float32 losses
 				t.Errorf("held-out loss %.7f, want %.7f", e.Loss, want)
 			}

@@ -7,37 +7,80 @@ import (
 	"strings"
 
 	"github.com/graft-ml/graft/internal/atomicfile"
+	"github.com/graft-ml/graft/peft/methods"
 	"github.com/graft-ml/graft/recipes"
 	"github.com/urfave/cli/v2"
 )
 
 func (e *env) lsCommand() *cli.Command {
+	lists := map[string]func(c *cli.Context) error{"recipes": e.listRecipes, "methods": e.listMethods}
 	return &cli.Command{
-		Name: "ls", Usage: "list the recipes of the program", UsageText: "graft ls", Flags: []cli.Flag{jsonFlag()},
+		Name: "ls", Usage: "list the recipes of the program, or the methods of fine-tuning", ArgsUsage: "[recipes|methods]",
+		UsageText: "graft ls\ngraft ls methods", Flags: []cli.Flag{jsonFlag()},
 		Action: func(c *cli.Context) error {
-			if err := atMost(c, 0); err != nil {
+			if err := atMost(c, 1); err != nil {
 				return err
 			}
-			type row struct {
-				Name  string `json:"name"`
-				Title string `json:"title"`
+			what := "recipes"
+			if c.Args().Present() {
+				what = c.Args().First()
 			}
-			var rows []row
-			t := newPairs(e.stdout)
-			for _, name := range recipes.ShippedNames() {
-				src, err := recipes.Shipped(name)
-				if err != nil {
-					return err
-				}
-				rows = append(rows, row{name, recipes.Title(src)})
-				t.add(name, recipes.Title(src))
+			list, ok := lists[what]
+			if !ok {
+				return usagef("ls: %q, want recipes or methods", what)
 			}
-			if c.Bool("json") {
-				return e.printJSON(rows)
-			}
-			return t.flush()
+			return list(c)
 		},
 	}
+}
+
+func (e *env) listRecipes(c *cli.Context) error {
+	type row struct {
+		Name  string `json:"name"`
+		Title string `json:"title"`
+	}
+	var rows []row
+	t := newPairs(e.stdout)
+	for _, name := range recipes.ShippedNames() {
+		src, err := recipes.Shipped(name)
+		if err != nil {
+			return err
+		}
+		rows = append(rows, row{name, recipes.Title(src)})
+		t.add(name, recipes.Title(src))
+	}
+	if c.Bool("json") {
+		return e.printJSON(rows)
+	}
+	return t.flush()
+}
+
+// listMethods prints what docs/methods.md has.
+func (e *env) listMethods(c *cli.Context) error {
+	list, err := methods.Described()
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return e.printJSON(list)
+	}
+	rows := [][]string{{"method", "trained", "file", "folds", "mixed", "source"}}
+	for _, d := range list {
+		rows = append(rows, []string{d.Name, d.Count(), d.Size(), yes(d.Mergeable), yes(d.Mixed), d.Source})
+	}
+	if err := columns(e.stdout, rows); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(e.stdout, "\ntrained: numbers that training changes, and file: bytes of the adapter's tensors, of a llama of 1.1 billion parameters with PEFT's defaults\n"+
+		"folds: graft merge can fold it into the base; mixed: sequences of one batch may have different adapters of it")
+	return err
+}
+
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
 }
 
 func (e *env) catCommand() *cli.Command {

@@ -6,8 +6,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
+	"github.com/graft-ml/graft/data"
 	"github.com/graft-ml/graft/internal/atomicfile"
+	"github.com/graft-ml/graft/internal/kernel"
+	"github.com/graft-ml/graft/internal/op"
+	"github.com/graft-ml/graft/model"
 	"github.com/graft-ml/graft/peft"
 	"github.com/graft-ml/graft/report"
 	"github.com/graft-ml/graft/train"
@@ -20,11 +25,60 @@ func (p *plan) reportRun(ctx context.Context, dir string, told func(string)) err
 	if err != nil {
 		return err
 	}
-	return p.report(ctx, dir, tuned, told)
+	read, err := p.predictions(ctx)
+	if err != nil {
+		return err
+	}
+	return p.report(ctx, dir, tuned, read, told)
+}
+
+// judged says that the task is judged by more than its loss.
+func (p *plan) judged() bool { return p.task.Head.HasLabels() || p.task.Head == model.AnswerSpan }
+
+// predictions has the model label the held-out rows, or answer their questions; nil of tasks about language itself.
+func (p *plan) predictions(ctx context.Context) (*report.Predictions, error) {
+	if !p.judged() {
+		return nil, nil
+	}
+	arena := op.NewArena()
+	return report.Read(ctx, p.eval, p.labels, p.problem, func(b *data.Batch) (kernel.Mat, error) {
+		defer arena.Reset()
+		return p.task.Predict(p.base.model, op.NewPass(b.Segments, b.Positions, p.base.mode, arena), b)
+	})
+}
+
+// scoresOf are the figures by which predictions are judged; none of no predictions.
+func scoresOf(read *report.Predictions) ([]report.Score, error) {
+	if read == nil {
+		return nil, nil
+	}
+	return read.Scores()
+}
+
+// addScores lists figures in words.
+func addScores(t *pairs, scores []report.Score) {
+	for _, s := range scores {
+		t.add(strings.ReplaceAll(s.Name, "_", " "), fmt.Sprintf("%.4f", s.Value))
+	}
+}
+
+// metrics are the scores of an evaluation while training goes on; the loop itself counts the accuracy.
+func (p *plan) metrics(ctx context.Context) (list []train.Metric, err error) {
+	read, err := p.predictions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	scores, err := scoresOf(read)
+	for _, s := range scores {
+		if s.Name != "accuracy" {
+			list = append(list, train.Metric{Name: "eval_" + s.Name, Value: s.Value})
+		}
+	}
+	return list, err
 }
 
 // report measures the base, counts n-grams, and writes the report of a run into its folder. It takes the adapter off.
-func (p *plan) report(ctx context.Context, dir string, tuned *report.Measured, told func(string)) error {
+func (p *plan) report(ctx context.Context, dir string, tuned *report.Measured, read *report.Predictions, told func(string)) error {
 	s, err := train.Summarize(dir)
 	if err != nil {
 		return err
@@ -34,12 +88,15 @@ func (p *plan) report(ctx context.Context, dir string, tuned *report.Measured, t
 		return fmt.Errorf("report: %w", err)
 	}
 	in := report.Input{Name: runName(dir), Facts: p.facts(s), Recipe: recipe, Curves: s.Curves, Set: p.eval, Tuned: tuned,
-		Pieces: p.pieces, Seed: p.recipe.Data.Seed}
+		Predictions: read, Pieces: p.pieces, Seed: p.recipe.Data.Seed}
+	if p.task.Head.HasLabels() {
+		in.Prior = report.CountLabels(p.train, p.eval, len(p.labels), p.problem)
+	}
 	told("evaluating the base")
-	if in.Base, err = p.measureBase(ctx); err != nil {
+	if in.Base, in.BaseName, err = p.measureBase(ctx); err != nil {
 		return err
 	}
-	if p.task.Name == "causal-lm" {
+	if p.task.Head == model.NextToken {
 		told("counting n-grams")
 		if in.NGram, err = report.CountNGrams(p.train, p.eval, p.base.model.Config.VocabSize); err != nil {
 			return err
@@ -63,22 +120,24 @@ func runName(dir string) string {
 
 // measureBase measures the model that training started from: the same without its adapter, or, where all weights were
 // trained, as it is opened again.
-func (p *plan) measureBase(ctx context.Context) (_ *report.Measured, err error) {
+func (p *plan) measureBase(ctx context.Context) (_ *report.Measured, name string, err error) {
+	b := p.base
 	if p.adapter != nil {
 		p.adapter.Detach()
-		return report.Measure(ctx, p.base.model, p.task, p.base.mode, p.eval)
+	} else {
+		if b, err = openFiles(p.recipe.Model.Path, p.recipe.Model.Compute); err != nil {
+			return nil, "", err
+		}
+		if err := p.makeModel(b); err != nil {
+			return nil, "", err
+		}
+		defer b.close()
 	}
-	m := p.recipe.Model
-	open := func() (*base, error) { return openBase(m.Path, m.Compute) }
-	if m.Init == "random" {
-		open = func() (*base, error) { return newBase(m.Path, m.Compute, m.Seed) }
+	if len(b.model.Fresh) > 0 {
+		name = "untrained head"
 	}
-	b, err := open()
-	if err != nil {
-		return nil, err
-	}
-	defer b.close()
-	return report.Measure(ctx, b.model, p.task, p.base.mode, p.eval)
+	m, err := report.Measure(ctx, b.model, p.task, p.base.mode, p.eval)
+	return m, name, err
 }
 
 // facts says what ran.
@@ -88,16 +147,16 @@ func (p *plan) facts(s *train.Summary) []report.Fact {
 	if p.adapter != nil {
 		trained = peft.NumParams(p.adapter)
 	}
-	kernel := ""
+	kernels := ""
 	if n := len(s.Sessions); n > 0 {
-		kernel = ", kernel " + s.Sessions[n-1].Kernel
+		kernels = ", kernel " + s.Sessions[n-1].Kernel
 	}
 	return []report.Fact{
 		{Name: "model", Value: fmt.Sprintf("%s (%s, %d layers of %d)", r.Model.Path, c.ModelType, c.NumHiddenLayers, c.HiddenSize)},
 		{Name: "method", Value: fmt.Sprintf("%s, %s numbers trained", r.Method.Type, count(trained))},
 		{Name: "task", Value: p.task.Name},
 		{Name: "training rows", Value: count(int64(len(p.train)))},
-		{Name: "compute", Value: p.base.mode.String() + kernel},
+		{Name: "compute", Value: p.base.mode.String() + kernels},
 		{Name: "seed", Value: fmt.Sprint(r.Train.Seed)},
 		{Name: "base", Value: "sha256 " + s.BaseHash},
 		{Name: "recipe and rows", Value: "sha256 " + s.RecipeHash},

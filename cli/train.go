@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/graft-ml/graft/internal/kernel"
+	"github.com/graft-ml/graft/model"
 	"github.com/graft-ml/graft/peft"
 	"github.com/graft-ml/graft/recipes"
 	"github.com/graft-ml/graft/train"
@@ -139,6 +141,9 @@ func (p *plan) folder(c *cli.Context) (*train.Folder, error) {
 	if err != nil {
 		return nil, err
 	}
+	if p.config != nil {
+		p.config.Shared().BaseHash = hash
+	}
 	how := train.Fresh
 	switch {
 	case c.Bool("resume"):
@@ -155,7 +160,7 @@ func (p *plan) folder(c *cli.Context) (*train.Folder, error) {
 // save writes the result of the run: an adapter folder, or a whole checkpoint.
 func (p *plan) save(dir string) error {
 	if p.adapter != nil {
-		return peft.Save(dir, p.config, p.adapter)
+		return errors.Join(peft.Save(dir, p.config, p.adapter), p.writeHead(dir))
 	}
 	return p.base.saveFull(dir)
 }
@@ -183,6 +188,11 @@ func (e *env) summary(p *plan, result *train.Result, before, after []sample, dir
 	if first, last, ok := evalEnds(dir); ok {
 		t.add("held-out loss", fmt.Sprintf("%.4f before, %.4f after", first, last))
 	}
+	for _, m := range result.Eval {
+		if name := strings.TrimPrefix(m.Name, "eval_"); name != "loss" && p.task.Head != model.NextToken {
+			t.add(strings.ReplaceAll(name, "_", " "), fmt.Sprintf("%.4f", m.Value))
+		}
+	}
 	t.add("run folder", dir)
 	if page := filepath.Join(dir, "report.html"); exists(page) {
 		t.add("report", page)
@@ -195,10 +205,18 @@ func (e *env) summary(p *plan, result *train.Result, before, after []sample, dir
 	}
 	fmt.Fprintf(w, "\n%s\n", s.paint(bold, "next"))
 	if p.adapter == nil {
-		fmt.Fprintf(w, "  graft inspect %s\n  graft generate %s --prompt 'One morning'\n", dir, filepath.Join(dir, "adapter"))
+		if p.task.Head == model.NextToken {
+			fmt.Fprintf(w, "  graft inspect %s\n  graft generate %s --prompt 'One morning'\n", dir, filepath.Join(dir, "adapter"))
+		} else {
+			fmt.Fprintf(w, "  graft inspect %s\n  graft predict %s --input FILE\n", dir, dir)
+		}
 		return nil
 	}
-	fmt.Fprintf(w, "  graft generate %s --prompt '…'\n", dir)
+	if p.task.Head == model.NextToken {
+		fmt.Fprintf(w, "  graft generate %s --prompt '…'\n", dir)
+	} else {
+		fmt.Fprintf(w, "  graft predict %s --input FILE\n", dir)
+	}
 	if _, folds := p.adapter.(peft.Merger); folds {
 		fmt.Fprintf(w, "  graft merge %s -o merged\n", dir)
 	}

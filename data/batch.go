@@ -37,10 +37,23 @@ type Batch struct {
 	Firsts       []int32   // [segments]
 	FirstWeights []float32 // [segments]; nil = 1
 
+	// Source are the texts of which the segments tell something, one for each, where an encoder reads them; nil otherwise. A segment
+	// is then what a decoder reads.
+	Source *op.Source
+
 	// Of encoders and their tasks; nil otherwise.
 	Types  []int32     // [T]: token types, as BERT tells the two texts of a pair apart
 	Labels [][]float32 // [segments]: one class, or a value for each label (several labels, regression)
 	Spans  [][2]int32  // [segments]: rows of the batch where the answer starts and ends; the segment's first row = no answer
+}
+
+// NumRows counts the tokens that pass through a model, those of the source included.
+func (b *Batch) NumRows() int {
+	n := len(b.Tokens)
+	if b.Source != nil {
+		n += len(b.Source.Tokens)
+	}
+	return n
 }
 
 // NumTargets counts the rows that carry a target.

@@ -226,7 +226,7 @@ func (b *builder) add(row *Row, got Encoded, err error) {
 				return
 			}
 		}
-		b.tokens += int64(len(x.IDs))
+		b.tokens += int64(x.Rows())
 		b.set = append(b.set, x)
 	}
 }

@@ -12,7 +12,7 @@ var classification = Shape{
 	Columns: []Column{
 		{Name: "text", Names: []string{"text", "sentence", "text_a", "sentence1", "premise", "question1", "content", "review"}, Required: true},
 		{Name: "text2", Names: []string{"text2", "text_b", "sentence2", "hypothesis", "question2"}},
-		{Name: "label", Names: []string{"label", "labels", "intent", "class", "category", "score"}, Required: true},
+		{Name: "label", Names: []string{"label", "labels", "intent", "class", "category", "score"}, Required: true, Target: true},
 	},
 	encode: (*Encoder).classification,
 }
@@ -27,8 +27,10 @@ func (e *Encoder) classification(row *Row) (Encoded, error) {
 	}
 	x := Example{Place: row.Place}
 	out := Encoded{}
-	if x.Labels, out.names, err = e.label(row); err != nil {
-		return Encoded{}, err
+	if !e.settings.Predict {
+		if x.Labels, out.names, err = e.label(row); err != nil {
+			return Encoded{}, err
+		}
 	}
 	texts := s[:1]
 	if s[1] != "" {

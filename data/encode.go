@@ -50,6 +50,13 @@ type Settings struct {
 	Stride      int      // tokens of context that windows of a question share
 	KeepOrigin  bool     // keep what predictions are read back with, and windows without an answer
 
+	// Of sources and what is told of them. SequenceLen is the most tokens of a source.
+	SourcePrefix string // put before every source: T5's "translate English to German: "
+	TargetLen    int    // most tokens of a target; 0 = SequenceLen
+	DecoderStart *int32 // the token before a target, config.json's decoder_start_token_id
+
+	Predict bool // rows are only read by a model: labels, tags and completions need not be there, and are not used
+
 	Workers  int            // that tokenize; 0 = GOMAXPROCS
 	Progress func(Progress) // is told how far Build is; called from one goroutine at a time
 }
@@ -84,6 +91,9 @@ func (s *Settings) Validate() error {
 	}
 	if s.SequenceLen < 0 || s.SequenceLen == 1 {
 		errs = append(errs, fmt.Errorf("data: sequence_len is %d, want 0 (no limit) or at least 2", s.SequenceLen))
+	}
+	if s.TargetLen < 0 || s.TargetLen == 1 {
+		errs = append(errs, fmt.Errorf("data: target_len is %d, want 0 (sequence_len) or at least 2", s.TargetLen))
 	}
 	if s.Workers < 0 {
 		errs = append(errs, fmt.Errorf("data: workers is %d, want at least 0", s.Workers))
@@ -120,6 +130,9 @@ type Encoder struct {
 func NewEncoder(tok Tokenizer, chat Chat, s Settings, first *Row) (*Encoder, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
+	}
+	if s.Predict && s.Boundary == "" {
+		s.Boundary = "separate" // a prompt ends before anybody knows what follows
 	}
 	d, err := newDrafter(&s, first, chat != nil)
 	if err != nil {
@@ -180,6 +193,8 @@ func (e *Encoder) unread() {
 		{"labels", len(s.Labels) > 0, shape == classification.Name || shape == tokens.Name},
 		{"problem_type", s.ProblemType != "", shape == classification.Name},
 		{"stride", s.Stride > 0, shape == qa.Name || shape == maskedText.Name},
+		{"source_prefix", s.SourcePrefix != "", shape == seq2seq.Name},
+		{"target_len", s.TargetLen > 0, shape == seq2seq.Name},
 	} {
 		if x.set && !x.used {
 			e.notes = append(e.notes, fmt.Sprintf("%s is set, but rows of shape %s do not use it", x.key, shape))

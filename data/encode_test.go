@@ -201,7 +201,7 @@ func TestBadRows(t *testing.T) {
 		{"null", Settings{}, []string{good, `{"prompt":"a","completion":null}`}, `data: t.jsonl:2: field "completion" is null`},
 		{"a missing column", Settings{}, []string{good, `{"prompt":"a"}`}, `data: t.jsonl:2: no field "completion" (completion); it has "prompt"`},
 		{"unknown columns", Settings{}, []string{`{"foo":"a","bar":1}`}, `data: t.jsonl:1: columns "foo", "bar" fit none of the shapes tools, chat, instruction, prompt_completion, context_target, text; name the shape and its columns`},
-		{"unknown shape", Settings{Shape: "alpaca"}, []string{good}, `data: shape is "alpaca", want one of auto, tools, chat, instruction, prompt_completion, context_target, text, classification, tokens, qa, masked_text`},
+		{"unknown shape", Settings{Shape: "alpaca"}, []string{good}, `data: shape is "alpaca", want one of auto, tools, chat, instruction, prompt_completion, context_target, text, classification, tokens, qa, seq2seq, masked_text`},
 		{"another shape's column", Settings{Shape: "text", Columns: map[string]string{"prompt": "q"}}, []string{text}, `data: columns.prompt: shape "text" has no such column, want one of text`},
 		{"a column that no row has", Settings{Shape: "instruction", Template: "plain", Columns: map[string]string{"input": "inptu"}}, []string{`{"instruction":"a","output":"b"}`}, `data: columns.input is "inptu", which no row has; they have "instruction", "output"`},
 		{"unknown template", Settings{Template: "vicuna"}, []string{good}, `data: template is "vicuna", want one of chat, alpaca, plain`},

@@ -8,6 +8,8 @@ import (
 	"math"
 	"math/bits"
 	"slices"
+
+	"github.com/graft-ml/graft/internal/op"
 )
 
 // Example is one sequence to train on.
@@ -16,6 +18,9 @@ type Example struct {
 	Loss []Span  // which of them are targets: in order, disjoint
 	Place
 	Ordinal int // of its row in the source, from 0; windows of one text share it
+
+	// Source is what an encoder reads of which IDs tell something: these are then a decoder's start token and the target. Nil otherwise.
+	Source []int32
 
 	// Of encoders' tasks; nil otherwise.
 	Types  []int32   // [len(IDs)]: token types
@@ -67,6 +72,18 @@ func (e *Example) Targets() int {
 		n += int(max(s.End-max(s.Start, 1), 0))
 	}
 	return n
+}
+
+// Rows is how many rows the example takes in a batch, those of its source included. A decoder of a source need not read the last
+// token of its target, after which nothing is told.
+func (e *Example) Rows() int { return len(e.Source) + len(e.read()) }
+
+// read are the tokens that have a row, those of the source not counted.
+func (e *Example) read() []int32 {
+	if e.Source != nil && len(e.IDs) > 1 {
+		return e.IDs[:len(e.IDs)-1]
+	}
+	return e.IDs
 }
 
 // Prompt is what stands before the first target: what a model is given to see what it makes of it.
@@ -137,7 +154,7 @@ func (s Set) Stats() Stats {
 	var histogram [32]int
 	for i := range s {
 		e := &s[i]
-		n := len(e.IDs)
+		n := e.Rows()
 		st.Tokens += int64(n)
 		st.Targets += int64(e.Targets())
 		if n > st.Longest {
@@ -191,6 +208,7 @@ func (e *Example) appendSupervision(b []byte) []byte {
 			}
 		}
 	}
+	ints('s', e.Source)
 	ints('t', e.Types)
 	ints('g', e.Tags)
 	ints('w', e.Words)
@@ -214,8 +232,8 @@ func (s Set) Batches(microTokens int) iter.Seq2[*Batch, error] {
 	return func(yield func(*Batch, error) bool) {
 		for i := 0; i < len(s); {
 			j, tokens := i, 0
-			for j < len(s) && (j == i || tokens+len(s[j].IDs) <= microTokens) {
-				tokens += len(s[j].IDs)
+			for j < len(s) && (j == i || tokens+s[j].Rows() <= microTokens) {
+				tokens += s[j].Rows()
 				j++
 			}
 			picked := make([]int32, 0, j-i)
@@ -234,7 +252,7 @@ func (s Set) Batches(microTokens int) iter.Seq2[*Batch, error] {
 func (s Set) Batch(picked []int32) *Batch {
 	rows, weighted := 0, false
 	for _, i := range picked {
-		rows += len(s[i].IDs)
+		rows += len(s[i].read())
 		for _, l := range s[i].Loss {
 			weighted = weighted || l.Weight != 1
 		}
@@ -253,10 +271,11 @@ func (s Set) Batch(picked []int32) *Batch {
 	}
 	for _, i := range picked {
 		e, start := &s[i], len(b.Tokens)
-		b.Tokens = append(b.Tokens, e.IDs...)
-		for t := range e.IDs {
+		b.Tokens = append(b.Tokens, e.read()...)
+		for t := range e.read() {
 			b.Positions = append(b.Positions, int32(t))
 		}
+		e.tell(b)
 		b.Segments = append(b.Segments, Segment{Start: start, End: len(b.Tokens)})
 		for _, l := range e.Loss {
 			if l.Start == 0 && l.End > 0 {
@@ -272,6 +291,22 @@ func (s Set) Batch(picked []int32) *Batch {
 		e.supervise(b, start)
 	}
 	return b
+}
+
+// tell adds the example's source to a batch.
+func (e *Example) tell(b *Batch) {
+	if e.Source == nil {
+		return
+	}
+	if b.Source == nil {
+		b.Source = &op.Source{}
+	}
+	src, start := b.Source, len(b.Source.Tokens)
+	src.Tokens = append(src.Tokens, e.Source...)
+	for t := range e.Source {
+		src.Positions = append(src.Positions, int32(t))
+	}
+	src.Segments = append(src.Segments, Segment{Start: start, End: len(src.Tokens)})
 }
 
 // supervise adds to a batch, whose last segment the example is, what encoders' tasks need.

@@ -1,7 +1,6 @@
 package data
 
 import (
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -147,33 +146,6 @@ func completeTags(sorted []string) []string {
 		}
 	}
 	return out
-}
-
-// Relabel gives a set, in place, the numbers that its labels have among all, which holds those of its report.
-func (s Set) Relabel(r *Report, all []string) error {
-	if slices.Equal(r.Labels, all) {
-		return nil
-	}
-	ids := make([]int32, len(r.Labels))
-	for i, name := range r.Labels {
-		j := slices.Index(all, name)
-		if j < 0 {
-			return fmt.Errorf("data: label %q is none of the labels %s", name, strings.Join(all, ", "))
-		}
-		ids[i] = int32(j)
-	}
-	for i := range s {
-		if r.Problem != MultiLabel {
-			s[i].renumber(ids)
-			continue
-		}
-		wide := make([]float32, len(all))
-		for k, v := range s[i].Labels {
-			wide[ids[k]] = v
-		}
-		s[i].Labels = wide
-	}
-	return nil
 }
 
 // JoinLabels are the names of several sources in the order that one source with all rows would give.

@@ -18,6 +18,7 @@ type Place struct {
 	File string
 	Line int // counted from 1; 0 if the format has no lines
 	Row  int // counted from 1 within the file
+	Part int // paragraph of a file of articles, counted from 1; 0 = the rows have none
 }
 
 // String is "train.jsonl:17", or "train.parquet: row 17" for formats without lines.

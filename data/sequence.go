@@ -16,10 +16,10 @@ type PairTokenizer interface {
 // shape.
 type Origin struct {
 	ID      string     // of a question; its windows share it
-	Text    string     // that was classified, or the context of a question
+	Text    string     // that was classified, or the context of a question, or the source
 	Words   []string   // that were tagged
 	Tags    []string   // of Words, as the data have them
-	Golds   []string   // right answers; none where there is none
+	Golds   []string   // right answers; none where there is none; the target of a source
 	Word    []int32    // [tokens]: index into Words; −1 = none
 	Offsets [][2]int32 // [tokens]: bytes of Text that the token covers; {−1, −1} outside the context
 }
@@ -27,11 +27,15 @@ type Origin struct {
 // whole encodes a text or a pair for a model that reads all of it at once. enc is nil if it is too long and is to be
 // dropped; cut tells that its end was cut off.
 func (e *Encoder) whole(row *Row, texts ...string) (enc *tokenizer.Encoding, cut bool, err error) {
+	return e.within(row, "sequence_len", e.settings.SequenceLen, texts...)
+}
+
+// within is whole for at most so many tokens, 0 = any number.
+func (e *Encoder) within(row *Row, key string, most int, texts ...string) (enc *tokenizer.Encoding, cut bool, err error) {
 	got, err := e.pairs.EncodeWith(tokenizer.Options{Special: true}, texts...)
 	if err != nil {
 		return nil, false, row.Errorf("%w", err)
 	}
-	most := e.settings.SequenceLen
 	if most == 0 || got.Len() <= most {
 		return &got, false, nil
 	}
@@ -39,7 +43,7 @@ func (e *Encoder) whole(row *Row, texts ...string) (enc *tokenizer.Encoding, cut
 	case "drop":
 		return nil, false, nil
 	case "raise":
-		return nil, false, row.Errorf("%d tokens, want at most sequence_len %d", got.Len(), most)
+		return nil, false, row.Errorf("%d tokens, want at most %s %d", got.Len(), key, most)
 	}
 	got, err = e.pairs.EncodeWith(tokenizer.Options{Special: true, Truncation: &tokenizer.Truncation{MaxLength: most}}, texts...)
 	if err != nil {
@@ -92,10 +96,18 @@ func (e *Encoder) prepareSequence(first *Row) error {
 	if e.pairs, ok = e.tok.(PairTokenizer); !ok {
 		return fmt.Errorf("data: shape is %q, which this tokenizer cannot encode", e.shape.Name)
 	}
+	if e.shape.Name == seq2seq.Name {
+		return e.prepareTargets()
+	}
 	if e.shape.Name == classification.Name {
-		if e.problem = e.settings.ProblemType; e.problem == "" {
-			e.problem = problemOf(e.drafter, first)
-		}
+		e.setProblem(first)
 	}
 	return nil
+}
+
+// setProblem finds what kind of labels the rows have.
+func (e *Encoder) setProblem(first *Row) {
+	if e.problem = e.settings.ProblemType; e.problem == "" {
+		e.problem = problemOf(e.drafter, first)
+	}
 }

@@ -27,6 +27,7 @@ type Column struct {
 	Name     string   // what Settings.Columns calls it
 	Names    []string // what it is called in data sets, the first present wins
 	Required bool
+	Target   bool // what a model is to say: it may be missing where rows are only read by one
 }
 
 // Shapes are all shapes, in the order in which they are recognised.
@@ -54,7 +55,7 @@ var Shapes = []Shape{
 		Columns: []Column{
 			{Name: "instruction", Names: []string{"instruction"}, Required: true},
 			{Name: "input", Names: []string{"input", "context"}},
-			{Name: "output", Names: []string{"output", "response"}, Required: true},
+			{Name: "output", Names: []string{"output", "response"}, Required: true, Target: true},
 			{Name: "system", Names: []string{"system"}},
 			{Name: "history", Names: []string{"history"}},
 		},
@@ -64,7 +65,7 @@ var Shapes = []Shape{
 		Name: "prompt_completion", Doc: "prompt and completion",
 		Columns: []Column{
 			{Name: "prompt", Names: []string{"prompt", "question", "query", "input"}, Required: true},
-			{Name: "completion", Names: []string{"completion", "response", "answer", "output", "target"}, Required: true},
+			{Name: "completion", Names: []string{"completion", "response", "answer", "output", "target"}, Required: true, Target: true},
 		},
 		draft: (*drafter).completion,
 	},
@@ -83,6 +84,7 @@ var Shapes = []Shape{
 	classification,
 	tokens,
 	qa,
+	seq2seq,
 	maskedText,
 }
 
@@ -103,7 +105,15 @@ func shapeTask(task string) string {
 	return task
 }
 
-// shapesFor are the names of the shapes for a task.
+// ShapesFor are the names of the shapes that are for a task alone.
+func ShapesFor(task string) []string {
+	if task == "" {
+		return nil
+	}
+	return shapesFor(task)
+}
+
+// shapesFor are the names of the shapes for a task; of "" those about language itself.
 func shapesFor(task string) []string {
 	var names []string
 	for i := range Shapes {
@@ -178,7 +188,7 @@ func (d *drafter) fits(row *Row) bool {
 		}
 	}
 	for i := range d.shape.Columns {
-		if _, _, ok := d.find(row, &d.shape.Columns[i]); d.shape.Columns[i].Required && !ok {
+		if _, _, ok := d.find(row, &d.shape.Columns[i]); d.needs(&d.shape.Columns[i]) && !ok {
 			return false
 		}
 	}
@@ -189,6 +199,9 @@ func (d *drafter) fits(row *Row) bool {
 	}
 	return true
 }
+
+// needs says that a row must have the column.
+func (d *drafter) needs(c *Column) bool { return c.Required && !(c.Target && d.settings.Predict) }
 
 // prepare checks what settings say about the shape.
 func (d *drafter) prepare() error {
@@ -242,7 +255,7 @@ func (d *drafter) value(row *Row, role string) (name string, v any, err error) {
 	i := slices.IndexFunc(d.shape.Columns, func(c Column) bool { return c.Name == role })
 	c := &d.shape.Columns[i]
 	name, v, ok := d.find(row, c)
-	if ok || !c.Required {
+	if ok || !d.needs(c) {
 		return name, v, nil
 	}
 	for _, f := range row.Fields {

@@ -128,7 +128,7 @@ func (s *Stream) Fill() float64 {
 	for _, bin := range s.bins(0) {
 		n := 0
 		for _, i := range bin {
-			n += len(s.set[i].IDs)
+			n += s.set[i].Rows()
 		}
 		tokens += n
 		space += max(n, s.schedule.BatchTokens)
@@ -194,7 +194,7 @@ func (s *Stream) micro(picked []int32) [][]int32 {
 func (s *Stream) lengths(picked []int32) []int {
 	n := make([]int, len(picked))
 	for k, i := range picked {
-		n[k] = len(s.set[i].IDs)
+		n[k] = s.set[i].Rows()
 	}
 	return n
 }

@@ -1,14 +1,17 @@
 package data
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // tokens is the shape of words with a tag each.
 var tokens = Shape{
 	Name: "tokens", Task: "token-cls",
-	Doc: "tokens and tags, one tag a word",
+	Doc: "tokens and tags, one tag a word; a text instead of tokens is parted at its spaces",
 	Columns: []Column{
-		{Name: "tokens", Names: []string{"tokens", "words"}, Required: true},
-		{Name: "tags", Names: []string{"tags", "ner_tags", "labels", "pos_tags", "chunk_tags"}, Required: true},
+		{Name: "tokens", Names: []string{"tokens", "words", "text"}, Required: true},
+		{Name: "tags", Names: []string{"tags", "ner_tags", "labels", "pos_tags", "chunk_tags"}, Required: true, Target: true},
 	},
 	encode: (*Encoder).tagged,
 }
@@ -84,6 +87,9 @@ func (e *Encoder) words(row *Row) (words, tags []string, err error) {
 		return nil, nil, err
 	}
 	list, ok := v.([]any)
+	if text, whole := v.(string); whole && (name == "text" || e.settings.Predict) {
+		words, ok = strings.Fields(text), true
+	}
 	if !ok {
 		return nil, nil, row.Errorf("field %q is %s, want a list of words", name, kind(v))
 	}
@@ -93,6 +99,9 @@ func (e *Encoder) words(row *Row) (words, tags []string, err error) {
 			return nil, nil, row.Errorf("%s[%d] is %s, want a string", name, i, kind(w))
 		}
 		words = append(words, s)
+	}
+	if e.settings.Predict {
+		return words, slices.Repeat([]string{outside}, len(words)), nil
 	}
 	column, v, err := e.value(row, "tags")
 	if err != nil {

@@ -6,11 +6,23 @@ import (
 	"slices"
 )
 
-// hypothesis is a way to continue a prompt.
-type hypothesis struct {
-	ids   []int32
-	sum   float64 // of log-probabilities
-	score float64 // sum / length^LengthPenalty
+// Hypothesis is a way to continue a prompt.
+type Hypothesis struct {
+	IDs   []int32
+	Score float64 // sum of log-probabilities / length^LengthPenalty
+	sum   float64
+}
+
+// Beams continues one prompt by beam search and returns the NumBeams best ways, best first.
+func Beams(ctx context.Context, s Session, prompt []int32, o Options) ([]Hypothesis, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	if len(prompt) == 0 {
+		return nil, errNoPrompt(0)
+	}
+	list, err := beam(ctx, s, prompt, o)
+	return list[:min(len(list), max(o.NumBeams, 1))], err
 }
 
 // beams continues every prompt by beam search, one prompt after the other.
@@ -21,8 +33,8 @@ func beams(ctx context.Context, s Session, prompts [][]int32, o Options, emit Em
 		if err != nil {
 			return out, err
 		}
-		out[i] = best[0].ids
-		for _, id := range best[0].ids {
+		out[i] = best[0].IDs
+		for _, id := range best[0].IDs {
 			if !emit(i, id) {
 				break
 			}
@@ -31,15 +43,16 @@ func beams(ctx context.Context, s Session, prompts [][]int32, o Options, emit Em
 	return out, nil
 }
 
-// beam keeps the NumBeams best unfinished ways to continue one prompt, extends each by its 2·NumBeams best tokens, and
-// collects those that end. It returns the finished ways, best first.
+// beam keeps the NumBeams best unfinished ways to continue one prompt, extends each by its 2·NumBeams best tokens (more if several
+// tokens end a text, so that enough remain unfinished), and collects those that end. It returns the finished ways, best first.
 //
 // The session's only live sequences are those of this prompt; the next call starts with an empty session because
 // nothing is selected at the end.
-func beam(ctx context.Context, s Session, prompt []int32, o Options) ([]hypothesis, error) {
-	live := []hypothesis{{}}
+func beam(ctx context.Context, s Session, prompt []int32, o Options) ([]Hypothesis, error) {
+	live := []Hypothesis{{}}
+	candidates := max(2, 1+len(o.EOS)) * o.NumBeams
 	next := [][]int32{prompt}
-	var done []hypothesis
+	var done []Hypothesis
 	for n := 0; n < o.MaxNewTokens; n++ {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -57,8 +70,8 @@ func beam(ctx context.Context, s Session, prompt []int32, o Options) ([]hypothes
 		for j, h := range live {
 			row := logits.Row(j)
 			logSoftmax(row)
-			o.discourage(row, append(slices.Clone(prompt), h.ids...))
-			for _, id := range largest(row, 2*o.NumBeams) {
+			o.process(row, append(slices.Clone(prompt), h.IDs...), n)
+			for _, id := range largest(row, candidates) {
 				steps = append(steps, step{j, id, h.sum + float64(row[id])})
 			}
 		}
@@ -71,12 +84,12 @@ func beam(ctx context.Context, s Session, prompt []int32, o Options) ([]hypothes
 			}
 			return 0
 		})
-		steps = steps[:min(len(steps), 2*o.NumBeams)]
+		steps = steps[:min(len(steps), candidates)]
 		var parents []int
-		var kept []hypothesis
+		var kept []Hypothesis
 		for rank, st := range steps {
-			h := hypothesis{ids: append(slices.Clone(live[st.parent].ids), st.id), sum: st.sum}
-			h.score = st.sum / math.Pow(float64(len(h.ids)), o.LengthPenalty)
+			h := Hypothesis{IDs: append(slices.Clone(live[st.parent].IDs), st.id), sum: st.sum}
+			h.Score = st.sum / math.Pow(float64(len(h.IDs)), o.LengthPenalty)
 			switch {
 			case slices.Contains(o.EOS, st.id) && rank < o.NumBeams:
 				done = append(done, h)
@@ -88,13 +101,13 @@ func beam(ctx context.Context, s Session, prompt []int32, o Options) ([]hypothes
 		s.Select(parents)
 		sortByScore(done)
 		done = done[:min(len(done), o.NumBeams)]
-		if len(live) == 0 || len(done) == o.NumBeams && (o.EarlyStopping || best(live, n+1, o) <= done[len(done)-1].score) {
+		if len(live) == 0 || len(done) == o.NumBeams && (o.EarlyStopping || best(live, n+1, o) <= done[len(done)-1].Score) {
 			live = nil
 			break
 		}
 		next = next[:0]
 		for _, h := range live {
-			next = append(next, h.ids[len(h.ids)-1:])
+			next = append(next, h.IDs[len(h.IDs)-1:])
 		}
 	}
 	s.Select(nil)
@@ -103,17 +116,21 @@ func beam(ctx context.Context, s Session, prompt []int32, o Options) ([]hypothes
 	return done, nil
 }
 
-// best is the highest score that an unfinished way has now.
-func best(live []hypothesis, length int, o Options) float64 {
+// best is the highest score that an unfinished way has now, or could have at full length without losing probability if that is
+// what is asked for.
+func best(live []Hypothesis, length int, o Options) float64 {
+	if o.Patient && o.LengthPenalty > 0 {
+		length = o.MaxNewTokens
+	}
 	return live[0].sum / math.Pow(float64(length), o.LengthPenalty)
 }
 
-func sortByScore(h []hypothesis) {
-	slices.SortStableFunc(h, func(a, b hypothesis) int {
+func sortByScore(h []Hypothesis) {
+	slices.SortStableFunc(h, func(a, b Hypothesis) int {
 		switch {
-		case a.score > b.score:
+		case a.Score > b.Score:
 			return -1
-		case a.score < b.score:
+		case a.Score < b.Score:
 			return 1
 		}
 		return 0

@@ -3,6 +3,11 @@
 //
 //	out, err := generate.Tokens(ctx, session, [][]int32{prompt}, generate.Options{MaxNewTokens: 50, Temperature: 0.8, Seed: 1}, nil)
 //
+// A model that reads sources tells a text from each, as its generation_config.json says:
+//
+//	o, _, err := generate.Options{MaxNewTokens: 20, LengthPenalty: 1}.Configure(file, 1)
+//	out, err := generate.Sources(ctx, m, mode, sources, *m.Config.DecoderStartTokenID, o, nil)
+//
 // A sequence depends on nothing but its prompt, the options and its own index: a batch gives what each prompt alone
 // gives with the same index.
 package generate
@@ -29,18 +34,25 @@ type Session interface {
 
 // Options say how to continue a text. Names and order of the steps follow transformers' GenerationConfig.
 type Options struct {
-	MaxNewTokens      int     // at most so many tokens are added
-	Temperature       float64 // 0 = greedy
-	TopK              int     // keep the k most probable tokens; 0 = all
-	TopP              float64 // keep the smallest set whose probability reaches p; 0 or 1 = all
-	MinP              float64 // keep tokens at least so probable as p times the best; 0 = all
-	RepetitionPenalty float64 // divides positive, multiplies negative logits of tokens seen; 0 or 1 = none
-	NoRepeatNgram     int     // no n-gram of this length twice; 0 = allowed
-	NumBeams          int     // above 1: beam search (not sampled)
-	LengthPenalty     float64 // beams are scored by log-probability / length^penalty
-	EarlyStopping     bool    // beams: stop when NumBeams are finished
+	MaxNewTokens      int       // at most so many tokens are added
+	Temperature       float64   // 0 = greedy
+	TopK              int       // keep the k most probable tokens; 0 = all
+	TopP              float64   // keep the smallest set whose probability reaches p; 0 or 1 = all
+	MinP              float64   // keep tokens at least so probable as p times the best; 0 = all
+	RepetitionPenalty float64   // divides positive, multiplies negative logits of tokens seen; 0 or 1 = none
+	NoRepeatNgram     int       // no n-gram of this length twice; 0 = allowed
+	BadWords          [][]int32 // runs of tokens that never come
+	MinNewTokens      int       // no sequence ends before
+	ForcedBOS         *int32    // the first new token; nil = any
+	ForcedEOS         *int32    // the last one where MaxNewTokens are reached; nil = any
+	NumBeams          int       // above 1: beam search (not sampled)
+	LengthPenalty     float64   // beams are scored by log-probability / length^penalty
+	EarlyStopping     bool      // beams: stop when NumBeams are finished
+	Patient           bool      // beams: else, go on while a way could still win by length, transformers\' early_stopping "never"
 	Seed              uint64
 	EOS               []int32 // tokens that end a sequence; they are part of the result
+
+	first int // index of the first prompt
 }
 
 const maxBeams = 1024
@@ -67,6 +79,7 @@ func (o Options) Validate() error {
 		{"min_p", o.MinP, o.MinP, 1, "0 to 1"},
 		{"repetition_penalty", o.RepetitionPenalty, o.RepetitionPenalty, math.MaxFloat32, "at least 0"},
 		{"no_repeat_ngram_size", o.NoRepeatNgram, float64(o.NoRepeatNgram), math.Inf(1), "at least 0"},
+		{"min_new_tokens", o.MinNewTokens, float64(o.MinNewTokens), math.Inf(1), "at least 0"},
 		{"num_beams", o.NumBeams, float64(o.NumBeams), maxBeams, fmt.Sprintf("0 to %d", maxBeams)},
 	} {
 		if !(f.value >= 0 && f.value <= f.highest) { // NaN is neither
@@ -75,6 +88,11 @@ func (o Options) Validate() error {
 	}
 	if math.IsNaN(o.LengthPenalty) || math.IsInf(o.LengthPenalty, 0) {
 		bad("length_penalty", o.LengthPenalty, "a finite number")
+	}
+	for i, w := range o.BadWords {
+		if len(w) == 0 {
+			bad(fmt.Sprintf("bad_words_ids[%d]", i), "empty", "at least one token")
+		}
 	}
 	if o.NumBeams > 1 && o.Temperature > 0 {
 		bad("num_beams", o.NumBeams, "1 when temperature is above 0")
@@ -92,7 +110,7 @@ func Tokens(ctx context.Context, s Session, prompts [][]int32, o Options, emit E
 	}
 	for i, p := range prompts {
 		if len(p) == 0 {
-			return nil, fmt.Errorf("generate: prompt %d is empty, want at least one token (a model without bos needs some text)", i)
+			return nil, errNoPrompt(i)
 		}
 	}
 	if emit == nil {
@@ -102,6 +120,10 @@ func Tokens(ctx context.Context, s Session, prompts [][]int32, o Options, emit E
 		return beams(ctx, s, prompts, o, emit)
 	}
 	return sample(ctx, s, prompts, o, emit)
+}
+
+func errNoPrompt(i int) error {
+	return fmt.Errorf("generate: prompt %d is empty, want at least one token (a model without bos needs some text)", i)
 }
 
 // extend is s.Extend that refuses logits from which no token can be chosen.
@@ -128,7 +150,7 @@ func sample(ctx context.Context, s Session, prompts [][]int32, o Options, emit E
 	next := slices.Clone(prompts)
 	for i := range prompts {
 		live[i] = i
-		rngs[i] = rand.New(rand.NewPCG(o.Seed, uint64(i)))
+		rngs[i] = rand.New(rand.NewPCG(o.Seed, uint64(o.first+i)))
 	}
 	for len(live) > 0 {
 		if err := ctx.Err(); err != nil {
@@ -142,7 +164,7 @@ func sample(ctx context.Context, s Session, prompts [][]int32, o Options, emit E
 		next = next[:0:0]
 		for j, i := range live {
 			history := append(slices.Clone(prompts[i]), out[i]...)
-			id := o.choose(logits.Row(j), history, rngs[i])
+			id := o.choose(logits.Row(j), history, len(out[i]), rngs[i])
 			out[i] = append(out[i], id)
 			if emit(i, id) && len(out[i]) < o.MaxNewTokens && !slices.Contains(o.EOS, id) {
 				keep = append(keep, j)

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/graft-ml/graft/data"
 	"github.com/graft-ml/graft/internal/kernel"
 	"github.com/graft-ml/graft/internal/op"
 	"github.com/graft-ml/graft/model"
@@ -13,13 +14,18 @@ import (
 
 // uncached is a Session that reads every sequence again from its start.
 type uncached struct {
-	m    *model.Model
-	live [][]int32
+	m       *model.Model
+	live    [][]int32
+	sources [][]int32 // of sequences that begin, in their order
+	own     [][]int32 // of the live ones
 }
 
 func (s *uncached) Extend(tokens [][]int32) (kernel.Mat, error) {
 	for len(s.live) < len(tokens) {
-		s.live = append(s.live, nil)
+		s.live, s.own = append(s.live, nil), append(s.own, nil)
+		if s.sources != nil {
+			s.own[len(s.own)-1], s.sources = s.sources[0], s.sources[1:]
+		}
 	}
 	out := kernel.NewMat(make([]float32, len(tokens)*s.m.Config.VocabSize), len(tokens), s.m.Config.VocabSize)
 	for i, ids := range tokens {
@@ -29,17 +35,20 @@ func (s *uncached) Extend(tokens [][]int32) (kernel.Mat, error) {
 			positions[j] = int32(j)
 		}
 		p := op.NewPass([]op.Segment{{End: len(positions)}}, positions, kernel.ModeF32, op.NewArena())
+		if src := s.own[i]; src != nil {
+			p.Source = (data.Set{{Source: src, IDs: []int32{0, 0}}}).Batch([]int32{0}).Source
+		}
 		copy(out.Row(i), s.m.Logits(p, s.m.Hidden(p, s.live[i]), []int{len(positions) - 1}).Row(0))
 	}
 	return out, nil
 }
 
 func (s *uncached) Select(parents []int) {
-	var live [][]int32
+	var live, own [][]int32
 	for _, p := range parents {
-		live = append(live, s.live[p])
+		live, own = append(live, s.live[p]), append(own, s.own[p])
 	}
-	s.live = live
+	s.live, s.own = live, own
 }
 
 // ways are options of every kind of decoding. The tiny models' logits are far enough apart for float32.
@@ -58,33 +67,56 @@ var ways = []struct {
 func TestCachedIsUncached(t *testing.T) {
 	for _, c := range modeltest.Tiny {
 		base := modeltest.Open(t, modeltest.Write(t, c))
-		if base.Kind != model.NextToken {
+		if base.CheckDecodes() != nil {
 			if _, err := Tokens(t.Context(), NewSession(base.Model, kernel.ModeF32), [][]int32{{1}}, Options{MaxNewTokens: 1}, nil); err == nil {
 				t.Errorf("%s generates, want an error: its head is %s", c.Name, base.Kind)
 			}
 			continue
 		}
-		var prompts [][]int32
-		for _, e := range modeltest.Set(base.Config.VocabSize)[:4] {
+		var prompts, sources [][]int32
+		for _, e := range base.Set()[:4] {
 			prompts = append(prompts, e.IDs)
+			if e.Source != nil {
+				sources = append(sources, e.Source)
+			}
 		}
 		for _, w := range ways {
 			t.Run(c.Name+": "+w.name, func(t *testing.T) {
-				want := tokens(t, &uncached{m: base.Model}, prompts, w.o)
-				if got := tokens(t, NewSession(base.Model, kernel.ModeF32), prompts, w.o); !reflect.DeepEqual(got, want) {
+				want := tokens(t, &uncached{m: base.Model, sources: sources}, prompts, w.o)
+				if got := tokens(t, begun(t, base.Model, sources), prompts, w.o); !reflect.DeepEqual(got, want) {
 					t.Errorf("with a cache %v, want %v as without", got, want)
 				}
 				if w.o.Temperature > 0 {
 					return // alone, a prompt has index 0 and other random numbers
 				}
 				for i, p := range prompts {
-					if got := tokens(t, NewSession(base.Model, kernel.ModeF32), [][]int32{p}, w.o); !reflect.DeepEqual(got[0], want[i]) {
+					if got := tokens(t, begun(t, base.Model, pick(sources, i)), [][]int32{p}, w.o); !reflect.DeepEqual(got[0], want[i]) {
 						t.Errorf("prompt %d alone %v, want %v as in a batch", i, got[0], want[i])
 					}
 				}
 			})
 		}
 	}
+}
+
+// begun is a session with sources for a model that reads some.
+func begun(t *testing.T, m *model.Model, sources [][]int32) *ModelSession {
+	t.Helper()
+	s := NewSession(m, kernel.ModeF32)
+	if sources != nil {
+		if err := s.Read(sources); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
+// pick is element i of a list as a list, nil of none.
+func pick(list [][]int32, i int) [][]int32 {
+	if list == nil {
+		return nil
+	}
+	return list[i : i+1]
 }
 
 func tokens(t *testing.T, s Session, prompts [][]int32, o Options) [][]int32 {

@@ -6,13 +6,58 @@ import (
 	"slices"
 )
 
-// choose picks the next token from the logits, which it changes.
-func (o Options) choose(logits []float32, history []int32, rng *rand.Rand) int32 {
-	o.discourage(logits, history)
+// choose picks the next token from the logits, which it changes. The history ends with the tokens made so far.
+func (o Options) choose(logits []float32, history []int32, made int, rng *rand.Rand) int32 {
+	o.process(logits, history, made)
 	if o.Temperature == 0 {
 		return int32(argmax(logits))
 	}
 	return o.draw(logits, rng)
+}
+
+// process changes logits, or log-probabilities, by all that the options say about single tokens.
+func (o Options) process(logits []float32, history []int32, made int) {
+	o.discourage(logits, history)
+	o.forbid(logits, history, made)
+	if id := o.ForcedBOS; id != nil && made == 0 {
+		force(logits, *id)
+	}
+	if id := o.ForcedEOS; id != nil && made == o.MaxNewTokens-1 {
+		force(logits, *id)
+	}
+}
+
+var never = float32(math.Inf(-1))
+
+// forbid bans ends of what is not to be said, and the end of a text that is too short.
+func (o Options) forbid(logits []float32, history []int32, made int) {
+	ban := func(id int32) {
+		if int(id) >= 0 && int(id) < len(logits) {
+			logits[id] = never
+		}
+	}
+	for _, w := range o.BadWords {
+		n := len(w) - 1
+		if len(history) >= n && slices.Equal(history[len(history)-n:], w[:n]) {
+			ban(w[n])
+		}
+	}
+	if made < o.MinNewTokens {
+		for _, id := range o.EOS {
+			ban(id)
+		}
+	}
+}
+
+// force leaves one token. An id beyond the vocabulary forces none.
+func force(logits []float32, id int32) {
+	if id < 0 || int(id) >= len(logits) {
+		return
+	}
+	for i := range logits {
+		logits[i] = never
+	}
+	logits[id] = 0
 }
 
 // discourage applies the repetition penalty and the ban of repeated n-grams.
@@ -35,7 +80,7 @@ func (o Options) discourage(logits []float32, history []int32) {
 		tail := history[len(history)-(n-1):]
 		for i := 0; i+n <= len(history); i++ {
 			if slices.Equal(history[i:i+n-1], tail) {
-				logits[history[i+n-1]] = float32(math.Inf(-1))
+				logits[history[i+n-1]] = never
 			}
 		}
 	}

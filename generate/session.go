@@ -1,6 +1,8 @@
 package generate
 
 import (
+	"fmt"
+
 	"github.com/graft-ml/graft/internal/kernel"
 	"github.com/graft-ml/graft/internal/op"
 	"github.com/nlpodyssey/spago/mat"
@@ -10,8 +12,10 @@ import (
 type Decoder interface {
 	NewCache() *op.Cache
 	CheckTokens(tokens []int32) error
-	CheckGenerates() error
+	CheckDecodes() error
 	CheckPositions(positions []int32) error
+	CheckSource(src *op.Source, segments int) error
+	Encode(p *op.Pass) []kernel.Mat
 	Hidden(p *op.Pass, tokens []int32) mat.Tensor
 	Logits(p *op.Pass, hidden mat.Tensor, rows []int) kernel.Mat
 }
@@ -27,11 +31,50 @@ type ModelSession struct {
 	mode  kernel.Mode
 	cache *op.Cache
 	arena *op.Arena
+	read  []kernel.Mat // memories of sources whose sequences have not begun
+}
+
+// Read passes the sources of the sequences that begin next, in their order, through the encoder of a model that has one.
+func (s *ModelSession) Read(sources [][]int32) error {
+	src := &op.Source{}
+	for i, ids := range sources {
+		if len(ids) == 0 {
+			return fmt.Errorf("generate: source %d is empty, want at least one token", i)
+		}
+		start := len(src.Tokens)
+		src.Tokens = append(src.Tokens, ids...)
+		for j := range ids {
+			src.Positions = append(src.Positions, int32(j))
+		}
+		src.Segments = append(src.Segments, op.Segment{Start: start, End: len(src.Tokens)})
+	}
+	if err := s.m.CheckSource(src, len(sources)); err != nil {
+		return err
+	}
+	p := op.NewPass(nil, nil, s.mode, s.arena)
+	p.Source = src
+	s.read = append(s.read, s.m.Encode(p)...)
+	s.arena.Reset()
+	return nil
+}
+
+// open begins a sequence.
+func (s *ModelSession) open() error {
+	if len(s.read) == 0 {
+		if err := s.m.CheckSource(nil, 1); err != nil {
+			return err
+		}
+		s.cache.Open()
+		return nil
+	}
+	s.cache.Remember(s.cache.Open(), s.read[0])
+	s.read = s.read[1:]
+	return nil
 }
 
 // Extend implements Session: the new tokens of all sequences are one packed batch.
 func (s *ModelSession) Extend(tokens [][]int32) (kernel.Mat, error) {
-	if err := s.m.CheckGenerates(); err != nil {
+	if err := s.m.CheckDecodes(); err != nil {
 		return kernel.Mat{}, err
 	}
 	var ids, positions []int32
@@ -42,7 +85,9 @@ func (s *ModelSession) Extend(tokens [][]int32) (kernel.Mat, error) {
 			return kernel.Mat{}, err
 		}
 		if i == s.cache.Sequences() {
-			s.cache.Open()
+			if err := s.open(); err != nil {
+				return kernel.Mat{}, err
+			}
 		}
 		past := s.cache.Len(i)
 		segments = append(segments, op.Segment{Start: len(ids), End: len(ids) + len(list), Sequence: i})

@@ -22,7 +22,7 @@ import (
 // A and B are kept near orthonormal by a penalty on the loss; allocator.go has the schedule of the ranks. e starts at zero.
 //
 // References: [zhang2023] AdaLoRA: Adaptive Budget Allocation for Parameter-Efficient Fine-Tuning, arXiv 2303.10512.
-var AdaLoRA = (&tuner.Kind{Type: "ADALORA", Name: "adalora",
+var AdaLoRA = (&tuner.Kind{Type: "ADALORA", Name: "adalora", Targets: adaloraTargets,
 	New: func() tuner.Options {
 		return &adalora{target: 8, first: 12, every: 1, beta1: 0.85, beta2: 0.85, orth: 0.5, alpha: 8, init: true}
 	},

@@ -14,7 +14,7 @@ import (
 //	ΔW[m·b+k, n·b+j] = w[m, n, (j−k) mod b]/in     w [out/b, in/b, b]
 //
 // References: [chen2024] Parameter-Efficient Fine-Tuning via Circular Convolution, arXiv 2407.19342.
-var C3A = (&tuner.Kind{Type: "C3A", Name: "c3a", New: func() tuner.Options { return &c3a{block: 256, init: "xavier_uniform"} },
+var C3A = (&tuner.Kind{Type: "C3A", Name: "c3a", Targets: spectralTargets, New: func() tuner.Options { return &c3a{block: 256, init: "xavier_uniform"} },
 	Defaults: peft.Object{"bias": "none", "block_size": 256, "block_size_pattern": map[string]any{}, "init_weights": "xavier_uniform",
 		"layers_pattern": nil, "layers_to_transform": nil, "modules_to_save": nil, "target_modules": nil}}).Method()
 

@@ -108,7 +108,7 @@ func (c *Config) Validate() error {
 		}
 	}
 	_, err = c.patterns()
-	return errors.Join(append(errs, c.checkInit(), c.checkParameters(), c.selection().Validate(), c.Beside.Validate("lora_only"), err)...)
+	return errors.Join(append(errs, c.checkInit(), c.checkParameters(), c.selection().Validate(), c.Beside.Validate("lora_only"), c.checkShares(), err)...)
 }
 
 // checkInit reports settings of initialisers that cannot be.
@@ -139,7 +139,7 @@ func (c *Config) checkInit() error {
 }
 
 func (c *Config) selection() peft.Selection {
-	return peft.Selection{TargetModules: c.TargetModules, ExcludeModules: c.ExcludeModules, LayersToTransform: c.LayersToTransform,
+	return peft.Selection{TargetModules: c.TargetModules, TaskType: c.TaskType, ExcludeModules: c.ExcludeModules, LayersToTransform: c.LayersToTransform,
 		LayersPattern: c.LayersPattern, ModulesToSave: c.Beside.ModulesToSave, Lenient: c.FromFile}
 }
 

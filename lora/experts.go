@@ -131,8 +131,8 @@ func (c *Config) experts(t target, rng *rand.Rand) (*experts, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := branch{slot: &layer.Slot{Name: t.Module + "." + t.Name}, rank: c.Rank, alpha: c.Alpha}
-	if err := b.patterned(p); err != nil {
+	b, err := c.branch(p, t.Module+"."+t.Name)
+	if err != nil {
 		return nil, err
 	}
 	e := &experts{of: t, rank: b.rank, scale: float32(c.scaling(b))}

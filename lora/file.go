@@ -62,6 +62,9 @@ func (c *Config) Parse(b []byte) error {
 		return err
 	}
 	for _, key := range unknown {
+		if key == enableKey {
+			continue // not PEFT's any more, but read
+		}
 		c.Warnings = append(c.Warnings, fmt.Sprintf("adapter_config.json: key %q is unknown and has no effect", key))
 	}
 	for _, key := range slices.Sorted(maps.Keys(initSettings)) {

@@ -17,7 +17,7 @@ import (
 // which is a branch of rank 2n, by cos(a+b) = cos a·cos b − sin a·sin b.
 //
 // References: [gao2024] Parameter-Efficient Fine-Tuning with Discrete Fourier Transform, arXiv 2405.03003.
-var FourierFT = (&tuner.Kind{Type: "FOURIERFT", Name: "fourierft",
+var FourierFT = (&tuner.Kind{Type: "FOURIERFT", Name: "fourierft", Targets: spectralTargets,
 	New: func() tuner.Options { return &fourierft{places: places{n: 1000, seed: 777}, scaling: 150} },
 	Defaults: peft.Object{"bias": "none", "exclude_modules": nil, "fan_in_fan_out": false, "init_weights": false, "layers_pattern": nil,
 		"layers_to_transform": nil, "modules_to_save": nil, "n_frequency": 1000, "n_frequency_pattern": map[string]any{}, "random_loc_seed": 777,

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/graft-ml/graft/internal/kernel"
+	"github.com/graft-ml/graft/internal/linalg"
 	"github.com/graft-ml/graft/internal/tape"
 	"github.com/graft-ml/graft/peft"
 	"github.com/graft-ml/graft/peft/tuner"
@@ -137,7 +138,7 @@ func (o *frod) basis(b *tuner.Bank, name string, in int, weights []kernel.Mat) (
 	}
 	v, err := o.join(weights, in)
 	if err == nil {
-		copy(basis.v.Data, matOf(v).Data)
+		copy(basis.v.Data, linalg.Mat(v).Data)
 	}
 	return basis, err
 }
@@ -168,7 +169,7 @@ func (o *frod) join(weights []kernel.Mat, in int) (*mat.Dense, error) {
 		return &v, nil
 	}
 	var r mat.Dense
-	q := orthonormal(mat.DenseCopyOf(all))
+	q := linalg.Orthonormal(mat.DenseCopyOf(all))
 	r.Mul(q.T(), all)
 	return o.rotate(&r, q, weights)
 }
@@ -257,7 +258,7 @@ func (d *frodDirections) solve() *frodKept {
 	w := d.weight()
 	k := &frodKept{v: slices.Clone(d.v.Data), u: kernel.NewMat(make([]float32, w.Rows*w.Cols), w.Rows, w.Cols), n: make([]float32, w.Cols)}
 	var x mat.Dense // V·X = Wᵀ, so that Xᵀ = W·V⁻ᵀ
-	if err := x.Solve(dense(matrix(d.v)), dense(w).T()); err != nil {
+	if err := x.Solve(linalg.Dense(matrix(d.v)), linalg.Dense(w).T()); err != nil {
 		var ill mat.Condition
 		if !errors.As(err, &ill) || math.IsInf(float64(ill), 1) {
 			return k

@@ -1,7 +1,6 @@
 package lora
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -9,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/graft-ml/graft/internal/kernel"
+	"github.com/graft-ml/graft/internal/linalg"
 	"gonum.org/v1/gonum/mat"
 )
 
@@ -33,8 +33,8 @@ type initialiser struct {
 type draft struct {
 	a, b       kernel.Mat // [r, in], [out, r]
 	scale      float64
-	iterations int      // of pissa_niter_N
-	known      *factors // of initialisers that look
+	iterations int         // of pissa_niter_N
+	known      *linalg.SVD // of initialisers that look
 	loftq      LoftQ
 	base       kernel.Mat // [out, in], what the base is from now on; of no rows = what it was
 	rng        *rand.Rand
@@ -145,7 +145,7 @@ func orthogonal(d *draft) error {
 		}
 		return mat.NewDense(rows, cols, x)
 	}
-	q := orthonormal(gauss(r, r))
+	q := linalg.Orthonormal(gauss(r, r))
 	even, odd := mat.NewDense(r/2, r, nil), mat.NewDense(r/2, r, nil)
 	for i := range r / 2 {
 		even.SetRow(i, mat.Row(nil, 2*i, q))
@@ -181,15 +181,15 @@ func (d *draft) thin(name string) error {
 //
 // References: [meng2024] PiSSA, arXiv 2404.02948.
 func pissa(d *draft) error {
-	return d.singular("pissa", func(w kernel.Mat) (factors, error) { return largest(w, d.a.Rows, d.rng) })
+	return d.singular("pissa", func(w kernel.Mat) (linalg.SVD, error) { return linalg.Largest(w, d.a.Rows, d.rng) })
 }
 
 // pissaFast is pissa by the randomised decomposition of torch.svd_lowrank [halko2011].
 func pissaFast(d *draft) error {
-	return d.singular("pissa_niter_", func(w kernel.Mat) (factors, error) { return randomised(w, d.a.Rows, d.iterations, d.rng) })
+	return d.singular("pissa_niter_", func(w kernel.Mat) (linalg.SVD, error) { return linalg.Randomised(w, d.a.Rows, d.iterations, d.rng) })
 }
 
-func (d *draft) singular(name string, decompose func(w kernel.Mat) (factors, error)) error {
+func (d *draft) singular(name string, decompose func(w kernel.Mat) (linalg.SVD, error)) error {
 	if !(d.scale > 0) {
 		return fmt.Errorf("lora: init_lora_weights %q with the scale %g, want lora_alpha above 0", name, d.scale)
 	}
@@ -205,14 +205,14 @@ func (d *draft) singular(name string, decompose func(w kernel.Mat) (factors, err
 }
 
 // take makes scale·B·A the product of directions.
-func (d *draft) take(f factors) {
+func (d *draft) take(f linalg.SVD) {
 	for k := range d.a.Rows {
-		root := math.Sqrt(f.s[k] / d.scale)
+		root := math.Sqrt(f.S[k] / d.scale)
 		for j := range d.a.Cols {
-			d.a.Row(k)[j] = float32(root * f.v.At(j, k))
+			d.a.Row(k)[j] = float32(root * f.V.At(j, k))
 		}
 		for i := range d.b.Rows {
-			d.b.Row(i)[k] = float32(root * f.u.At(i, k))
+			d.b.Row(i)[k] = float32(root * f.U.At(i, k))
 		}
 	}
 }
@@ -232,23 +232,14 @@ func olora(d *draft) error {
 			first.Set(i, k, float64(w.Row(i)[k]))
 		}
 	}
-	q := orthonormal(first)
+	q := linalg.Orthonormal(first)
 	for i := range w.Rows {
 		for k := range d.a.Rows {
 			d.b.Row(i)[k] = float32(q.At(i, k))
 		}
 	}
 	kernel.MatMul(d.a, d.b, w, kernel.MatMulOpts{TransA: true})
-	return finite(d.a)
-}
-
-func finite(m kernel.Mat) error {
-	for _, v := range m.Data {
-		if v-v != 0 {
-			return errors.New("lora: the weight has numbers that are not finite")
-		}
-	}
-	return nil
+	return linalg.Finite(d.a)
 }
 
 // randOf is the source of columns to begin iterations with, where the outcome does not depend on them.

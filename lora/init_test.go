@@ -8,6 +8,7 @@ import (
 
 	"github.com/graft-ml/graft/internal/check"
 	"github.com/graft-ml/graft/internal/kernel"
+	"github.com/graft-ml/graft/internal/linalg"
 )
 
 // draws runs an initialiser on a weight and returns scale·B·A.
@@ -29,7 +30,7 @@ func draws(t *testing.T, name string, w kernel.Mat, r int) (*draft, kernel.Mat, 
 func falling(rows, cols int) kernel.Mat {
 	rng := rand.New(rand.NewPCG(23, 29))
 	n := min(rows, cols)
-	u, v := matOf(orthonormal(dense(drawn(rng, rows, n)))), matOf(orthonormal(dense(drawn(rng, cols, n))))
+	u, v := linalg.Mat(linalg.Orthonormal(linalg.Dense(drawn(rng, rows, n)))), linalg.Mat(linalg.Orthonormal(linalg.Dense(drawn(rng, cols, n))))
 	for i := range rows {
 		for k := range n {
 			u.Row(i)[k] *= 10 / float32(k+1)
@@ -53,7 +54,7 @@ func TestPissa(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f, err := whole(dense(w))
+		f, err := linalg.Thin(linalg.Dense(w))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -62,7 +63,7 @@ func TestPissa(t *testing.T) {
 			for j := range c.cols {
 				s := 0.0
 				for k := range 5 {
-					s += f.u.At(i, k) * f.s[k] * f.v.At(j, k)
+					s += f.U.At(i, k) * f.S[k] * f.V.At(j, k)
 				}
 				want[i*c.cols+j] = float32(s)
 			}

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/graft-ml/graft/internal/kernel"
+	"github.com/graft-ml/graft/internal/linalg"
 	"github.com/graft-ml/graft/internal/op"
 	"github.com/graft-ml/graft/model/layer"
 	"github.com/graft-ml/graft/peft"
@@ -180,7 +181,7 @@ func evaLooks(c *Config, b *branch, m *moments) error {
 		return fmt.Errorf("lora: init_lora_weights \"eva\" with r %d for %d inputs, want at most as many", b.rank, in)
 	}
 	cov := m.covariance()
-	f, err := largest(cov, n, randOf(in))
+	f, err := linalg.Largest(cov, n, randOf(in))
 	if err != nil {
 		return err
 	}
@@ -191,9 +192,9 @@ func evaLooks(c *Config, b *branch, m *moments) error {
 	if total <= 0 {
 		return errors.New("lora: init_lora_weights \"eva\": the inputs do not vary")
 	}
-	b.known = &factors{s: slices.Clone(f.s[:n]), v: f.v.Slice(0, in, 0, n).(*mat.Dense)}
-	for k := range b.known.s {
-		b.known.s[k] /= total // explained variance
+	b.known = &linalg.SVD{S: slices.Clone(f.S[:n]), V: f.V.Slice(0, in, 0, n).(*mat.Dense)}
+	for k := range b.known.S {
+		b.known.S[k] /= total // explained variance
 	}
 	return nil
 }
@@ -217,7 +218,7 @@ func evaRanks(c *Config, plan []branch) ([]branch, error) {
 			continue
 		}
 		budget += b.rank
-		for _, ratio := range b.known.s {
+		for _, ratio := range b.known.S {
 			all = append(all, direction{i, ratio})
 		}
 	}
@@ -273,7 +274,7 @@ func eva(d *draft) error {
 	}
 	for k := range d.a.Rows {
 		for j := range d.a.Cols {
-			d.a.Row(k)[j] = float32(d.known.v.At(j, k))
+			d.a.Row(k)[j] = float32(d.known.V.At(j, k))
 		}
 	}
 	return nil
@@ -302,41 +303,41 @@ func cordaLooks(c *Config, b *branch, m *moments) error {
 		}
 	}
 	var product mat.Dense
-	product.Mul(dense(w), second)
+	product.Mul(linalg.Dense(w), second)
 	f, err := c.cordaFactors(&product, b.rank)
 	if err != nil {
 		return err
 	}
 	var v mat.Dense
-	if err := chol.SolveTo(&v, f.v); err != nil {
+	if err := chol.SolveTo(&v, f.V); err != nil {
 		var ill mat.Condition
 		if !errors.As(err, &ill) {
 			return fmt.Errorf("lora: init_lora_weights \"corda\": %w", err)
 		}
 	}
-	f.v = &v
+	f.V = &v
 	b.known = &f
 	return nil
 }
 
 // cordaFactors are r directions: the largest, or the smallest.
-func (c *Config) cordaFactors(m *mat.Dense, r int) (factors, error) {
+func (c *Config) cordaFactors(m *mat.Dense, r int) (linalg.SVD, error) {
 	if c.CorDA.Method == "ipm" {
-		f, err := largest(matOf(m), r, randOf(r))
-		return f.part(0, r), err
+		f, err := linalg.Largest(linalg.Mat(m), r, randOf(r))
+		return directions(f, 0, r), err
 	}
-	f, err := whole(m)
-	return f.part(len(f.s)-r, len(f.s)), err
+	f, err := linalg.Thin(m)
+	return directions(f, len(f.S)-r, len(f.S)), err
 }
 
-// part are the directions from lo to hi.
-func (f factors) part(lo, hi int) factors {
-	if f.u == nil {
+// directions are those from lo to hi.
+func directions(f linalg.SVD, lo, hi int) linalg.SVD {
+	if f.U == nil {
 		return f
 	}
-	rows, _ := f.u.Dims()
-	cols, _ := f.v.Dims()
-	return factors{u: f.u.Slice(0, rows, lo, hi).(*mat.Dense), s: f.s[lo:hi], v: f.v.Slice(0, cols, lo, hi).(*mat.Dense)}
+	rows, _ := f.U.Dims()
+	cols, _ := f.V.Dims()
+	return linalg.SVD{U: f.U.Slice(0, rows, lo, hi).(*mat.Dense), S: f.S[lo:hi], V: f.V.Slice(0, cols, lo, hi).(*mat.Dense)}
 }
 
 // corda takes the directions out of the base:

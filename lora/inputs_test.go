@@ -10,6 +10,7 @@ import (
 
 	"github.com/graft-ml/graft/internal/check"
 	"github.com/graft-ml/graft/internal/kernel"
+	"github.com/graft-ml/graft/internal/linalg"
 	"github.com/graft-ml/graft/internal/op"
 	"github.com/graft-ml/graft/model"
 	"github.com/graft-ml/graft/model/layer"
@@ -72,7 +73,7 @@ func seen(t *testing.T, m *model.Model, names ...string) map[string]*mat.Dense {
 	for s := range m.Slots() {
 		if rows, ok := all[s.Name]; ok {
 			in, _ := s.Dims()
-			out[s.Name] = dense(kernel.NewMat(*rows, len(*rows)/in, in))
+			out[s.Name] = linalg.Dense(kernel.NewMat(*rows, len(*rows)/in, in))
 		}
 	}
 	return out
@@ -110,7 +111,7 @@ func TestEVA(t *testing.T) {
 			best += s * s
 		}
 		var caught mat.Dense
-		caught.Mul(x, dense(wa).T())
+		caught.Mul(x, linalg.Dense(wa).T())
 		if got := mat.Norm(&caught, 2); math.Abs(got*got-best) > 1e-4*best {
 			t.Errorf("%s: A catches %g of the variance, want %g", name, got*got, best)
 		}
@@ -201,22 +202,22 @@ func TestCorDA(t *testing.T) {
 				second.Set(i, i, second.At(i, i)+0.01*mean)
 			}
 			var wc, taken, got mat.Dense
-			wc.Mul(dense(weightOf(l.slot.Base)), &second)
-			taken.Mul(dense(op.Of(l.B).View()), dense(op.Of(l.A).View()))
+			wc.Mul(linalg.Dense(weightOf(l.slot.Base)), &second)
+			taken.Mul(linalg.Dense(op.Of(l.B).View()), linalg.Dense(op.Of(l.A).View()))
 			taken.Scale(float64(l.scale), &taken)
 			got.Mul(&taken, &second)
-			f, err := whole(&wc)
+			f, err := linalg.Thin(&wc)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if method == "kpm" {
-				f = f.part(len(f.s)-3, len(f.s))
+				f = directions(f, len(f.S)-3, len(f.S))
 			} else {
-				f = f.part(0, 3)
+				f = directions(f, 0, 3)
 			}
 			var scaled, want mat.Dense
-			scaled.Mul(f.u, mat.NewDiagDense(3, f.s))
-			want.Mul(&scaled, f.v.T())
+			scaled.Mul(f.U, mat.NewDiagDense(3, f.S))
+			want.Mul(&scaled, f.V.T())
 			got.Sub(&got, &want)
 			if d := mat.Norm(&got, 2); d > 1e-4*mat.Norm(&wc, 2) { // factors are float32
 				t.Errorf("%s: %s: what is taken, as its inputs see it, is %g off, of %g", method, name, d, mat.Norm(&wc, 2))
@@ -263,7 +264,7 @@ func TestLoftQ(t *testing.T) {
 	values := normalFloats(4)
 	lost := cloned(w)
 	subtract(lost, quantised(w, values))
-	last := mat.Norm(dense(lost), 2)
+	last := mat.Norm(linalg.Dense(lost), 2)
 	for _, turns := range []int{1, 5} {
 		d := &draft{a: kernel.NewMat(make([]float32, 6*64), 6, 64), b: kernel.NewMat(make([]float32, 48*6), 48, 6), scale: 1.5, loftq: LoftQ{4, turns},
 			rng: rand.New(rand.NewPCG(2, 3)), weight: func() kernel.Mat { return cloned(w) }}
@@ -282,7 +283,7 @@ func TestLoftQ(t *testing.T) {
 		rest := cloned(w)
 		subtract(rest, d.base)
 		kernel.MatMul(rest, d.b, d.a, kernel.MatMulOpts{Alpha: -1.5, Add: true})
-		now := mat.Norm(dense(rest), 2)
+		now := mat.Norm(linalg.Dense(rest), 2)
 		if now > 0.95*last {
 			t.Errorf("%d turns: %g is lost, want less than %g", turns, now, last)
 		}

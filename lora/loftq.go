@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/graft-ml/graft/internal/kernel"
+	"github.com/graft-ml/graft/internal/linalg"
 	"github.com/graft-ml/graft/merge"
 )
 
@@ -91,7 +92,7 @@ func loftq(d *draft) error {
 		d.base = quantised(rest, values)
 		lost := cloned(w)
 		subtract(lost, d.base)
-		f, err := largest(lost, d.a.Rows, d.rng)
+		f, err := linalg.Largest(lost, d.a.Rows, d.rng)
 		if err != nil {
 			return err
 		}

@@ -9,7 +9,7 @@
 // B starts at zero, so attaching changes nothing until training does.
 //
 // The other options of PEFT have a file each: embedding.go, dora.go, bias.go, residual.go (initialisers that take the branch
-// out of the base), tied.go. What is trained of the base itself is package peft's.
+// out of the base), tied.go, grouped.go (branches of shares, of old files). What is trained of the base itself is package peft's.
 //
 // References: [hu2021] LoRA, arXiv 2106.09685; [kalajdzievski2023] rsLoRA, arXiv 2312.03732.
 package lora
@@ -39,6 +39,9 @@ type Adapter struct {
 func (c *Config) Attach(m layer.Model, rng *rand.Rand) (peft.Adapter, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
+	}
+	if enabled, _ := c.Shares(); enabled != nil { // checked by Validate
+		return c.attachShares(m, enabled, rng)
 	}
 	fused, err := c.parameters(m)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"github.com/graft-ml/graft/internal/kernel"
+	"github.com/graft-ml/graft/internal/linalg"
 	"github.com/graft-ml/graft/internal/tape"
 	"github.com/graft-ml/graft/peft"
 	"github.com/graft-ml/graft/peft/tuner"
@@ -51,19 +52,19 @@ func (o *osf) Layer(s *tuner.Site) (*tuner.Layer, error) {
 		k = max(1, all/2)
 	}
 	k = min(k, all)
-	f, err := largest(weightOf(s.Slot.Base), k, s.Rand())
+	f, err := linalg.Largest(weightOf(s.Slot.Base), k, s.Rand())
 	if err != nil {
 		return nil, err
 	}
 	high := kernel.NewMat(make([]float32, k*s.In), k, s.In) // √S₁·V₁
 	left := kernel.NewMat(make([]float32, s.Out*k), s.Out, k)
 	for r := range k {
-		root := math.Sqrt(f.s[r])
+		root := math.Sqrt(f.S[r])
 		for j := range s.In {
-			high.Row(r)[j] = float32(root * f.v.At(j, r))
+			high.Row(r)[j] = float32(root * f.V.At(j, r))
 		}
 		for i := range s.Out {
-			left.Row(i)[r] = float32(root * f.u.At(i, r))
+			left.Row(i)[r] = float32(root * f.U.At(i, r))
 		}
 	}
 	at := "osf_svd_params."

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/graft-ml/graft/internal/linalg"
 	"github.com/graft-ml/graft/model/layer"
 	"github.com/graft-ml/graft/peft"
 )
@@ -16,7 +17,7 @@ type branch struct {
 	slot  *layer.Slot
 	rank  int
 	alpha float64
-	known *factors // what its initialiser found in the data
+	known *linalg.SVD // what its initialiser found in the data
 }
 
 // dims are inputs and outputs of the slot; an embedding's inputs are its rows.
@@ -50,28 +51,40 @@ func (c *Config) plan(slots []*layer.Slot) ([]branch, error) {
 			errs = append(errs, err)
 			continue
 		}
-		b := branch{slot: s, rank: c.Rank, alpha: c.Alpha}
-		if err := b.patterned(p); err != nil {
+		b, err := c.branch(p, s.Name)
+		if err != nil {
 			return nil, err
 		}
+		b.slot = s
 		list = append(list, b)
 	}
 	return list, errors.Join(append(errs, fits(list), c.patternsUsed(p, slots))...)
 }
 
-// patterned takes rank and alpha from the patterns that match.
-func (b *branch) patterned(p patterns) error {
-	if v, ok, err := p.rank.Lookup(b.slot.Name); err != nil {
-		return err
+// branch is what a module of a name gets: the settings' rank and alpha, or those of the first pattern that matches.
+func (c *Config) branch(p patterns, module string) (branch, error) {
+	b := branch{rank: c.Rank, alpha: c.Alpha}
+	if v, ok, err := p.rank.Lookup(module); err != nil {
+		return b, err
 	} else if ok {
 		n, _ := v.Int64() // checked by Validate
 		b.rank = int(n)
 	}
-	v, ok, err := p.alpha.Lookup(b.slot.Name)
+	v, ok, err := p.alpha.Lookup(module)
 	if ok {
 		b.alpha, _ = v.Float64()
 	}
-	return err
+	return b, err
+}
+
+// Branch is the rank of a module's branch, and s of y += s·B·A·x.
+func (c *Config) Branch(module string) (rank int, scale float64, err error) {
+	p, err := c.patterns()
+	if err != nil {
+		return 0, 0, err
+	}
+	b, err := c.branch(p, module)
+	return b.rank, c.scaling(b), err
 }
 
 // smallAdapter is a number of parameters that no one need ask about.

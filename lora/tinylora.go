@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/graft-ml/graft/internal/kernel"
+	"github.com/graft-ml/graft/internal/linalg"
 	"github.com/graft-ml/graft/internal/tape"
 	"github.com/graft-ml/graft/peft"
 	"github.com/graft-ml/graft/peft/tuner"
@@ -69,18 +70,18 @@ func (o *tinyBank) vector() *nn.Param {
 
 func (o *tinyBank) Layer(s *tuner.Site) (*tuner.Layer, error) {
 	r := min(o.r, s.In, s.Out)
-	f, err := largest(weightOf(s.Slot.Base), r, s.Rand())
+	f, err := linalg.Largest(weightOf(s.Slot.Base), r, s.Rand())
 	if err != nil {
 		return nil, err
 	}
 	a, b := s.Buffer("tinylora_A", tuner.Zeros, r, s.In), s.Buffer("tinylora_B", tuner.Zeros, s.Out, r)
 	for k := range r {
-		root := math.Sqrt(f.s[k])
+		root := math.Sqrt(f.S[k])
 		for j := range s.In {
-			a.Data[k*s.In+j] = float32(root * f.v.At(j, k))
+			a.Data[k*s.In+j] = float32(root * f.V.At(j, k))
 		}
 		for i := range s.Out {
-			b.Data[i*r+k] = float32(root * f.u.At(i, k))
+			b.Data[i*r+k] = float32(root * f.U.At(i, k))
 		}
 	}
 	p := s.Buffer("tinylora_P", tuner.Normal(0, 1/math.Sqrt(float64(r))), o.u, r, r)

@@ -18,7 +18,7 @@ import (
 //	bank [num_vectors, length]   logits of A [r, in/length, num_vectors], of B [out/length, r, num_vectors]
 //
 // References: [li2024] VB-LoRA: Extreme Parameter Efficient Fine-Tuning with Vector Banks, arXiv 2405.15179.
-var VBLoRA = (&tuner.Kind{Type: "VBLORA", Name: "vblora",
+var VBLoRA = (&tuner.Kind{Type: "VBLORA", Name: "vblora", Targets: vbloraTargets,
 	New: func() tuner.Options { return &vblora{r: 4, vectors: 256, length: 256, top: 2, bound: 0.02, std: 0.1} },
 	Defaults: peft.Object{"bias": "none", "exclude_modules": nil, "fan_in_fan_out": false, "init_logits_std": 0.1, "init_vector_bank_bound": 0.02,
 		"layers_pattern": nil, "layers_to_transform": nil, "modules_to_save": nil, "num_vectors": 256, "r": 4, "save_only_topk_weights": false,

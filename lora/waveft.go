@@ -12,7 +12,7 @@ import (
 // Haar wavelet "db1", of which each coefficient is a block of 2×2 numbers, and, without use_idwt, the numbers themselves.
 //
 // References: [bilican2025] Exploring Sparsity for Parameter Efficient Fine Tuning Using Wavelets, arXiv 2505.12532.
-var WaveFT = (&tuner.Kind{Type: "WAVEFT", Name: "waveft",
+var WaveFT = (&tuner.Kind{Type: "WAVEFT", Name: "waveft", Targets: spectralTargets,
 	New: func() tuner.Options {
 		return &waveft{places: places{n: 2592, seed: 777}, scaling: 25, family: "db1", inverse: true, zero: true}
 	},

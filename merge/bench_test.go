@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -109,4 +110,52 @@ func sampleMemory() (stop func(), peak *atomic.Int64) {
 		}
 	}()
 	return func() { close(done); <-ended }, peak
+}
+
+// memorySection takes what is written nowhere.
+type memorySection struct{}
+
+func (memorySection) Write(p []byte) (int, error)            { return len(p), nil }
+func (memorySection) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
+
+// BenchmarkMix computes one tensor of three tuned models in bf16 without writing it, by the methods that look at it most often.
+func BenchmarkMix(b *testing.B) {
+	const rows, cols = 1024, 2048
+	draw := func(seed uint64) input {
+		data := make([]byte, 2*rows*cols)
+		checkpoint.Encode(data, normal(rand.New(rand.NewPCG(seed, 1)), rows*cols, 0.02), checkpoint.BF16)
+		return input{data: data, dtype: checkpoint.BF16}
+	}
+	inputs := []input{draw(1), draw(2), draw(3), draw(4)}
+	for _, name := range []string{"linear", "karcher", "ties", "dare_ties", "breadcrumbs", "della", "sce"} {
+		a, err := lookup(name)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(name, func(b *testing.B) {
+			pool := &sync.Pool{New: func() any { return new(sheet) }}
+			for b.Loop() {
+				m := &mixture{ctx: b.Context(), name: "w", rows: rows, cols: cols, inputs: inputs, origin: a.Base >= BaseOptional, all: map[string]float64{}, pool: pool}
+				for range m.sources() {
+					m.own = append(m.own, map[string]float64{"weight": 1, "density": 0.5})
+				}
+				for _, p := range a.Parameters {
+					m.all[p.Name] = p.Default
+					for _, own := range m.own {
+						if _, given := own[p.Name]; !given {
+							own[p.Name] = p.Default
+						}
+					}
+				}
+				mix, grain, err := a.open(m)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if err := m.write(mix, grain, memorySection{}, checkpoint.BF16, func(int) {}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.N)*rows*cols/1e6/b.Elapsed().Seconds(), "M/s")
+		})
+	}
 }

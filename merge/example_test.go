@@ -53,6 +53,6 @@ func ExampleFold() {
 	defer merged.Close()
 	fmt.Println(merged.Floats("q_proj.weight"))
 	// Output:
-	// [config.json model.safetensors] 10 0
+	// [config.json merge.json model.safetensors] 10 0
 	// [6 2 -2 14 5 -4] <nil>
 }

@@ -19,25 +19,39 @@ import (
 
 // checkFolders keeps the output away from the base, and Force away from folders that are no models.
 func (p *plan) checkFolders() error {
-	if p.Out == "" {
-		return errors.New("merge: no output folder")
-	}
 	if p.Base.Folder() == nil {
 		return errors.New("merge: the base was read from memory and has no folder to take config.json and the tokenizer from")
 	}
-	if base := p.Base.Path(); base != "" {
+	return checkOut(p.Out, p.Force, p.Base)
+}
+
+// checkOut keeps an output away from what it is made of, and force away from folders that are no models.
+func checkOut(out string, force bool, inputs ...*checkpoint.Checkpoint) error {
+	if out == "" {
+		return errors.New("merge: no output folder")
+	}
+	for _, in := range inputs {
+		base := in.Path()
+		if base == "" {
+			continue
+		}
 		if st, err := os.Stat(base); err == nil && !st.IsDir() {
 			base = filepath.Dir(base)
 		}
-		rel, err := filepath.Rel(resolved(p.Out), resolved(base))
+		rel, err := filepath.Rel(resolved(out), resolved(base))
 		if err == nil && (rel == "." || filepath.IsLocal(rel)) {
-			return fmt.Errorf("merge: %s: is or holds the base %s, want another folder", p.Out, p.Base.Path())
+			return fmt.Errorf("merge: %s: is or holds the base %s, want another folder", out, in.Path())
 		}
 	}
-	if !p.Force {
+	if !force {
 		return nil
 	}
-	entries, err := os.ReadDir(p.Out)
+	return replaceable(out)
+}
+
+// replaceable refuses to replace a folder that holds something else than a model.
+func replaceable(out string) error {
+	entries, err := os.ReadDir(out)
 	if err != nil || len(entries) == 0 {
 		return nil
 	}
@@ -45,14 +59,14 @@ func (p *plan) checkFolders() error {
 		return slices.ContainsFunc(entries, func(e os.DirEntry) bool { return match(e.Name()) })
 	}
 	if is(func(name string) bool { return strings.HasPrefix(name, "adapter_") }) {
-		return fmt.Errorf("merge: %s: holds an adapter, so it is not replaced; remove it yourself", p.Out)
+		return fmt.Errorf("merge: %s: holds an adapter, so it is not replaced; remove it yourself", out)
 	}
 	if is(func(name string) bool {
 		return name == "config.json" || strings.HasPrefix(name, "model") && strings.HasSuffix(name, ".safetensors")
 	}) {
 		return nil
 	}
-	return fmt.Errorf("merge: %s: holds no model, so it is not replaced; remove it yourself", p.Out)
+	return fmt.Errorf("merge: %s: holds no model, so it is not replaced; remove it yourself", out)
 }
 
 // resolved is a path without links, also if its end does not exist yet.
@@ -92,7 +106,7 @@ func companions(folder fs.FS) ([]string, error) {
 		}
 		st, err := fs.Stat(folder, name) // follows links, which caches of models are made of
 		isWeight := slices.ContainsFunc(weights, func(end string) bool { return strings.HasSuffix(name, end) })
-		if err != nil || !st.Mode().IsRegular() || isWeight || name[0] == '.' || name == "adapter_config.json" {
+		if err != nil || !st.Mode().IsRegular() || isWeight || name[0] == '.' || name == "adapter_config.json" || name == RecordFile {
 			continue
 		}
 		names = append(names, name)
@@ -110,29 +124,54 @@ func (p *plan) copyFiles(ctx context.Context, dir string, r *Report) error {
 		}
 		files[name] = b
 	}
-	config := p.config
+	config, err := p.config, error(nil)
 	if p.convert {
 		config = checkpoint.SetConfigDType(config, p.dtype)
 	}
 	if p.loosen {
-		config = checkpoint.SetConfig(config, "tie_word_embeddings", "false")
+		config = loosened(config)
+	}
+	if config, err = p.setFields(config); err != nil {
+		return err
 	}
 	files["config.json"] = config
 	maps.Copy(files, p.Files)
+	names, err := writeFiles(ctx, dir, files)
+	r.Files = append(r.Files, names...)
+	return err
+}
+
+// writeFiles writes files into a folder and lists them.
+func writeFiles(ctx context.Context, dir string, files map[string][]byte) (names []string, err error) {
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		if err := ctx.Err(); err != nil {
-			return err
+			return nil, err
 		}
 		to := filepath.Join(dir, filepath.FromSlash(name))
 		if err := atomicfile.MkdirAll(filepath.Dir(to)); err != nil {
-			return err
+			return nil, err
 		}
 		if err := atomicfile.WriteBytes(to, files[name]); err != nil {
-			return err
+			return nil, err
 		}
-		r.Files = append(r.Files, name)
+		names = append(names, name)
 	}
-	return nil
+	return names, nil
+}
+
+// scaleOutputs is what tie_word_embeddings of these model types said besides, before it had a name of its own (transformers 5).
+const scaleOutputs = "scale_decoder_outputs"
+
+// loosened is a config.json that says that embedding and head differ, and nothing else that was said before.
+func loosened(config []byte) []byte {
+	var c struct {
+		ModelType string `json:"model_type"`
+		Scale     *bool  `json:"scale_decoder_outputs"`
+	}
+	if json.Unmarshal(config, &c) == nil && (c.ModelType == "t5" || c.ModelType == "mt5") && c.Scale == nil {
+		config = checkpoint.SetConfig(config, scaleOutputs, "true")
+	}
+	return checkpoint.SetConfig(config, "tie_word_embeddings", "false")
 }
 
 // Names that the two ends of a language model have in checkpoints.
@@ -179,7 +218,7 @@ func ends(name string, those []string) bool {
 
 // hasHead tells whether an architecture predicts words, so that its embedding may be its head too.
 func hasHead(architecture string) bool {
-	for _, s := range []string{"ForCausalLM", "LMHeadModel", "ForMaskedLM", "ForConditionalGeneration", "ForPreTraining"} {
+	for _, s := range []string{"ForCausalLM", "LMHeadModel", "ForMaskedLM", "ForConditionalGeneration", "MTModel", "ForPreTraining"} {
 		if strings.HasSuffix(architecture, s) {
 			return true
 		}

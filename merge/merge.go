@@ -1,4 +1,4 @@
-// Package merge writes a new checkpoint from an old one and what is to be added to it. It needs no model, only tensors:
+// Package merge writes a new checkpoint from an old one and what is to be added to it, or from several. It needs no model, only tensors:
 // each is read from the mapping, computed in float32, rounded once and written, a block of rows at a time, so memory stays
 // small whatever the model's size. The output folder is complete (config, tokenizer, weights, index) and appears whole or
 // not at all.
@@ -8,6 +8,8 @@
 //		Deltas: []merge.Delta{lowRank}, // what an adapter adds, from lora
 //		Out:    "models/mine",
 //	})
+//
+// Combine makes one checkpoint of several in the same way, by a row of the table Algorithms and a Recipe; Diff compares two.
 //
 // Words: a target is the checkpoint's tensor that a delta ΔW is added to; what survives is the part of ΔW that rounding
 // to the stored dtype leaves.
@@ -23,18 +25,6 @@ import (
 
 	"github.com/graft-ml/graft/checkpoint"
 )
-
-// Algorithm is one way of merging.
-type Algorithm struct {
-	Name string
-	Does string // one line
-	Run  func(ctx context.Context, j Job) (*Report, error)
-}
-
-// Algorithms is the table of ways of merging.
-var Algorithms = []Algorithm{
-	{Name: "fold", Does: "add one adapter's change to the base it was trained on", Run: Fold},
-}
 
 // Delta is what an adapter does to one tensor. It is an Adder, a Setter or a Changer, whose methods must be safe for
 // concurrent use.
@@ -81,20 +71,35 @@ type Job struct {
 	// Ties are the weights that the model uses in two places, embedding and head. A delta for one of them unties: the output
 	// has both, and config.json says so. Deltas for a weight that config.json ties and that is not named here are refused.
 	Ties []Tie
+	// Added are tensors that the base lacks, or has for other labels, and that deltas bring whole: the head of a task.
+	Added []string
+	// Name gives the name in the output of a tensor of the base: a bare model gains its prefix with a head. Nil changes none.
+	Name func(string) string
+	// Fields are set in config.json: what it must say for the model to be loaded with its head.
+	Fields map[string]any
 	// Files are written into the output beside, or instead of, those copied from the base's folder.
 	Files map[string][]byte
+	// Adapter is what the record says about where the deltas came from.
+	Adapter any
+	// NoHash leaves the hash of the base out of the record, which takes a pass over all its bytes.
+	NoHash bool
+	// Version is the program's, for the record.
+	Version string
+	// Check, if set, looks at the finished folder before it gets its name; the record keeps what it found. Its error undoes the merge.
+	Check func(dir string, r *Report) (found any, err error)
 	// Progress, if set, is told how much of the weights is written. It is called from several goroutines.
 	Progress func(done, total int64)
 }
 
 // Report says what was written and what survived.
 type Report struct {
-	Out     string   `json:"out"`
+	Out     string   `json:"out,omitempty"`
 	Bytes   int64    `json:"bytes"` // of all tensors
 	Tensors int      `json:"tensors"`
-	Changed []Change `json:"changed"`          // by name
-	Files   []string `json:"files"`            // sorted
-	Untied  []string `json:"untied,omitempty"` // weights that the base stores as those of another
+	Changed []Change `json:"changed"`            // by name
+	Files   []string `json:"files"`              // sorted
+	Checked any      `json:"verified,omitempty"` // what Job.Check found
+	Untied  []string `json:"untied,omitempty"`   // weights that the base stores as those of another
 }
 
 // Change says what became of one tensor's delta.
@@ -103,6 +108,7 @@ type Change struct {
 	DType    string  `json:"dtype"` // as written
 	Shape    []int   `json:"shape"`
 	MaxDelta float64 `json:"max_delta"` // max |ΔW|
+	Norm     float64 `json:"norm"`      // ‖ΔW‖
 	Share    float64 `json:"share"`     // of the elements, those whose stored value changed
 	Lost     float64 `json:"lost"`      // ‖rounded ΔW − ΔW‖ / ‖ΔW‖
 }
@@ -125,12 +131,13 @@ type plan struct {
 	sources  []string // names of the files to copy
 	config   []byte
 	origin   map[string]string // of weights that the base does not store: the one that has their numbers
-	loosen   bool              // config.json must say that embedding and head differ
+	hasher   *hasher
+	loosen   bool // config.json must say that embedding and head differ
 }
 
 // newPlan checks all that can be checked before a byte is written, and reports it together.
 func newPlan(j Job) (*plan, error) {
-	p := &plan{Job: j, byTarget: map[string]Delta{}, origin: map[string]string{}}
+	p := &plan{Job: j, byTarget: map[string]Delta{}, origin: map[string]string{}, hasher: newHasher(j.Base, j.NoHash)}
 	if err := p.checkFolders(); err != nil {
 		return nil, err
 	}
@@ -197,6 +204,9 @@ func (p *plan) checkDelta(d Delta, tied map[string]string) error {
 		return fmt.Errorf("%q is changed twice", name)
 	}
 	info, ok := p.Base.Info(p.from(name))
+	if _, whole := d.(Setter); whole && slices.Contains(p.Added, name) {
+		info, ok = p.added(d), true
+	}
 	absent, explains := d.(interface{ Absent() string })
 	switch {
 	case !ok && explains:

@@ -194,7 +194,7 @@ func checkFiles(t *testing.T, got *checkpoint.Checkpoint, r *Report, dtype strin
 			t.Error(err)
 		}
 	}
-	if want := "README.md additional_chat_templates/x.jinja config.json generation_config.json tokenizer.json"; strings.Join(others, " ") != want {
+	if want := "README.md additional_chat_templates/x.jinja config.json generation_config.json merge.json tokenizer.json"; strings.Join(others, " ") != want {
 		t.Errorf("files %q, want %s", others, want)
 	}
 	b, _ := got.ReadFile("config.json")
@@ -427,7 +427,7 @@ func TestMeasure(t *testing.T) {
 
 func TestAlgorithms(t *testing.T) {
 	for _, a := range Algorithms {
-		if a.Name == "" || a.Does == "" || a.Run == nil {
+		if a.Name == "" || a.Does == "" || a.open == nil {
 			t.Errorf("%+v is incomplete", a)
 		}
 	}

@@ -143,3 +143,17 @@ func TestChangers(t *testing.T) {
 		t.Error("a row beyond: no error")
 	}
 }
+
+// TestLoosened says in config.json that embedding and head differ, and keeps what else the field meant.
+func TestLoosened(t *testing.T) {
+	for _, c := range []struct{ config, want string }{
+		{`{"model_type": "gpt2", "tie_word_embeddings": true}`, `"tie_word_embeddings": false`},
+		{`{"model_type": "t5", "tie_word_embeddings": true}`, `"scale_decoder_outputs": true`},
+		{`{"model_type": "mt5", "scale_decoder_outputs": false, "tie_word_embeddings": true}`, `"scale_decoder_outputs": false`},
+	} {
+		got := string(loosened([]byte(c.config)))
+		if !strings.Contains(got, c.want) || !strings.Contains(got, `"tie_word_embeddings": false`) || strings.Contains(got, scaleOutputs) != strings.Contains(c.want+c.config, scaleOutputs) {
+			t.Errorf("loosened(%s) = %s, want %s in it", c.config, got, c.want)
+		}
+	}
+}

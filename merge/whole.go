@@ -8,6 +8,7 @@ type Whole struct {
 	Rows, Cols int       // a vector of n is [n, 1]
 	Data       []float32 // [Rows, Cols]
 	BothEnds   bool      // see AtBothEnds
+	Vector     bool      // the tensor is of one dimension
 }
 
 // Target implements Delta.

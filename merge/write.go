@@ -2,7 +2,9 @@ package merge
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -24,12 +26,20 @@ func (p *plan) write(ctx context.Context) (*Report, error) {
 		if !p.AllowNothing && !slices.ContainsFunc(r.Changed, func(c Change) bool { return c.MaxDelta > 0 }) {
 			return errors.New("merge: the adapter changes nothing: every delta is zero")
 		}
-		return p.copyFiles(ctx, dir, r)
+		if err := p.copyFiles(ctx, dir, r); err != nil {
+			return err
+		}
+		if p.Check != nil {
+			var err error
+			if r.Checked, err = p.Check(dir, r); err != nil {
+				return err
+			}
+		}
+		return p.writeRecord(ctx, dir, r)
 	})
 	if err != nil {
 		return nil, err
 	}
-	slices.Sort(r.Files)
 	return r, nil
 }
 
@@ -44,7 +54,7 @@ func (p *plan) writeWeights(ctx context.Context, dir string, r *Report) error {
 	}
 	pool := &sync.Pool{New: func() any { return new(scratch) }}
 	for _, info := range p.tensors() {
-		src, err := p.Base.Bytes(p.from(info.Name))
+		src, err := p.bytes(info)
 		if err != nil {
 			return err
 		}
@@ -52,9 +62,13 @@ func (p *plan) writeWeights(ctx context.Context, dir string, r *Report) error {
 		if p.convert && checkpoint.IsFloat(info.DType) {
 			w.out = p.dtype
 		}
-		e := checkpoint.Entry{Name: info.Name, DType: w.out, Shape: info.Shape}
+		e := checkpoint.Entry{Name: p.outName(info.Name), DType: w.out, Shape: info.Shape}
 		e.Fill = func(to checkpoint.Section) error {
+			wait := p.hash(ctx, info.Name)
 			t, err := w.fill(ctx, pool, progress, to)
+			if hashed := wait(); err == nil {
+				err = hashed
+			}
 			if err == nil && w.delta != nil {
 				r.Changed = append(r.Changed, w.change(t))
 			}
@@ -72,7 +86,7 @@ func (p *plan) writeWeights(ctx context.Context, dir string, r *Report) error {
 
 // change is the report's line about a tensor.
 func (w *work) change(t tally) Change {
-	c := Change{Tensor: w.info.Name, DType: w.out.String(), Shape: w.info.Shape, MaxDelta: t.max}
+	c := Change{Tensor: w.info.Name, DType: w.out.String(), Shape: w.info.Shape, MaxDelta: t.max, Norm: math.Sqrt(t.norm)}
 	if n := w.info.Len(); n > 0 {
 		c.Share = float64(t.changed) / float64(n)
 	}
@@ -80,4 +94,32 @@ func (w *work) change(t tally) Change {
 		c.Lost = math.Sqrt(t.lost / t.norm)
 	}
 	return c
+}
+
+// folded is the content of RecordFile.
+type folded struct {
+	Tool    string  `json:"tool"`
+	Version string  `json:"version,omitempty"`
+	Formula string  `json:"formula"`
+	Inputs  []Input `json:"inputs"`
+	Adapter any     `json:"adapter,omitempty"`
+	Result  *Report `json:"result"`
+}
+
+// writeRecord says what the output was made of.
+func (p *plan) writeRecord(ctx context.Context, dir string, r *Report) error {
+	base, err := p.hasher.input(ctx, p.Base.Path())
+	if err != nil {
+		return err
+	}
+	r.Files = append(r.Files, RecordFile)
+	slices.Sort(r.Files)
+	result := *r
+	result.Out = "" // the folder may move
+	b, err := json.MarshalIndent(folded{"graft", p.Version, "base + ΔW, rounded once", []Input{base}, p.Adapter, &result}, "", "  ")
+	if err != nil {
+		return fmt.Errorf("merge: %s: %w", RecordFile, err)
+	}
+	_, err = writeFiles(ctx, dir, map[string][]byte{RecordFile: b})
+	return err
 }

@@ -3,15 +3,63 @@ package model
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/graft-ml/graft/internal/kernel"
 	"github.com/graft-ml/graft/internal/op"
 	"github.com/graft-ml/graft/model/layer"
 )
 
+// stack builds the stack that a spec describes, with sizes of its own. The first one's input embedding is that of all.
+func (b *builder) stack(c *Config, s *Spec) (t Stack, err error) {
+	before, beforeSpec := b.c, b.s
+	defer func() { b.c, b.s = before, beforeSpec }()
+	b.c, b.s, b.distances = c, s, nil
+	if err := b.bound(); err != nil {
+		return t, err
+	}
+	for _, r := range s.Ropes {
+		rope, err := r.build(c)
+		if err != nil {
+			return t, err
+		}
+		t.ropes = append(t.ropes, rope)
+	}
+	t.Stem = b.stem()
+	t.Blocks, t.Conv = b.blocks(), b.conv()
+	t.Norm = b.norm(s.FinalNorm, c.HiddenSize)
+	return t, nil
+}
+
+// words is the input embedding, under whichever of its names the source has it.
+func (b *builder) words() *layer.Slot {
+	if b.tokens != nil {
+		return b.tokens
+	}
+	stored, copies := "", []string(nil)
+	for _, name := range append([]string{b.s.Embed}, b.s.EmbedAlso...) {
+		if name = b.stored(b.at(name)); b.src == nil || !slices.Contains(b.src.Names(), name+".weight") {
+			continue
+		}
+		b.used[name+".weight"] = true
+		if stored == "" {
+			stored = name
+		} else {
+			b.same(stored+".weight", name+".weight")
+			copies = append(copies, name+".weight")
+		}
+	}
+	if stored != "" {
+		b.wordsName, b.wordsStored = b.at(b.s.Embed), stored
+	}
+	b.tokens = b.embedding(b.s.Embed, b.c.VocabSize, b.embedDim())
+	b.tokens.Copies = copies
+	return b.tokens
+}
+
 func (b *builder) stem() layer.Stem {
 	c, s := b.c, b.s
-	t := layer.Stem{Tokens: b.embedding(s.Embed, c.VocabSize, b.embedDim()), Scale: float32(or(s.EmbedScale, 1)), Offset: s.PositionOffset, ScaleRows: s.ScaleRows}
+	t := layer.Stem{Tokens: b.words(), Scale: float32(or(s.EmbedScale, 1)), Offset: s.PositionOffset, ScaleRows: s.ScaleRows}
 	width := b.embedDim() // of sum and norm
 	if s.ProjectIn != "" {
 		width = c.HiddenSize
@@ -19,6 +67,9 @@ func (b *builder) stem() layer.Stem {
 	}
 	if s.Positions != "" {
 		t.Positions = b.embedding(s.Positions, c.MaxPositionEmbeddings+s.PositionOffset, width)
+	}
+	if s.Sinusoids {
+		t.Sinusoids = &layer.Sinusoids{Dim: width}
 	}
 	if s.Types != "" {
 		t.Types = b.embedding(s.Types, c.TypeVocabSize, width)
@@ -52,6 +103,8 @@ func (b *builder) block(at string, i int) *layer.Block {
 		Parallel: spec.Parallel, FromNorm: spec.FromNorm, Scale: float32(or(spec.Scale, 1)),
 		AttentionNorms: b.norms(at, spec.AttentionNorms),
 		Attention:      b.attention(at, i, &spec),
+		CrossNorms:     b.norms(at, spec.CrossNorms),
+		Cross:          b.cross(at, i, &spec),
 		MLPNorms:       b.norms(at, spec.MLPNorms),
 		MLP:            b.mlp(at, &spec),
 	}
@@ -75,8 +128,14 @@ func (b *builder) attention(at string, i int, spec *Block) layer.Branch {
 	heads := op.Heads{Query: c.NumAttentionHeads, KeyValue: c.NumKeyValueHeads, Dim: c.HeadDim, Grouped: a.Grouped}
 	l := &layer.Attention{
 		AttentionSpec: op.AttentionSpec{Heads: heads, Causal: !a.BothWays, Scale: or(a.Scale, 1/math.Sqrt(float64(c.HeadDim))), Window: a.Window,
-			SoftCap: a.SoftCap, Bias: a.Bias, Layer: i},
+			SoftCap: a.SoftCap, Bias: a.Bias, Layer: i, Prefix: b.s.prefixLayer(i, b.c)},
 		Rope: a.Rope,
+	}
+	if d := a.Distances; d != nil {
+		if b.distances == nil {
+			b.distances = b.embedding(d.Table, d.Rows, c.NumAttentionHeads)
+		}
+		l.Table, l.Row = b.distances, d.Row
 	}
 	if a.NoRope || len(b.s.Ropes) == 0 {
 		l.Rope = -1
@@ -91,6 +150,22 @@ func (b *builder) attention(at string, i int, spec *Block) layer.Branch {
 	l.Output = b.linear(at+a.Output, spec.slotKind(), heads.Query*heads.Dim, c.HiddenSize, a.OutputBias)
 	l.Normed = append(b.headNorms(at, a.QueryNorm, a.NormShape, 0, heads.Query), b.headNorms(at, a.KeyNorm, a.NormShape, heads.Query, heads.KeyValue)...)
 	return l
+}
+
+// cross is the attention to an encoder's rows, nil if there is none.
+func (b *builder) cross(at string, i int, spec *Block) *layer.CrossAttention {
+	c, a := b.c, spec.Cross
+	if a.In == nil {
+		return nil
+	}
+	heads := op.Heads{Query: c.NumAttentionHeads, KeyValue: c.NumAttentionHeads, Dim: c.HeadDim}
+	width := heads.Query * heads.Dim
+	in := make([]*layer.Slot, len(a.In))
+	for j, name := range a.In {
+		in[j] = b.linear(at+name, layer.Linear, c.HiddenSize, width, a.InBias)
+	}
+	return &layer.CrossAttention{AttentionSpec: op.AttentionSpec{Heads: heads, Scale: or(a.Scale, 1/math.Sqrt(float64(c.HeadDim))), Cross: true, Layer: i},
+		Query: in[0], Key: in[1], Value: in[2], Output: b.linear(at+a.Output, layer.Linear, width, c.HiddenSize, a.OutputBias)}
 }
 
 func (b *builder) disentangled(at string, spec *Block) *layer.Disentangled {

@@ -46,6 +46,10 @@ type Config struct {
 	ID2Label      map[string]string `json:"id2label"`
 	NumLabels     *int              `json:"num_labels"`
 
+	// Of models with two stacks; the sizes above are the decoder's.
+	DecoderStartTokenID *int32 `json:"decoder_start_token_id"`
+	PadTokenID          *int32 `json:"pad_token_id"`
+
 	// Family points to the fields that only this model_type has; nil = none.
 	Family any `json:"-"`
 

@@ -26,6 +26,14 @@ func TestConfigErrors(t *testing.T) {
 		{"runs of layers", `{"model_type": "gpt_neo", "attention_types": [[["global"], 1000000000]]}`, "attention_types has"},
 		{"runs that are too few", `{"model_type": "gpt_neo", "attention_types": [[["global"], 3]]}`, "attention_layers has 3 entries, num_layers is 24"},
 		{"factors of longrope", `{"model_type": "phi3", "rope_scaling": {"type": "su", "short_factor": [1], "long_factor": [1]}}`, "short_factor has 1 numbers, want 48"},
+		{"an encoder without layers", `{"model_type": "t5", "num_layers": 0}`, "num_layers is 0, want 1 to"},
+		{"a decoder of its own depth", `{"model_type": "t5", "num_decoder_layers": -1}`, "num_decoder_layers is -1, want 1 to"},
+		{"odd buckets", `{"model_type": "mt5", "relative_attention_num_buckets": 31}`, "relative_attention_num_buckets is 31, want an even number"},
+		{"buckets without distances", `{"model_type": "t5", "relative_attention_max_distance": 16}`, "relative_attention_max_distance is 16, want more than half of 32"},
+		{"a gate of no known kind", `{"model_type": "t5", "feed_forward_proj": "gated-mish"}`, `feed_forward_proj is "mish"`},
+		{"an encoder's heads", `{"model_type": "bart", "encoder_attention_heads": 7}`, "d_model 1024 is not a multiple of encoder_attention_heads 7"},
+		{"two vocabularies", `{"model_type": "marian", "share_encoder_decoder_embeddings": false}`, "want one embedding of both stacks"},
+		{"a start beyond the vocabulary", `{"model_type": "bart", "decoder_start_token_id": 50265}`, "decoder_start_token_id is null or beyond the vocabulary"},
 		{"both ways", `{"model_type": "gemma3_text", "use_bidirectional_attention": true}`, "use_bidirectional_attention is true"},
 	} {
 		if _, err := model.ParseConfig([]byte(c.config)); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -62,6 +70,13 @@ func FuzzParseConfig(f *testing.F) {
 		for i := range min(c.NumHiddenLayers, 100) {
 			if block := s.Block; s.Layer != nil {
 				s.Layer(i, &block)
+			}
+		}
+		if d := s.Block.Attention.Distances; d != nil {
+			for _, at := range []int{-1 << 40, -100, 0, 1, 1 << 40} {
+				if row := d.Row(at); row < 0 || row >= d.Rows {
+					t.Errorf("distance %d has row %d of %d", at, row, d.Rows)
+				}
 			}
 		}
 	})

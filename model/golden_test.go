@@ -2,6 +2,8 @@ package model_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -36,6 +38,15 @@ type goldenCase struct {
 	Greedy *struct {
 		Continuations [][]int32 `json:"continuations"`
 	} `json:"greedy"`
+	Generate json.RawMessage `json:"generate"` // see told
+}
+
+// told is what the reference told of the sources. Every list begins with the start token, and those of beams are filled after their
+// last. Beside these are the options, by transformers' names.
+type told struct {
+	Greedy [][]int32   `json:"greedy"`
+	Beam   [][][]int32 `json:"beam"`
+	Scores [][]float64 `json:"beam_scores"`
 }
 
 // TestGoldenModels compares logits, hidden states, losses and greedy continuations with transformers'.
@@ -95,6 +106,11 @@ func runGolden(t *testing.T, path string, c goldenCase) {
 				t.Errorf("%s: slot %s is tensor %q, which the checkpoint lacks", name, slot.Name, slot.Tensor("weight"))
 			}
 		}
+		for _, k := range m.Constants() {
+			if info, _ := src.Info(k.Name); !slices.Equal(info.Shape, k.Shape) || !slices.Equal(floats(t, src, k.Name), k.Value) {
+				t.Errorf("%s: constant %q %v is not the tensor %v", name, k.Name, k.Shape, info.Shape)
+			}
+		}
 		asReference(m)
 		// A few times the reference's own distance from float64, and rounding of values of this size.
 		abs, rel := max(2e-5, 5*c.Noise.Logits), 1e-5
@@ -114,6 +130,56 @@ func runGolden(t *testing.T, path string, c goldenCase) {
 		hidden(t, m, b, ref, abs, rel)
 		if c.Greedy != nil {
 			greedy(t, m, b, c.Greedy.Continuations)
+		}
+		if c.Generate != nil {
+			fromSource(t, m, b, c)
+		}
+	}
+}
+
+// fromSource tells each source of the batch by the best token and by beams, as the reference did.
+func fromSource(t *testing.T, m *model.Model, b *data.Batch, c goldenCase) {
+	var g told
+	if err := json.Unmarshal(c.Generate, &g); err != nil {
+		t.Fatal(err)
+	}
+	o, ignored, err := generate.Options{EOS: m.Config.EOSTokenID}.Configure(c.Generate, 1)
+	if err != nil || ignored != nil {
+		t.Fatalf("options: %v, not followed: %q", err, ignored)
+	}
+	beams := o.NumBeams
+	o.NumBeams = 1
+	start := []int32{*m.Config.DecoderStartTokenID}
+	var sources, prompts [][]int32
+	for _, s := range b.Source.Segments {
+		sources, prompts = append(sources, b.Source.Tokens[s.Start:s.End]), append(prompts, start)
+	}
+	session := generate.NewSession(m, kernel.ModeF32)
+	if err := session.Read(sources); err != nil {
+		t.Fatal(err)
+	}
+	got, err := generate.Tokens(t.Context(), session, prompts, o, nil)
+	for i := range got {
+		got[i] = append(slices.Clone(start), got[i]...)
+	}
+	if err != nil || !reflect.DeepEqual(got, g.Greedy) {
+		t.Errorf("greedy: %v, %v, want %v", got, err, g.Greedy)
+	}
+	o.NumBeams = beams
+	session = generate.NewSession(m, kernel.ModeF32)
+	if err := session.Read(sources); err != nil {
+		t.Fatal(err)
+	}
+	for i := range sources {
+		list, err := generate.Beams(t.Context(), session, start, o)
+		if err != nil || len(list) != len(g.Beam[i]) {
+			t.Fatalf("beams: %d ways, %v, want %d", len(list), err, len(g.Beam[i]))
+		}
+		for k, h := range list {
+			want := g.Beam[i][k][1:]
+			if n := len(h.IDs); n > len(want) || !slices.Equal(h.IDs, want[:n]) || n < len(want) && !slices.Contains(o.EOS, h.IDs[n-1]) || math.Abs(h.Score-g.Scores[i][k]) > 1e-4 { // float32 logits
+				t.Errorf("source %d, beam %d: %v of score %.6f, want %v of score %.6f", i, k, h.IDs, h.Score, want, g.Scores[i][k])
+			}
 		}
 	}
 }
@@ -167,15 +233,24 @@ func bare(t *testing.T, m *model.Model, b *data.Batch, ref *checkpoint.Checkpoin
 
 // hidden compares the states before each block and after the final norm.
 func hidden(t *testing.T, m *model.Model, b *data.Batch, ref *checkpoint.Checkpoint, abs, rel float64) {
-	m.Trace = func(i int, x []float32) {
-		name := "hidden_states." + string(rune('0'+i))
-		if i < 10 && slices.Contains(ref.Names(), name) {
-			check.Close(t, name, x, floats(t, ref, name), abs, rel)
+	compare := func(stack string) func(i int, x []float32) {
+		return func(i int, x []float32) {
+			name := fmt.Sprintf("%shidden_states.%d", stack, i)
+			if slices.Contains(ref.Names(), name) {
+				check.Close(t, name, x, floats(t, ref, name), abs, rel)
+			} else if stack != "" {
+				t.Errorf("the reference has no %s", name)
+			}
 		}
 	}
+	m.Trace = compare("")
 	defer func() { m.Trace = nil }()
+	if m.Encoder != nil {
+		m.Trace, m.Encoder.Trace = compare("decoder_"), compare("encoder_")
+		defer func() { m.Encoder.Trace = nil }()
+	}
 	p := op.NewPass(b.Segments, b.Positions, kernel.ModeF32, op.NewArena())
-	p.Types = b.Types
+	p.Types, p.Source = b.Types, b.Source
 	m.Hidden(p, b.Tokens)
 }
 

@@ -22,6 +22,7 @@ const (
 	SequenceLabels                 // each segment: its class, its labels or its values
 	TokenLabels                    // each row: its class
 	AnswerSpan                     // each row: that the answer starts there, that it ends there
+	TargetToken                    // each row of a decoder that looks at a source: the token after it
 )
 
 // headKinds are the ends of transformers' class names, which architectures[0] of config.json holds. The first of a kind is
@@ -30,6 +31,7 @@ var headKinds = []struct {
 	end  string
 	kind HeadKind
 }{
+	{"ForConditionalGeneration", TargetToken}, {"MTModel", TargetToken},
 	{"ForCausalLM", NextToken}, {"LMHeadModel", NextToken}, {"ForMaskedLM", MaskedToken}, {"BertForPreTraining", MaskedToken},
 	{"ForSequenceClassification", SequenceLabels}, {"ForTokenClassification", TokenLabels}, {"ForQuestionAnswering", AnswerSpan}, {"Model", NoHead},
 }
@@ -94,6 +96,65 @@ func (c *Config) kind(s *Spec) HeadKind {
 	return s.heads()[0].Kind
 }
 
+// HeadKind is the head that the model has by its config.json: what architectures[0] names, or else the family's first.
+func (c *Config) HeadKind() HeadKind {
+	arch, err := Lookup(c.ModelType)
+	if err != nil {
+		return NoHead
+	}
+	s := arch.Spec(c)
+	return c.kind(&s)
+}
+
+// HasLabels says that a head's scores are of labels that the data name.
+func (k HeadKind) HasLabels() bool { return k == SequenceLabels || k == TokenLabels }
+
+// ParseHeadKind is the kind of a class name such as BertForTokenClassification; false of a class that is none of a head.
+func ParseHeadKind(class string) (HeadKind, bool) {
+	for _, h := range headKinds {
+		if strings.HasSuffix(class, h.end) && h.kind != NoHead {
+			return h.kind, true
+		}
+	}
+	return NoHead, false
+}
+
+// CheckHead reports a head that the family does not have.
+func (c *Config) CheckHead(kind HeadKind) error {
+	arch, err := Lookup(c.ModelType)
+	if err != nil {
+		return fmt.Errorf("model: %w", err)
+	}
+	s := arch.Spec(c)
+	return s.checkHead(c.ModelType, kind)
+}
+
+func (s *Spec) checkHead(modelType string, kind HeadKind) error {
+	var has []string
+	for _, h := range s.heads() {
+		if h.Kind == kind {
+			return nil
+		}
+		has = append(has, h.Kind.String())
+	}
+	return fmt.Errorf("model: %s has no head %s, want one of %s", modelType, kind, strings.Join(has, ", "))
+}
+
+// Output is the name of the output projection of a kind of head; "" if the family has no such head.
+func (c *Config) Output(kind HeadKind) string {
+	arch, err := Lookup(c.ModelType)
+	if err != nil {
+		return ""
+	}
+	s := arch.Spec(c)
+	for _, h := range s.heads() {
+		if h.Kind == kind {
+			return h.Out
+		}
+	}
+	return ""
+}
+
 // Classes is the number of labels of a classifier: as many as id2label names, or num_labels, or transformers' default.
 func (c *Config) Classes() int {
 	switch {
@@ -114,6 +175,35 @@ func (c *Config) ClassNames() []string {
 			return nil
 		}
 		names[i] = name
+	}
+	return names
+}
+
+// FullName is the name that a tensor of the checkpoint has beside a head: with the prefix that a bare model's lack.
+func (m *Model) FullName(stored string) string {
+	if m.Prefix == "" {
+		return stored
+	}
+	arch, err := Lookup(m.Config.ModelType)
+	if err != nil {
+		return stored
+	}
+	s := arch.Spec(m.Config)
+	for _, h := range s.heads() {
+		for _, name := range h.names() {
+			if !strings.HasPrefix(name, m.Prefix) && (stored == name || strings.HasPrefix(stored, name+".")) {
+				return stored
+			}
+		}
+	}
+	return m.Prefix + stored
+}
+
+// DefaultLabels are transformers' names for n labels without names.
+func DefaultLabels(n int) []string {
+	names := make([]string, n)
+	for i := range names {
+		names[i] = "LABEL_" + strconv.Itoa(i)
 	}
 	return names
 }
@@ -151,14 +241,26 @@ func LoadFor(src Source, w Want) (*Model, error) {
 	return assemble(c, &builder{src: src, used: map[string]bool{}, rng: w.RNG, std: c.InitializerRange, anew: c.Classes() != before})
 }
 
+// NewFor is New with the head that a task needs rather than that of the config, which it changes; rng draws all weights.
+func NewFor(c *Config, w Want, rng *rand.Rand) (*Model, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	arch, err := Lookup(c.ModelType)
+	if err != nil {
+		return nil, fmt.Errorf("model: %w", err)
+	}
+	s := arch.Spec(c)
+	if err := c.want(&s, w); err != nil {
+		return nil, err
+	}
+	return New(c, rng)
+}
+
 // want writes what is asked for into the config.
 func (c *Config) want(s *Spec, w Want) error {
-	var has []string
-	for _, h := range s.heads() {
-		has = append(has, h.Kind.String())
-	}
-	if !slices.Contains(has, w.Kind.String()) {
-		return fmt.Errorf("model: %s has no head %s, want one of %s", c.ModelType, w.Kind, strings.Join(has, ", "))
+	if err := s.checkHead(c.ModelType, w.Kind); err != nil {
+		return err
 	}
 	class := ""
 	if len(c.Architectures) > 0 {
@@ -168,7 +270,9 @@ func (c *Config) want(s *Spec, w Want) error {
 			}
 		}
 	}
-	c.Architectures = []string{class + w.Kind.String()}
+	if !(w.Kind == TargetToken && c.kind(s) == TargetToken && class != "") { // Marian's class has a name of its own
+		c.Architectures = []string{class + w.Kind.String()}
+	}
 	if w.Labels != nil {
 		c.ID2Label = map[string]string{}
 		for i, name := range w.Labels {
@@ -196,6 +300,23 @@ func (c *Config) HeadFields() map[string]any {
 	}
 	return f
 }
+
+// ClassName is the class of transformers that config.json names; "" if it names none.
+func (m *Model) ClassName() string {
+	if len(m.Config.Architectures) == 0 {
+		return ""
+	}
+	return m.Config.Architectures[0]
+}
+
+// HeadName implements layer.Headed.
+func (m *Model) HeadName() string { return m.Kind.String() }
+
+// HeadTop implements layer.Headed.
+func (m *Model) HeadTop() layer.Top { return m.Top }
+
+// SetHeadTop implements layer.Headed.
+func (m *Model) SetHeadTop(t layer.Top) { m.Top, m.output = t, t.Out }
 
 // top builds the head.
 func (b *builder) top(tokens *layer.Slot) layer.Top {

@@ -35,6 +35,8 @@ func TestLoadFor(t *testing.T) {
 		{"bert", model.AnswerSpan, []string{"qa_outputs.weight", "qa_outputs.bias"}, "BertForQuestionAnswering"},
 		{"bert", model.MaskedToken, nil, "BertForMaskedLM"},
 		{"roberta", model.SequenceLabels, []string{"classifier.dense.weight", "classifier.dense.bias", "classifier.out_proj.weight", "classifier.out_proj.bias"}, "RobertaForSequenceClassification"},
+		{"t5", model.TargetToken, nil, "T5ForConditionalGeneration"},
+		{"marian", model.TargetToken, nil, "MarianMTModel"}, // which the class is called
 		{"llama", model.SequenceLabels, []string{"score.weight"}, "ForSequenceClassification"},
 	} {
 		t.Run(c.name+" "+c.kind.String(), func(t *testing.T) {
@@ -98,6 +100,9 @@ func TestLoadForOtherLabels(t *testing.T) {
 		if err != nil || !slices.Equal(m.Fresh, x.fresh) {
 			t.Errorf("labels %v: %v, drawn are %v, want %v", x.labels, err, m.Fresh, x.fresh)
 		}
+	}
+	if _, err := model.LoadFor(tinyOf(t, "bart"), model.Want{Kind: model.SequenceLabels}); err == nil || !strings.Contains(err.Error(), "bart has no head ForSequenceClassification, want one of ForConditionalGeneration") {
+		t.Errorf("a BART that classifies: %v, want an error that names its heads", err)
 	}
 	if _, err := model.LoadFor(src, model.Want{Kind: model.NextToken}); err == nil || !strings.Contains(err.Error(), "roberta has no head ForCausalLM, want one of Model, ForSequenceClassification") {
 		t.Errorf("a causal RoBERTa: %v, want an error that names its heads", err)

@@ -64,36 +64,47 @@ func assemble(c *Config, b *builder) (*Model, error) {
 	}
 	s := arch.Spec(c)
 	b.c, b.s = c, &s
-	if err := b.bound(); err != nil {
-		return nil, err
-	}
 	b.findPrefix()
-	m := &Model{Config: c}
-	for _, r := range s.Ropes {
-		rope, err := r.build(c)
+	m := &Model{Config: c, origin: b.src}
+	if e := s.Encoder; e != nil {
+		first, err := b.stack(e.Config, &e.Spec)
 		if err != nil {
 			return nil, err
 		}
-		m.ropes = append(m.ropes, rope)
+		m.Encoder = &first
 	}
-	m.Stem = b.stem()
-	m.Blocks, m.Conv = b.blocks(), b.conv()
-	m.Norm = b.norm(s.FinalNorm, c.HiddenSize)
+	if m.Stack, err = b.stack(c, &s); err != nil {
+		return nil, err
+	}
 	if s.ProjectOut != "" {
 		m.ProjectOut = b.linear(s.ProjectOut, layer.Linear, c.HiddenSize, b.embedDim(), false)
 	}
 	m.Kind, m.Top = c.kind(&s), b.top(m.Stem.Tokens)
-	if m.Top.Out != nil {
-		m.output = m.Top.Out
-	}
-	if m.Kind == NextToken && (s.LogitsScale != 0 || s.LogitsCap != 0) {
-		m.output = &op.Score{Projection: m.Top.Out, Scale: float32(or(s.LogitsScale, 1)), Cap: float32(s.LogitsCap)}
-	}
+	m.output = b.scores(m)
 	m.Fresh = b.fresh
+	if b.bare {
+		m.Prefix = s.Prefix
+	}
 	if err := b.finish(); err != nil {
 		return nil, err
 	}
 	return m, nil
+}
+
+// scores is the output with what the model does to its logits, nil of a bare model.
+func (b *builder) scores(m *Model) op.Projection {
+	s := b.s
+	if m.Top.Out == nil {
+		return nil
+	}
+	x := &op.Score{Projection: m.Top.Out, Scale: float32(or(s.LogitsScale, 1)), Cap: float32(s.LogitsCap)}
+	if s.LogitsBias != "" && b.src != nil && slices.Contains(b.src.Names(), s.LogitsBias) {
+		x.Bias, m.logitsBias = b.numbers(s.LogitsBias, b.c.VocabSize, 0), s.LogitsBias
+	}
+	if m.Kind != NextToken && m.Kind != TargetToken || x.Scale == 1 && x.Cap == 0 && x.Bias == nil {
+		return m.Top.Out
+	}
+	return x
 }
 
 // bound refuses sizes that the source cannot fill or no memory holds, before anything of these sizes is made.
@@ -135,7 +146,10 @@ type builder struct {
 	rng *rand.Rand
 	std float64
 
-	distances    *layer.Slot // that all layers share
+	tokens       *layer.Slot // the input embedding, once it is there
+	wordsName    string      // of it
+	wordsStored  string      // which of its names the source has
+	distances    *layer.Slot // that all layers of a stack share
 	distanceNorm *layer.Norm
 
 	head   bool     // what is built is the head's, and drawn by the rng where the source lacks it
@@ -158,6 +172,9 @@ func (b *builder) at(name string) string { return b.s.Prefix + name }
 
 // stored is the name in the source of a tensor.
 func (b *builder) stored(name string) string {
+	if end, ok := strings.CutPrefix(name, b.wordsName); ok && b.wordsStored != "" && (end == "" || end[0] == '.') {
+		return b.wordsStored + end
+	}
 	if b.bare {
 		return strings.TrimPrefix(name, b.s.Prefix)
 	}
@@ -209,6 +226,26 @@ func (b *builder) numbers(name string, n int, initial float32) []float32 {
 		return nil
 	}
 	return v
+}
+
+// same reports two tensors that should be one and differ. It looks at some rows only: files are large.
+func (b *builder) same(one, other string) {
+	x, shape, err := b.src.Frozen(one)
+	y, otherShape, err2 := b.src.Frozen(other)
+	if err != nil || err2 != nil {
+		b.errs = append(b.errs, errors.Join(err, err2))
+		return
+	}
+	equal := slices.Equal(shape, otherShape)
+	v, w := make([]float32, x.Cols), make([]float32, y.Cols)
+	for i := 0; equal && i < x.Rows; i += 1 + x.Rows/64 {
+		x.Row(v, i)
+		y.Row(w, i)
+		equal = slices.Equal(v, w)
+	}
+	if !equal {
+		b.errs = append(b.errs, fmt.Errorf("model: tensors %q and %q differ, want one embedding of both stacks", one, other))
+	}
 }
 
 // has notes a missing tensor.

@@ -25,7 +25,6 @@ import (
 	"github.com/graft-ml/graft/internal/op"
 	"github.com/graft-ml/graft/model/layer"
 	"github.com/nlpodyssey/spago/mat"
-	"github.com/nlpodyssey/spago/nn"
 )
 
 // Architecture is one family of models.
@@ -45,6 +44,7 @@ var Architectures = []Architecture{
 	llama, mistral, mixtral, qwen2, qwen3, gemma, gemma2, gemma3Text, phi3, gpt2, gptNeo, gptNeoX, gptj, opt, bloom, falcon,
 	stablelm, starcoder2, olmo2, smollm3, granite,
 	bert, roberta, xlmRoberta, distilBERT, electra, albert, modernBERT, debertaV2,
+	t5, mt5, bart, marian,
 }
 
 // Lookup finds an architecture by its model_type.
@@ -59,24 +59,26 @@ func Lookup(modelType string) (Architecture, error) {
 	return Architecture{}, fmt.Errorf("model_type is %q, want one of %s", modelType, strings.Join(names, ", "))
 }
 
-// Model is a decoder or an encoder with its weights. A pass reads it only, so several passes may run at once; attaching a method and
-// passing must not overlap.
+// Model is a decoder or an encoder with its weights, or a decoder with the encoder that it looks at. A pass reads it only, so several
+// passes may run at once; attaching a method and passing must not overlap.
 type Model struct {
 	Config     *Config
-	Stem       layer.Stem
-	Blocks     []*layer.Block
-	Conv       *layer.Conv // after the first block, or nil
-	Norm       *layer.Norm // before the head, or nil
+	Stack                  // whose rows the head reads
+	Encoder    *Stack      // of a model with two stacks, else nil
 	ProjectOut *layer.Slot // between norm and head, or nil
 	Kind       HeadKind
 	Top        layer.Top
 	// Fresh names the tensors of the head that the checkpoint lacks and that were drawn at random.
-	Fresh    []string
-	output   op.Projection
-	ropes    []*op.Rope
-	prompter layer.Prompter
-	// Trace, if set, is shown the hidden states [T, C]: 0 after the embedding, i after block i; the last after the final norm.
-	Trace func(i int, hidden []float32)
+	Fresh []string
+	// Prefix is what the names in the checkpoint lack, as those of a bare model do; "" = nothing.
+	Prefix string
+	origin Source // nil if the weights are random
+	hash   identity
+	output op.Projection
+	// logitsBias is the name of the bias in it.
+	logitsBias string
+	prompter   layer.Prompter
+	viewed     *viewed // nil of a model that is no view
 }
 
 // ModelType implements layer.Model.
@@ -91,9 +93,9 @@ func (m *Model) Output() op.Projection { return m.output }
 // Slots implements layer.Model: the embedding, the blocks' projections, the head. What layers share comes once.
 func (m *Model) Slots() iter.Seq[*layer.Slot] {
 	return func(yield func(*layer.Slot) bool) {
-		list := m.Stem.Slots()
-		for _, b := range m.Blocks {
-			list = append(list, b.Slots()...)
+		var list []*layer.Slot
+		for _, s := range m.stacks() {
+			list = append(list, s.slots()...)
 		}
 		if m.ProjectOut != nil {
 			list = append(list, m.ProjectOut)
@@ -142,82 +144,49 @@ func (m *Model) Fused() (list []layer.Fused) {
 //
 // What a method puts before the tokens passes through the blocks with them; its rows are not in the result.
 func (m *Model) Hidden(p *op.Pass, tokens []int32) mat.Tensor {
-	g, x, rows := m.hidden(p, tokens)
-	if rows != nil {
-		list, _, _ := own(p, g)
-		x = op.Take(p, x, list)
-	}
-	return m.finish(p, x)
+	x, _ := m.hidden(p, tokens, false)
+	return x
 }
 
 // HiddenLed is Hidden with a further row for each segment that begins with virtual tokens, the last of these, from which the
 // segment's first token can be told: [T + len(led), C]. led are the numbers of these segments.
 func (m *Model) HiddenLed(p *op.Pass, tokens []int32) (x mat.Tensor, led []int) {
-	g, x, rows := m.hidden(p, tokens)
-	if rows == nil {
-		return m.finish(p, x), nil
-	}
-	list, led, last := own(p, g)
-	return m.finish(p, op.Take(p, x, append(list, last...))), led
+	return m.hidden(p, tokens, true)
 }
 
-// HiddenWhole is Hidden for a head of whole sequences, which reads virtual rows like others: BERT's pooler reads the first of them, as
-// PEFT's does. It returns the pass as the rows see it.
-func (m *Model) HiddenWhole(p *op.Pass, tokens []int32) (own *op.Pass, x mat.Tensor) {
-	g, x, _ := m.hidden(p, tokens)
-	return g, m.finish(g, x)
-}
-
-// hidden passes tokens through the blocks. It returns the grown pass and what was put before each segment.
-func (m *Model) hidden(p *op.Pass, tokens []int32) (g *op.Pass, x mat.Tensor, rows []mat.Tensor) {
-	if !m.owns(p) || p.Grad && p.Routed() {
-		panic("model: Hidden: the pass goes through adapters of another model, or wants gradients of several; CheckRoutes reports that")
+func (m *Model) hidden(p *op.Pass, tokens []int32, lead bool) (x mat.Tensor, led []int) {
+	if err := m.routable(p); err != nil {
+		panic(fmt.Sprintf("%v: CheckRoutes reports it", err))
 	}
-	p.Distances = nil
-	g, rows = m.begin(p)
-	x = m.Stem.Forward(p, g, tokens, rows)
-	a := make([]op.Angles, len(m.ropes))
-	keep := [][]float32{nil}
-	for _, e := range g.Prefixes {
-		if e != nil {
-			keep = append(keep, op.Of(e).Values())
+	list := m.prompts(p)
+	var words mat.Tensor
+	if m.Encoder != nil {
+		p, words = m.read(p, tokens, list)
+		list = withoutRows(list)
+	}
+	g, rows, behind := grow(p, list)
+	switch {
+	case words != nil:
+		x = m.Stem.ForwardWords(p, g, words, rows)
+	case behind && rows != nil:
+		x = op.Insert(p, m.Stem.Forward(p, p, tokens, nil), rows, 1)
+	default:
+		x = m.Stem.Forward(p, g, tokens, rows)
+	}
+	x = m.through(g, x, slices.Concat(g.Prefixes, []mat.Tensor{g.Memory})...)
+	if rows != nil {
+		list, begun, last := own(p, g, m.Kind == SequenceLabels && m.Top.Pool == layer.FirstRow)
+		if lead {
+			list, led = append(list, last...), begun
 		}
+		x = op.Take(p, x, list)
 	}
-	for i, r := range m.ropes {
-		a[i] = r.Angles(g)
-		keep = append(keep, a[i].Cos.Data, a[i].Sin.Data)
-	}
-	for i, b := range m.Blocks {
-		m.trace(i, x)
-		if i == 0 && m.Conv != nil {
-			x = m.Conv.Forward(g, b.Forward(g, op.Fork(g, x), a), x)
-		} else {
-			x = b.Forward(g, x, a)
-		}
-		if !p.Grad {
-			keep[0] = op.Of(x).Values()
-			p.Arena.Reset(keep...)
-		}
-	}
-	return g, x, rows
-}
-
-// finish is what comes between the blocks and the head.
-func (m *Model) finish(p *op.Pass, x mat.Tensor) mat.Tensor {
-	if m.Norm != nil {
-		x = m.Norm.Apply(p, x)
-	}
+	x = m.end(p, x)
 	if m.ProjectOut != nil {
 		x = op.Project(p, x, m.ProjectOut)
 	}
 	m.trace(len(m.Blocks), x)
-	return x
-}
-
-func (m *Model) trace(i int, x mat.Tensor) {
-	if m.Trace != nil {
-		m.Trace(i, op.Of(x).Values())
-	}
+	return x, led
 }
 
 // CheckTokens reports a token that the embedding has no row for.
@@ -230,7 +199,7 @@ func (m *Model) CheckTokens(tokens []int32) error {
 	return nil
 }
 
-// CheckGenerates reports a model that gives no next token.
+// CheckGenerates reports a model that continues no texts: it gives no next token, or tells a text from a source.
 func (m *Model) CheckGenerates() error {
 	if m.Kind != NextToken {
 		return fmt.Errorf("model: %s has a head %s, want %s to generate", m.Config.ModelType, m.Kind, NextToken)
@@ -238,12 +207,21 @@ func (m *Model) CheckGenerates() error {
 	return nil
 }
 
-// CheckTypes reports a token type that the model has no row for. A model without types takes none but 0.
-func (m *Model) CheckTypes(types []int32) error {
-	n := 1
-	if m.Stem.Types != nil {
-		n = m.Config.TypeVocabSize
+// CheckDecodes reports a model that gives no next token.
+func (m *Model) CheckDecodes() error {
+	if m.Kind == TargetToken {
+		return nil
 	}
+	return m.CheckGenerates()
+}
+
+// CheckTypes reports a token type that the model has no row for. A model without types does not look at them, though its
+// tokenizer may tell the texts of a pair apart, as that of DeBERTa does.
+func (m *Model) CheckTypes(types []int32) error {
+	if m.Stem.Types == nil {
+		return nil
+	}
+	n := m.Config.TypeVocabSize
 	for i, id := range types {
 		if id < 0 || int(id) >= n {
 			return fmt.Errorf("model: token type %d at %d, want 0 to type_vocab_size %d - 1", id, i, n)
@@ -291,14 +269,11 @@ func (m *Model) NewCache() *op.Cache {
 
 // Vectors lists the norms' weights and biases under their names in the checkpoint. What layers share comes once.
 func (m *Model) Vectors() []layer.NamedVector {
-	list := m.Stem.Norm.Vectors()
-	for _, b := range m.Blocks {
-		list = append(list, b.Vectors()...)
+	var list []layer.NamedVector
+	for _, s := range m.stacks() {
+		list = append(list, s.vectors()...)
 	}
-	if m.Conv != nil {
-		list = append(list, m.Conv.Norm.Vectors()...)
-	}
-	list = append(append(list, m.Norm.Vectors()...), m.Top.Vectors()...)
+	list = append(list, m.Top.Vectors()...)
 	seen := map[*op.Vector]bool{}
 	return slices.DeleteFunc(list, func(v layer.NamedVector) bool {
 		again := seen[v.Vector]
@@ -307,54 +282,17 @@ func (m *Model) Vectors() []layer.NamedVector {
 	})
 }
 
-// Unfreeze makes every weight trainable, as a float32 copy: the method "full". Tied weights stay one.
-func (m *Model) Unfreeze() {
-	for s := range m.Slots() {
-		t := layer.NewTrainable(s.Base)
-		if s == m.Top.Out && s.Tied {
-			t = m.tiedHead()
-		}
-		if s.Kind == layer.Embedding {
-			s.Lookup = t
-		} else {
-			s.Projection = t
-		}
-	}
-	for _, v := range m.Vectors() {
-		*v.Vector = *layer.NewTrainableVector(v.Value)
-	}
+// Constant is a stored tensor that counts and is never trained.
+type Constant struct {
+	Name  string
+	Shape []int
+	Value []float32
 }
 
-// tiedHead is the trainable embedding as a projection; a bias is the head's own.
-func (m *Model) tiedHead() *layer.Trainable {
-	t := *m.Stem.Tokens.Lookup.(*layer.Trainable)
-	if b := m.Top.Out.Base.Bias; b != nil {
-		t.Bias = layer.NewTrainableVector(b)
+// Constants lists what a checkpoint of the model holds beside its Params: BART's final_logits_bias.
+func (m *Model) Constants() []Constant {
+	if x, ok := m.output.(*op.Score); ok && x.Bias != nil {
+		return []Constant{{m.logitsBias, []int{1, len(x.Bias)}, x.Bias}} // as transformers stores it
 	}
-	return &t
-}
-
-// Params yields the trainable weights of the model itself by their names in the checkpoint: all after Unfreeze.
-func (m *Model) Params() iter.Seq2[string, *nn.Param] {
-	return func(yield func(string, *nn.Param) bool) {
-		for s := range m.Slots() {
-			tied := s == m.Top.Out && s.Tied // the weight is the embedding's
-			var list iter.Seq2[string, *nn.Param]
-			if s.Kind == layer.Embedding {
-				list = s.Lookup.Params()
-			} else {
-				list = s.Projection.Params()
-			}
-			for name, p := range list {
-				if !(tied && name == "weight") && !yield(s.Param(name), p) {
-					return
-				}
-			}
-		}
-		for _, v := range m.Vectors() {
-			if v.Param != nil && !yield(v.Name, v.Param) {
-				return
-			}
-		}
-	}
+	return nil
 }

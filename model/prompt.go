@@ -1,7 +1,6 @@
 package model
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/graft-ml/graft/internal/op"
@@ -13,7 +12,7 @@ import (
 func (m *Model) PromptShape() layer.PromptShape {
 	c := m.Config
 	_, dim := m.Stem.Tokens.Lookup.Size()
-	return layer.PromptShape{Layers: len(m.Blocks), Heads: c.NumAttentionHeads, KeyValueHeads: c.NumKeyValueHeads, HeadDim: c.HeadDim,
+	return layer.PromptShape{Stacks: len(m.stacks()), Layers: len(m.Blocks), Heads: c.NumAttentionHeads, KeyValueHeads: c.NumKeyValueHeads, HeadDim: c.HeadDim,
 		HiddenSize: c.HiddenSize, EmbedDim: dim, VocabSize: c.VocabSize, MaxPositions: c.MaxPositionEmbeddings}
 }
 
@@ -41,24 +40,33 @@ func (m *Model) Attentions() (list []*layer.Attention) {
 	return list
 }
 
-// numVirtual is how many virtual tokens may come before a text.
-func (m *Model) numVirtual() int {
-	if m.prompter == nil {
+// Layers implements layer.Layered.
+func (m *Model) Layers() []*layer.Block { return m.Blocks }
+
+// Beginning implements layer.Layered.
+func (m *Model) Beginning() *layer.Stem { return &m.Stem }
+
+// numVirtual is how many virtual tokens may come before a text, or before a source. Of two stacks the encoder has those that are rows.
+func (m *Model) numVirtual(source bool) int {
+	if m.prompter == nil || m.Encoder != nil && m.prompter.Leads() != source {
 		return 0
 	}
 	return m.prompter.NumVirtualTokens()
 }
 
-// MaxTokens is the longest text that the model was made for: virtual tokens take positions, too.
-func (m *Model) MaxTokens() int { return m.Config.MaxPositionEmbeddings - m.numVirtual() }
+// MaxTokens is the longest text that the model was made for, or source if it reads one: virtual tokens take positions, too.
+func (m *Model) MaxTokens() int {
+	return m.Config.MaxPositionEmbeddings - m.numVirtual(m.Encoder != nil)
+}
 
-// begin adds the prompts to a pass: positions move up by the virtual tokens, segments grow by rows. It returns the grown pass,
+// grow adds the prompts to a pass: positions move up by the virtual tokens, segments grow by rows. It returns the grown pass,
 // which is p itself without prompts, and the rows to put before each segment, nil if there are none.
-func (m *Model) begin(p *op.Pass) (g *op.Pass, rows []mat.Tensor) {
-	if !m.prompted(p) {
-		return p, nil
+//
+// behind says that the rows go behind the embedding rather than into it.
+func grow(p *op.Pass, list []layer.Prompt) (g *op.Pass, rows []mat.Tensor, behind bool) {
+	if list == nil {
+		return p, nil, false
 	}
-	list := m.prompts(p)
 	grown := *p.Unrouted()
 	grown.Segments, grown.Positions, grown.Types = nil, nil, nil
 	grown.Prefixes = make([]mat.Tensor, len(list))
@@ -67,12 +75,12 @@ func (m *Model) begin(p *op.Pass) (g *op.Pass, rows []mat.Tensor) {
 	for i, x := range list {
 		growSegment(&grown, p, i, x)
 		grown.Prefixes[i], rows[i] = x.KeyValues, x.Rows
-		inserted = inserted || x.Rows != nil
+		inserted, behind = inserted || x.Rows != nil, behind || x.Rows != nil && x.Still
 	}
 	if !inserted {
 		rows = nil
 	}
-	return grown.RoutedAs(p), rows
+	return grown.RoutedAs(p), rows, behind
 }
 
 // prompted says that something comes before a text of the pass.
@@ -103,16 +111,17 @@ func (m *Model) ask(p *op.Pass) []layer.Prompt {
 // growSegment appends segment i of p with its prompt to the grown pass.
 func growSegment(grown, p *op.Pass, i int, x layer.Prompt) {
 	seg := p.Segments[i]
-	before, rows := numTokens(x.KeyValues), numTokens(x.Rows)
+	rows := numTokens(x.Rows)
+	moved := x.Moves(rows, numTokens(x.KeyValues))
 	if p.Cache != nil {
-		before = p.Cache.Virtual(seg.Sequence) - rows
+		moved = p.Cache.Moved(seg.Sequence)
 	}
 	start := len(grown.Positions)
 	for j := range rows {
-		grown.Positions = append(grown.Positions, int32(before+j))
+		grown.Positions = append(grown.Positions, int32(max(0, moved-rows)+j))
 	}
 	for _, at := range p.Positions[seg.Start:seg.End] {
-		grown.Positions = append(grown.Positions, at+int32(before+rows))
+		grown.Positions = append(grown.Positions, at+int32(moved))
 	}
 	if p.Types != nil { // of virtual tokens 0
 		grown.Types = append(append(grown.Types, make([]int32, rows)...), p.Types[seg.Start:seg.End]...)
@@ -121,8 +130,12 @@ func growSegment(grown, p *op.Pass, i int, x layer.Prompt) {
 	grown.Segments = append(grown.Segments, seg)
 }
 
-// prompts asks for the prompts. A sequence of the cache gets its own when it begins; later rows find it there.
+// prompts asks for the prompts, nil without a method that has some. A sequence of the cache gets its own when it begins; later rows
+// find it there.
 func (m *Model) prompts(p *op.Pass) []layer.Prompt {
+	if !m.prompted(p) {
+		return nil
+	}
 	starts := p.Cache == nil
 	for _, seg := range p.Segments {
 		starts = starts || p.Cache.Len(seg.Sequence) == 0
@@ -134,9 +147,13 @@ func (m *Model) prompts(p *op.Pass) []layer.Prompt {
 	if p.Cache == nil {
 		return list
 	}
+	if m.Encoder != nil { // which had the rows
+		list = withoutRows(list)
+	}
 	for i, seg := range p.Segments {
 		if p.Cache.Len(seg.Sequence) == 0 {
-			p.Cache.Begin(seg.Sequence, numTokens(list[i].KeyValues)+numTokens(list[i].Rows))
+			rows := numTokens(list[i].Rows)
+			p.Cache.Begin(seg.Sequence, rows, list[i].Moves(rows, numTokens(list[i].KeyValues)))
 		} else {
 			list[i] = layer.Prompt{}
 		}
@@ -154,11 +171,17 @@ func numTokens(x mat.Tensor) int {
 
 // own lists the rows of a grown pass that are of the pass itself, and the segments that begin with virtual rows, with the last of
 // these.
-func own(p, g *op.Pass) (rows, led, last []int) {
+//
+// first says that of each segment's rows the first is read as that of the text with its prompt, as a pooler has it.
+func own(p, g *op.Pass, first bool) (rows, led, last []int) {
 	for i, seg := range g.Segments {
 		n := p.Segments[i].End - p.Segments[i].Start
+		at := len(rows)
 		for t := seg.End - n; t < seg.End; t++ {
 			rows = append(rows, t)
+		}
+		if first && n > 0 {
+			rows[at] = seg.Start
 		}
 		if seg.End-n > seg.Start {
 			led, last = append(led, i), append(last, seg.End-n-1)
@@ -168,16 +191,13 @@ func own(p, g *op.Pass) (rows, led, last []int) {
 }
 
 // Leads says that a method puts virtual tokens before every text that pass through the layers: HiddenLed then leads.
-func (m *Model) Leads() bool { return m.prompter != nil && m.prompter.Leads() }
+func (m *Model) Leads() bool { return m.Encoder == nil && m.prompter != nil && m.prompter.Leads() }
 
 // CheckRoutes reports adapters of another model, and a segment of a routed pass that its adapter's virtual tokens move beyond the
 // positions that the model has learned.
 func (m *Model) CheckRoutes(p *op.Pass) error {
-	if !m.owns(p) {
-		return errors.New("model: the pass goes through adapters of another model")
-	}
-	if p.Grad && p.Routed() {
-		return errors.New("model: a pass of several adapters gives no gradients, want Grad false")
+	if err := m.routable(p); err != nil {
+		return err
 	}
 	if m.Stem.Positions == nil {
 		return nil
@@ -196,7 +216,10 @@ func (m *Model) CheckRoutes(p *op.Pass) error {
 
 // CheckPositions reports a position that the model has learned nothing for. Rotary and ALiBi positions have no end.
 func (m *Model) CheckPositions(positions []int32) error {
-	virtual := m.numVirtual()
+	return m.checkPositions(positions, m.numVirtual(false))
+}
+
+func (m *Model) checkPositions(positions []int32, virtual int) error {
 	for i, at := range positions {
 		if m.Stem.Positions != nil && (at < 0 || int(at) >= m.Config.MaxPositionEmbeddings-virtual) {
 			after := ""

@@ -13,13 +13,15 @@ type Spec struct {
 	Prefix string // of all names but the head's; files of the bare model lack it
 	Norm   Norm   // what every norm of the model is
 
-	Embed          string // input embedding
+	Embed          string   // input embedding
+	EmbedAlso      []string // further names of it, of which files have some, or which they have instead
 	EmbedScale     float64
 	ScaleRows      bool   // EmbedScale is also of embeddings that come from elsewhere than the table
 	EmbedDim       int    // its width, 0 = hidden_size
 	ProjectIn      string // from there to hidden_size
 	Positions      string // learned absolute positions, for max_position_embeddings
 	PositionOffset int    // of the row of position 0, and so many rows more
+	Sinusoids      bool   // positions are sines and cosines
 	Types          string // embedding of token types
 	EmbedNorm      string
 	Widen          string // from EmbedDim to hidden_size, after the norm
@@ -39,9 +41,18 @@ type Spec struct {
 	HeadBias    bool
 	LogitsScale float64 // 0 = 1
 	LogitsCap   float64 // 0 = none
+	LogitsBias  string  // a stored vector that is added to the logits and never trained; "" = none
+
+	Encoder *Encoder // whose rows the layers look at; nil = a model of one stack
 
 	Heads  []Head   // of encoders; nil = Head, and a classifier on the last token
 	Others []string // starts of the names of tensors of heads that graft does not know
+}
+
+// Encoder is the first of two stacks, with sizes of its own. The input embedding is that of the second.
+type Encoder struct {
+	Config *Config
+	Spec   Spec
 }
 
 func (s *Spec) numBlocks(c *Config) int {
@@ -49,6 +60,15 @@ func (s *Spec) numBlocks(c *Config) int {
 		return s.Count
 	}
 	return c.NumHiddenLayers
+}
+
+// prefixLayer is the layer of a prefix whose keys and values layer i reads. For a decoder that looks at an encoder, PEFT cuts the
+// prefix into four parts a layer, two of which it throws away, and repeats it to have enough.
+func (s *Spec) prefixLayer(i int, c *Config) int {
+	if s.Encoder == nil {
+		return i
+	}
+	return 2 * i % s.numBlocks(c)
 }
 
 func (s *Spec) blockName(i int) string {
@@ -68,12 +88,13 @@ type Norm struct {
 
 // Block describes one layer; names are below it.
 type Block struct {
-	AttentionNorms, MLPNorms NormNames
-	Parallel, FromNorm       bool
-	Scale                    float64 // of the branches, 0 = 1
-	Conv1D                   bool    // projections are stored [in, out]
-	Attention                Attention
-	MLP                      MLP
+	AttentionNorms, CrossNorms, MLPNorms NormNames
+	Parallel, FromNorm                   bool
+	Scale                                float64 // of the branches, 0 = 1
+	Conv1D                               bool    // projections are stored [in, out]
+	Attention                            Attention
+	Cross                                Attention // to the encoder's rows; without In it is not there. Of its fields only names, biases and Scale count
+	MLP                                  MLP
 }
 
 // NormNames says where a branch is normed, as layer.Norms does.
@@ -96,6 +117,14 @@ type Attention struct {
 	SoftCap            float64 // 0 = none
 	Bias               op.ScoreBias
 	Relative           *Relative // terms of distance; nil = none
+	Distances          *Distances
+}
+
+// Distances describes what distances alone add to the scores.
+type Distances struct {
+	Table string // embedding of Rows rows of a number for each head, outside of the layers; all share it
+	Rows  int
+	Row   func(distance int) int // of key minus query
 }
 
 // Conv describes a convolution over rows.

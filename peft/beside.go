@@ -38,6 +38,12 @@ var heads = map[string][]string{
 	"SEQ_CLS": {"classifier", "score"}, "TOKEN_CLS": {"classifier", "score"}, "QUESTION_ANS": {"qa_outputs"},
 }
 
+// SavesModule says that a module is saved for a task without being asked for.
+func SavesModule(taskType, module string) bool {
+	_, ok := inModule(module, heads[taskType])
+	return ok
+}
+
 // modules is modules_to_save with the heads of the task: old files do not list them.
 func (b Beside) modules(taskType string) []string {
 	return append(slices.Clone(b.ModulesToSave), heads[taskType]...)
@@ -156,9 +162,12 @@ func sharer(m layer.Model, slot *layer.Slot) *layer.Slot {
 	return nil
 }
 
-// Ties lists the weights of a model that serve in two places but are stored once, for merge.Job.
+// Ties lists the weights of a model that serve in two places but are stored once, or in one but stored twice, for merge.Job.
 func Ties(m layer.Model) (list []merge.Tie) {
 	for s := range m.Slots() {
+		for _, name := range s.Copies {
+			list = append(list, merge.Tie{Stored: s.Tensor("weight"), Other: name, Copy: true})
+		}
 		if !s.Tied {
 			continue
 		}

@@ -36,7 +36,7 @@ func fillBuffers(a Adapter, file *checkpoint.Checkpoint, allow Allow) (mine []st
 		return nil, nil
 	}
 	for _, b := range x.Buffers() {
-		key, ok := lookup(file, b.Name)
+		key, ok := lookup(a, file, b.Name)
 		if !ok {
 			if !allow.Missing && !b.Optional {
 				errs = append(errs, fmt.Errorf("peft: %s: tensor %q is missing", file.Path(), b.Name))
@@ -44,12 +44,12 @@ func fillBuffers(a Adapter, file *checkpoint.Checkpoint, allow Allow) (mine []st
 			continue
 		}
 		mine = append(mine, key)
-		if err := b.fill(file, key); err != nil {
+		if err := b.fill(file, key, allow); err != nil {
 			errs = append(errs, err)
 			continue
 		}
 		for _, alias := range b.Aliases {
-			if key, ok := lookup(file, alias); ok {
+			if key, ok := lookup(a, file, alias); ok {
 				mine = append(mine, key)
 				errs = append(errs, b.compare(file, key))
 			}
@@ -58,7 +58,7 @@ func fillBuffers(a Adapter, file *checkpoint.Checkpoint, allow Allow) (mine []st
 	return mine, slices.DeleteFunc(errs, func(err error) bool { return err == nil })
 }
 
-func (b *Buffer) fill(file *checkpoint.Checkpoint, key string) error {
+func (b *Buffer) fill(file *checkpoint.Checkpoint, key string, allow Allow) error {
 	info, _ := file.Info(key)
 	if !slices.Equal(info.Shape, b.Shape) {
 		return fmt.Errorf("peft: %s: tensor %q is %v, want %v", file.Path(), key, info.Shape, b.Shape)
@@ -73,7 +73,7 @@ func (b *Buffer) fill(file *checkpoint.Checkpoint, key string) error {
 		}
 		return err
 	}
-	if i, not := file.FirstNonFinite(key); not {
+	if i, not := file.FirstNonFinite(key); not && !allow.NonFinite {
 		return fmt.Errorf("peft: %s: tensor %q has at %d no finite number", file.Path(), key, i)
 	}
 	v, err := file.Floats(key)
@@ -85,7 +85,7 @@ func (b *Buffer) fill(file *checkpoint.Checkpoint, key string) error {
 func (b *Buffer) compare(file *checkpoint.Checkpoint, key string) error {
 	other := *b
 	other.Data, other.Ints = slices.Clone(b.Data), slices.Clone(b.Ints)
-	if err := other.fill(file, key); err != nil {
+	if err := other.fill(file, key, Allow{NonFinite: true}); err != nil {
 		return err
 	}
 	if !slices.Equal(other.Data, b.Data) || !slices.Equal(other.Ints, b.Ints) {

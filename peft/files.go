@@ -32,6 +32,12 @@ func OpenTensors(dir string) (*checkpoint.Checkpoint, error) {
 
 // Save writes the adapter into a folder, which it makes. Each file appears whole or not at all.
 func Save(dir string, c Config, a Adapter) error {
+	if f, ok := c.(Foreign); ok {
+		if err := atomicfile.MkdirAll(dir); err != nil {
+			return fmt.Errorf("peft: %w", err)
+		}
+		return f.SaveAdapter(dir, a)
+	}
 	if x, ok := a.(Converter); ok {
 		c, a = x.Convert(c)
 	}
@@ -42,7 +48,7 @@ func Save(dir string, c Config, a Adapter) error {
 	if err := atomicfile.MkdirAll(dir); err != nil {
 		return fmt.Errorf("peft: %w", err)
 	}
-	if err := checkpoint.Write(filepath.Join(dir, TensorsFile), Entries(a), nil); err != nil {
+	if err := checkpoint.Write(filepath.Join(dir, TensorsFile), Entries(a), metadata(c)); err != nil {
 		return err
 	}
 	return atomicfile.WriteBytes(filepath.Join(dir, ConfigFile), config)

@@ -71,6 +71,7 @@ type Selection struct {
 	LayersToTransform []int    // empty = all
 	LayersPattern     []string // names of the list of layers, which are patterns; empty = any
 	ModulesToSave     []string // modules that are trained in full, with what is in them, are no targets
+	TaskType          string   // the modules of its head, which are trained in full, are not meant by "all-linear"
 	// Lenient turns entries that match nothing from errors into warnings.
 	Lenient bool
 }
@@ -105,7 +106,7 @@ func (s Selection) Select(m layer.Model) (chosen []*layer.Slot, warnings []strin
 		if err != nil {
 			return nil, nil, err
 		}
-		if in {
+		if in && !(s.TargetModules.IsAllLinear() && SavesModule(s.TaskType, slot.Name)) {
 			chosen = append(chosen, slot)
 		}
 	}

@@ -171,7 +171,7 @@ func (x *savedSlot) deltas() []merge.Delta {
 
 // wholeVector replaces a vector.
 func wholeVector(name string, v []float32) *merge.Whole {
-	return &merge.Whole{Tensor: name, Rows: len(v), Cols: 1, Data: v}
+	return &merge.Whole{Tensor: name, Rows: len(v), Cols: 1, Data: v, Vector: true}
 }
 
 func (x *savedSlot) extras() (list []Extra) {

@@ -51,6 +51,8 @@ type Config interface {
 type Common struct {
 	BaseModel string // base_model_name_or_path
 	TaskType  string // task_type
+	// BaseHash is the SHA-256 of the tensors of the base trained on; it is in the metadata of the tensors' file. "" = unknown.
+	BaseHash string
 	// FromFile says that the settings came with trained tensors: targets that match nothing are then no error, as long as
 	// every tensor finds its place.
 	FromFile bool
@@ -92,6 +94,26 @@ type Scheduled interface {
 	AfterStep(step int)
 	// State are the numbers beside the parameters that a checkpoint must keep, by name. They alias the adapter's own.
 	State() iter.Seq2[string, []float32]
+}
+
+// HubType stands for peft_type in tables of methods and in recipes for adapters of the library `adapters`, whose own files have no
+// such key but an object "config".
+const HubType = "ADAPTERS"
+
+// Foreign is a config whose adapters lie in files of another kind than PEFT's: Save and Load leave them to it.
+type Foreign interface {
+	// SaveAdapter writes the adapter into a folder that is there.
+	SaveAdapter(dir string, a Adapter) error
+	// LoadAdapter attaches the adapter of a folder whose adapter_config.json the config is.
+	LoadAdapter(dir string, m layer.Model, allow Allow) (Adapter, error)
+	// Files are the names of the files that hold tensors.
+	Files() []string
+}
+
+// Aliased is an adapter whose files may have other names for its tensors.
+type Aliased interface {
+	// Aliases are the other names of a parameter or a buffer.
+	Aliases(name string) []string
 }
 
 // Prefix is what PEFT writes before a slot's name.

@@ -40,11 +40,17 @@ func (r Record) Said(key string) any { return r.file[key] }
 // ReadSettings decodes adapter_config.json of a type over the settings. Keys that are in defaults or are settings are
 // known; the others are kept, and those of them that say something are returned.
 func ReadSettings(b []byte, kind string, defaults Object, settings []Setting) (r Record, unknown []string, err error) {
+	r, unknown, err = ReadObject(b, defaults, settings)
+	if r.file != nil && r.file["peft_type"] != kind {
+		return r, nil, fmt.Errorf("peft: adapter_config.json: peft_type is %v, want %q", r.file["peft_type"], kind)
+	}
+	return r, slices.DeleteFunc(unknown, func(key string) bool { _, common := everyFile[key]; return common || key == "peft_type" }), err
+}
+
+// ReadObject decodes one object of settings: ReadSettings without the keys that all of PEFT's files have.
+func ReadObject(b []byte, defaults Object, settings []Setting) (r Record, unknown []string, err error) {
 	if r.file, err = ParseObject(b); err != nil {
 		return r, nil, err
-	}
-	if r.file["peft_type"] != kind {
-		return r, nil, fmt.Errorf("peft: adapter_config.json: peft_type is %v, want %q", r.file["peft_type"], kind)
 	}
 	var raw map[string]json.RawMessage // as written: objects keep the order of their keys
 	if err := json.Unmarshal(b, &raw); err != nil {
@@ -61,9 +67,7 @@ func ReadSettings(b []byte, kind string, defaults Object, settings []Setting) (r
 		r.was[s.Key] = s.value(defaults)
 	}
 	for _, key := range slices.Sorted(maps.Keys(r.file)) {
-		_, known := defaults[key]
-		_, common := everyFile[key]
-		if !known && !common && key != "peft_type" && !SaysNo(r.file[key]) {
+		if _, known := defaults[key]; !known && !SaysNo(r.file[key]) {
 			unknown = append(unknown, key)
 		}
 	}
@@ -74,15 +78,21 @@ func ReadSettings(b []byte, kind string, defaults Object, settings []Setting) (r
 // was read is written as it was.
 func (r Record) JSON(kind string, defaults Object, settings []Setting) ([]byte, error) {
 	o := maps.Clone(everyFile)
-	maps.Copy(o, defaults)
+	maps.Copy(o, r.Object(defaults, settings))
+	o["inference_mode"], o["peft_type"] = true, kind
+	return PythonJSON(o)
+}
+
+// Object are the settings as an object: the defaults, what the file said, and what has changed since.
+func (r Record) Object(defaults Object, settings []Setting) Object {
+	o := maps.Clone(defaults)
 	maps.Copy(o, r.file)
 	for _, s := range settings {
 		if v := s.value(defaults); r.was == nil || !reflect.DeepEqual(v, r.was[s.Key]) {
 			o[s.Key] = v
 		}
 	}
-	o["inference_mode"], o["peft_type"] = true, kind
-	return PythonJSON(o)
+	return o
 }
 
 // Configure gives a config settings in the form of adapter_config.json that come from no file.

@@ -173,6 +173,9 @@ func Together(m *model.Model, list []*Loaded, scales []float32) (*Loaded, error)
 			continue
 		}
 		o[seam.Place] = x
+		if seam.Alone {
+			o[layer.AlonePlace{}] = seam.Name
+		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err

@@ -107,6 +107,10 @@ func rate(key string, f float64) error {
 	return nil
 }
 
+// rows is how many virtual tokens a table of input embeddings has. PEFT's has as many for a decoder that reads a source as for its
+// encoder, and never uses them.
+func (c *Virtual) rows() int { return int(c.NumVirtualTokens) * int(c.NumSubmodules) }
+
 // fit takes from the model what is not set, and reports what differs. dim is the width of a token in one layer, heads its heads.
 func (c *Virtual) fit(s layer.PromptShape, dim, heads int) error {
 	var errs []error
@@ -119,9 +123,11 @@ func (c *Virtual) fit(s layer.PromptShape, dim, heads int) error {
 		}
 	}
 	must("token_dim", &c.TokenDim, dim, true)
-	must("num_layers", &c.NumLayers, s.Layers, heads == s.KeyValueHeads && dim == s.KeyValueHeads*s.HeadDim)
+	// Of two stacks PEFT names the encoder's, which is right for a prefix only where the decoder has as many; then the shape of the
+	// prefix tells.
+	must("num_layers", &c.NumLayers, s.Layers, s.Stacks == 1 && heads == s.KeyValueHeads && dim == s.KeyValueHeads*s.HeadDim)
 	must("num_attention_heads", &c.NumHeads, heads, false)
-	must("num_transformer_submodules", &c.NumSubmodules, 1, true)
+	must("num_transformer_submodules", &c.NumSubmodules, s.Stacks, true)
 	if int(c.NumVirtualTokens) >= s.MaxPositions {
 		errs = append(errs, fmt.Errorf("prefix: num_virtual_tokens is %d, want less than max_position_embeddings %d", c.NumVirtualTokens, s.MaxPositions))
 	}

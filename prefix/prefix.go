@@ -7,6 +7,9 @@
 //	adapter, err := cfg.Attach(m, rand.New(rand.NewPCG(1, 2)))
 //
 // Virtual tokens take positions: those of the text begin after them, and it can be that much shorter. No loss counts there.
+// Of a model that reads a source, the encoder gets virtual tokens that are input embeddings, and the decoder's attention to its own
+// rows those that are keys and values, as in PEFT.
+//
 // None of these methods can be folded into the base, and all but LLaMA-Adapter change the model from the start.
 //
 // # Encoders
@@ -62,6 +65,13 @@ func (a *Adapter) attach() *Adapter {
 func (a *Adapter) Prompts(p *op.Pass) []layer.Prompt {
 	list := make([]layer.Prompt, len(p.Segments))
 	e := a.encoder.encode(p)
+	if n := op.Of(e).View().Rows; n > a.tokens { // see Virtual.rows
+		first := make([]int, a.tokens)
+		for i := range first {
+			first[i] = i
+		}
+		e = op.Take(p, e, first)
+	}
 	for i := range list {
 		if a.keyValues {
 			list[i].KeyValues = e

@@ -216,7 +216,7 @@ func TestMixedIsAlone(t *testing.T) {
 				all = append(all, x.(layer.Prompter))
 				x.Detach()
 			}
-			set := modeltest.Set(m.Config.VocabSize)
+			set := m.Set()
 			batch := set.Batch([]int32{0, 1, 2, 3})
 			for i, k := range []int{1, 0, 2, 1} {
 				batch.Segments[i].Adapter = k

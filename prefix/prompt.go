@@ -97,13 +97,12 @@ func (c *Prompt) Attach(m layer.Model, rng *rand.Rand) (peft.Adapter, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := int(c.NumVirtualTokens)
-	return (&Adapter{model: x, tokens: n, saved: saved, encoder: plain{op.NewParam(tokens, n, s.EmbedDim)}}).attach(), nil
+	return (&Adapter{model: x, tokens: int(c.NumVirtualTokens), saved: saved, encoder: plain{op.NewParam(tokens, c.rows(), s.EmbedDim)}}).attach(), nil
 }
 
 // start gives the initial values. Settings of a file have them in it.
 func (c *Prompt) start(m layer.Prompted, rng *rand.Rand) ([]float32, error) {
-	s, n := m.PromptShape(), int(c.NumVirtualTokens)
+	s, n := m.PromptShape(), c.rows()
 	for _, x := range starts {
 		if x.name != c.Init || x.row == nil || c.FromFile {
 			continue

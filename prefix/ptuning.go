@@ -90,7 +90,7 @@ func (c *Encoded) Attach(m layer.Model, rng *rand.Rand) (peft.Adapter, error) {
 }
 
 func (c *Encoded) encoder(rng *rand.Rand) encoder {
-	n, dim, h := int(c.NumVirtualTokens), int(c.TokenDim), int(c.EncoderHiddenSize)
+	n, dim, h := c.rows(), int(c.TokenDim), int(c.EncoderHiddenSize)
 	tokens := op.NewParam(normal(rng, n*dim), n, dim)
 	switch {
 	case c.FromFile:

@@ -22,6 +22,14 @@ var rulesTable = []rule{
 		func(r *Recipe) bool { return r.Data.Path != "" && len(r.Data.Sources) > 0 }},
 	{"data.eval_fraction", "data.eval_path and data.eval_fraction are both set, want one of them",
 		func(r *Recipe) bool { return r.Data.EvalPath != "" && r.Data.EvalFraction > 0 }},
+	{"train.class_weights", "train.class_weights and train.balance_classes are both set, want one of them",
+		func(r *Recipe) bool { return len(r.Train.ClassWeights) > 0 && r.Train.BalanceClasses }},
+	{"data.eval_every", "data.eval_every is set beside data.eval_path or data.eval_fraction, want one of them",
+		func(r *Recipe) bool {
+			return r.Data.EvalEvery > 0 && (r.Data.EvalPath != "" || r.Data.EvalFraction > 0)
+		}},
+	{"data.eval_every", "data.eval_every is 1, which would hold out every row, want at least 2",
+		func(r *Recipe) bool { return r.Data.EvalEvery == 1 }},
 	{"train.warmup_ratio", "train.warmup_steps and train.warmup_ratio are both set, want one of them",
 		func(r *Recipe) bool { return r.Train.WarmupSteps > 0 && r.Train.WarmupRatio > 0 }},
 	{"train.max_steps", "train.epochs and train.max_steps are both set, want one of them",
@@ -30,10 +38,10 @@ var rulesTable = []rule{
 		func(r *Recipe) bool { return r.Data.BatchTokens > 0 && r.given["train.batch_size"] }},
 	{"train.early_stopping_patience", "train.early_stopping_patience needs evaluations: set eval.steps and data.eval_path or data.eval_fraction",
 		func(r *Recipe) bool {
-			return r.Train.EarlyStopping > 0 && (r.Eval.Steps == 0 || r.Data.EvalPath == "" && r.Data.EvalFraction == 0)
+			return r.Train.EarlyStopping > 0 && (r.Eval.Steps == 0 || !r.Data.holdsOut())
 		}},
 	{"eval.load_best", "eval.load_best needs held-out data: set data.eval_path or data.eval_fraction",
-		func(r *Recipe) bool { return r.Eval.LoadBest && r.Data.EvalPath == "" && r.Data.EvalFraction == 0 }},
+		func(r *Recipe) bool { return r.Eval.LoadBest && !r.Data.holdsOut() }},
 	{"generate.num_beams", "generate.num_beams and generate.temperature are both set, want one of them: beams are not sampled",
 		func(r *Recipe) bool { return r.Generate.NumBeams > 1 && r.Generate.Temperature > 0 }},
 	{"method.init_values", "method.init_values and method.adapter are both set, want one of them",
@@ -78,6 +86,9 @@ var rulesTable = []rule{
 	{"train.learning_rate", "train.learning_rate is 0, which would train nothing",
 		func(r *Recipe) bool { return r.Train.LearningRate == 0 && r.given["train.learning_rate"] }},
 }
+
+// holdsOut says that some rows are for evaluation.
+func (d *Data) holdsOut() bool { return d.EvalPath != "" || d.EvalFraction > 0 || d.EvalEvery > 0 }
 
 // has says that a new adapter of one of the types is trained.
 func (m *Method) has(types ...string) bool { return m.Adapter == "" && slices.Contains(types, m.Type) }

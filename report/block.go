@@ -53,11 +53,11 @@ func (t Table) html(w *bytes.Buffer) {
 	w.WriteString("</tbody></table></div>\n")
 }
 
-// first is the table's first n columns.
-func (t Table) first(n int) Table {
-	out := Table{Head: t.Head[:n]}
+// without is the table without a column.
+func (t Table) without(column int) Table {
+	out := Table{Head: slices.Delete(slices.Clone(t.Head), column, column+1)}
 	for _, r := range t.Rows {
-		out.Rows = append(out.Rows, r[:n])
+		out.Rows = append(out.Rows, slices.Delete(slices.Clone(r), column, column+1))
 	}
 	return out
 }

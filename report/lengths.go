@@ -10,14 +10,14 @@ import (
 // lengths is the section about examples of different lengths.
 var lengths = Section{Name: "lengths", Title: "By length", Make: func(in *Input) (any, []Block, error) {
 	buckets := in.buckets()
-	t := Table{Head: []string{"tokens", "examples", "base", "fine-tuned"}}
+	t := Table{Head: []string{"tokens", "examples", in.baseName(), "fine-tuned"}}
 	var fig bars
 	for _, b := range buckets {
 		name := fmt.Sprintf("%d–%d", b.From, b.UpTo)
 		t.Rows = append(t.Rows, []string{name, fmt.Sprint(b.Examples), decimals(b.BaseLoss), decimals(b.Loss)})
 		fig.add(name, b.BaseLoss, b.Loss)
 	}
-	return buckets, []Block{Figure{SVG: fig.svg("Loss per target by length", []string{"base", "fine-tuned"}), Alt: "loss per target by length"}, t}, nil
+	return buckets, []Block{Figure{SVG: fig.svg("Loss per target by length", []string{in.baseName(), "fine-tuned"}), Alt: "loss per target by length"}, t}, nil
 }}
 
 // bucket is the examples of some lengths.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/graft-ml/graft/data"
 	"github.com/graft-ml/graft/metric"
 )
 
@@ -56,7 +57,10 @@ type rival struct {
 func (in *Input) outcome() (*outcomeValue, error) {
 	v := &outcomeValue{Examples: len(in.Set), Targets: in.Tuned.Sums.Targets, Level: in.level, Resamples: in.Resamples}
 	base, tuned := in.Base.Accuracy(), in.Tuned.Accuracy()
-	models := []rival{{"base", in.base, &base}, {"fine-tuned", in.tuned, &tuned}}
+	models := []rival{{in.baseName(), in.base, &base}, {"fine-tuned", in.tuned, &tuned}}
+	if in.Prior != nil {
+		models = append(models, rival{in.Prior.Name, Sample(in.Prior.Examples), in.Prior.Accuracy})
+	}
 	if in.NGram != nil {
 		models = append(models, rival{fmt.Sprintf("%d-gram", in.NGram.Order), Sample(in.NGram.Examples), nil})
 	}
@@ -101,11 +105,14 @@ func (v *outcomeValue) blocks(in *Input) []Block {
 		}
 		t.Rows = append(t.Rows, []string{s.Name, decimals(s.Loss), decimals(s.Low) + "–" + decimals(s.High), large(s.Perplexity), accuracy})
 	}
-	if in.Predictions != nil {
-		t = t.first(3) // labels have no perplexity, and sections of their own have better than accuracy
+	if in.Predictions != nil { // labels have no perplexity
+		t = t.without(3)
+	}
+	if p := in.Predictions; p != nil && p.Problem == data.Regression {
+		t = t.without(3) // nor have numbers an accuracy
 	}
 	blocks := []Block{
-		Paragraph(v.Difference.sentence("base") + fmt.Sprintf(" The loss fell on %d of %d examples.", v.Improved, v.Examples)),
+		Paragraph(v.Difference.sentence(in.baseName()) + fmt.Sprintf(" The loss fell on %d of %d examples.", v.Improved, v.Examples)),
 		t,
 	}
 	if v.NGram != nil {
@@ -115,6 +122,9 @@ func (v *outcomeValue) blocks(in *Input) []Block {
 		}
 		blocks = append(blocks, Paragraph(fmt.Sprintf("The %d-gram model (interpolated Kneser-Ney) counts the tokens of %s and knows nothing else. ", in.NGram.Order, counted)+
 			v.NGram.sentence(fmt.Sprintf("%d-gram model", in.NGram.Order))))
+	}
+	if in.Prior != nil {
+		blocks = append(blocks, Paragraph(in.Prior.Says))
 	}
 	return append(blocks, Paragraph(fmt.Sprintf("Losses are means over %d targets in %d examples, in nats. Intervals come from %d resamples of the examples.",
 		v.Targets, v.Examples, v.Resamples)))

@@ -45,7 +45,7 @@ func TestClassesSection(t *testing.T) {
 		set = append(set, data.Example{IDs: []int32{1, 5, 2}, Labels: []float32{float32(i % 2)}, Ordinal: i})
 	}
 	at := 0
-	p, err := Read(context.Background(), set, []string{"no", "yes", "<never>"}, func(b *data.Batch) (kernel.Mat, error) {
+	p, err := Read(context.Background(), set, []string{"no", "yes", "<never>"}, data.SingleLabel, func(b *data.Batch) (kernel.Mat, error) {
 		m := kernel.NewMat(make([]float32, 3*len(b.Segments)), len(b.Segments), 3)
 		for i := range b.Segments {
 			m.Data[3*i+1] = 2 // always yes, at e²/(e²+2)
@@ -80,7 +80,7 @@ func TestEntitiesSection(t *testing.T) {
 	right := func(b *data.Batch) (kernel.Mat, error) {
 		return kernel.NewMat([]float32{9, 0, 0, 5, 5, 0, 9, 0}, 4, 2), nil
 	}
-	p, err := Read(context.Background(), set, []string{"O", "B-LOC"}, right)
+	p, err := Read(context.Background(), set, []string{"O", "B-LOC"}, "", right)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func TestAnswersSection(t *testing.T) {
 		{"version 2 may see an answer", two, 0, 3, 100.0 / 3},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p, err := Read(context.Background(), c.set, nil, second(c.null))
+			p, err := Read(context.Background(), c.set, nil, "", second(c.null))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -141,20 +141,20 @@ func TestAnswersSection(t *testing.T) {
 func TestReadFails(t *testing.T) {
 	broken := errors.New("model: broken")
 	set := data.Set{{IDs: []int32{1}, Labels: []float32{0}}}
-	if _, err := Read(context.Background(), set, []string{"a", "b"}, func(*data.Batch) (kernel.Mat, error) { return kernel.Mat{}, broken }); !errors.Is(err, broken) {
+	if _, err := Read(context.Background(), set, []string{"a", "b"}, data.SingleLabel, func(*data.Batch) (kernel.Mat, error) { return kernel.Mat{}, broken }); !errors.Is(err, broken) {
 		t.Errorf("Read() = %v, want the predictor's error", err)
 	}
 	narrow := func(*data.Batch) (kernel.Mat, error) { return kernel.NewMat([]float32{1}, 1, 1), nil }
-	if _, err := Read(context.Background(), set, []string{"a", "b"}, narrow); err == nil || !strings.Contains(err.Error(), "1 scores, want 2") {
+	if _, err := Read(context.Background(), set, []string{"a", "b"}, data.SingleLabel, narrow); err == nil || !strings.Contains(err.Error(), "1 scores, want 2") {
 		t.Errorf("Read() of one score = %v", err)
 	}
 	lost := data.Set{{IDs: []int32{1}, Answer: &[2]int32{}}}
-	if _, err := Read(context.Background(), lost, nil, narrow); err == nil {
+	if _, err := Read(context.Background(), lost, nil, "", narrow); err == nil {
 		t.Error("a question without its context is no error")
 	}
 	stopped, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := Read(stopped, set, []string{"a", "b"}, narrow); !errors.Is(err, context.Canceled) {
+	if _, err := Read(stopped, set, []string{"a", "b"}, data.SingleLabel, narrow); !errors.Is(err, context.Canceled) {
 		t.Errorf("Read() after cancel = %v", err)
 	}
 }

@@ -38,8 +38,9 @@ type Input struct {
 
 	Set         data.Set     // held out
 	Tuned, Base *Measured    // on Set
+	BaseName    string       // what Base is called; "" = base
 	NGram       *NGram       // on Set; nil where counting words makes no sense
-	Task        string       // one of task.Tasks
+	Prior       *Prior       // on Set; nil for tasks without labels
 	Predictions *Predictions // of encoders' tasks; nil otherwise
 	Pieces      PiecesOf     // nil shows no texts
 	Resamples   int          // of the bootstrap; 0 = 1000, fewer for many examples
@@ -83,7 +84,7 @@ type Section struct {
 }
 
 // Sections are all sections in their order.
-var Sections = []Section{outcome, classes, entities, answers, course, lengths, worst, provenance}
+var Sections = []Section{outcome, classes, labels, values, entities, answers, course, lengths, worst, provenance}
 
 // Build makes the sections.
 func Build(in Input) (*Report, error) {
@@ -121,6 +122,9 @@ func (in *Input) prepare() error {
 	if in.NGram != nil && len(in.NGram.Examples) != n {
 		return fmt.Errorf("report: the n-gram model was measured on %d examples, want %d", len(in.NGram.Examples), n)
 	}
+	if in.Prior != nil && len(in.Prior.Examples) != n {
+		return fmt.Errorf("report: the frequencies were measured on %d examples, want %d", len(in.Prior.Examples), n)
+	}
 	const draws = 20_000_000 // of examples in a bootstrap: well under a second
 	if in.Resamples == 0 {
 		in.Resamples = min(1000, max(100, draws/n))
@@ -128,6 +132,14 @@ func (in *Input) prepare() error {
 	in.level = 0.95
 	in.base, in.tuned = Sample(in.Base.Examples), Sample(in.Tuned.Examples)
 	return nil
+}
+
+// baseName is what the base is called: without a head of its own it is no more than its untrained head.
+func (in *Input) baseName() string {
+	if in.BaseName == "" {
+		return "base"
+	}
+	return in.BaseName
 }
 
 // Sample makes losses of examples a score that can be resampled: the loss per target.

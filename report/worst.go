@@ -17,11 +17,16 @@ var worst = Section{Name: "worst", Title: "Hardest examples", Make: func(in *Inp
 	var list []hard
 	var passages Passages
 	for _, i := range picked {
-		h := hard{Place: in.Set[i].Place.String(), Loss: in.Tuned.Examples[i].PerToken(), BaseLoss: in.Base.Examples[i].PerToken()}
+		h := hard{Place: in.Set[i].Place.String(), Loss: in.Tuned.Examples[i].PerToken(), BaseLoss: in.Base.Examples[i].PerToken(), Note: in.note(i)}
 		list = append(list, h)
-		passages = append(passages, Passage{
-			Caption: fmt.Sprintf("%s: loss %s, base %s", h.Place, decimals(h.Loss), decimals(h.BaseLoss)),
-			Pieces:  in.passage(i)})
+		caption := fmt.Sprintf("%s: loss %s, %s %s", h.Place, decimals(h.Loss), in.baseName(), decimals(h.BaseLoss))
+		if h.Note != "" {
+			caption += "; " + h.Note
+		}
+		passages = append(passages, Passage{Caption: caption, Pieces: in.passage(i)})
+	}
+	if in.Set[picked[0]].Labels != nil { // the whole is the target
+		return list, []Block{passages}, nil
 	}
 	return list, []Block{Paragraph("Targets are coloured by their loss after training: the stronger, the less expected."), passages}, nil
 }}
@@ -31,6 +36,15 @@ type hard struct {
 	Place    string  `json:"place"`
 	Loss     float64 `json:"loss"` // per target
 	BaseLoss float64 `json:"base_loss"`
+	Note     string  `json:"note,omitempty"` // what was predicted instead of what
+}
+
+// note says what was predicted wrongly for an example.
+func (in *Input) note(i int) string {
+	if in.Predictions == nil {
+		return ""
+	}
+	return in.Predictions.Notes[i]
 }
 
 // shownExamples is how many are enough to see what goes wrong; before and after bound their length in tokens.

@@ -2,6 +2,7 @@ package task
 
 import (
 	"fmt"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/graft-ml/graft/data"
@@ -99,4 +100,18 @@ func JoinWords(list []string) (text string, words []Word) {
 		text += w
 	}
 	return text, words
+}
+
+// FindWords finds words in the text that they were cut from, in their order.
+func FindWords(text string, list []string) (words []Word, ok bool) {
+	at := 0
+	for _, w := range list {
+		i := strings.Index(text[at:], w)
+		if i < 0 {
+			return nil, false
+		}
+		words = append(words, Word{at + i, at + i + len(w)})
+		at += i + len(w)
+	}
+	return words, true
 }

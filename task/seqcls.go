@@ -28,11 +28,11 @@ var seqCls = Task{
 		if problem.name == "regression" && o.ClassWeights != nil {
 			return nil, op.LossSums{}, errors.New("task: class weights for values, which have no classes")
 		}
-		whole, h, err := hidden(m, p, b, model.SequenceLabels)
+		h, err := hidden(m, p, b, model.SequenceLabels)
 		if err != nil {
 			return nil, op.LossSums{}, err
 		}
-		own, x := m.Features(whole, h) // [segments, ·]
+		own, x := m.Features(p, h) // [segments, ·]
 		if problem.loss != nil {
 			loss, sums := op.Labels(own, op.Project(own, x, m.Output()), op.LabelsSpec{Loss: problem.loss, Labels: b.Labels, Weights: o.ClassWeights,
 				Scale: o.Scale, PerRow: o.PerRow})

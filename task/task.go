@@ -40,7 +40,7 @@ type LossOptions struct {
 }
 
 // Tasks lists what graft can train for.
-var Tasks = []Task{causalLM, seqCls, tokenCls, questionAnswering, maskedLM}
+var Tasks = []Task{causalLM, seq2seqLM, seqCls, tokenCls, questionAnswering, maskedLM}
 
 // Lookup finds a task by its name.
 func Lookup(name string) (Task, error) {
@@ -64,20 +64,16 @@ func For(m *model.Model) (Task, bool) {
 	return Task{}, false
 }
 
-// hidden checks the batch and passes it through the model up to the head. It returns the pass as the rows see it.
-func hidden(m *model.Model, p *op.Pass, b *data.Batch, head model.HeadKind) (own *op.Pass, x mat.Tensor, err error) {
+// hidden checks the batch and passes it through the model up to the head.
+func hidden(m *model.Model, p *op.Pass, b *data.Batch, head model.HeadKind) (mat.Tensor, error) {
 	if err := checkBatch(m, b, head); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err := m.CheckRoutes(p); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	p.Types = b.Types
-	if head == model.SequenceLabels {
-		own, x = m.HiddenWhole(p, b.Tokens)
-		return own, x, nil
-	}
-	return p, m.Hidden(p, b.Tokens), nil
+	p.Types, p.Source = b.Types, b.Source
+	return m.Hidden(p, b.Tokens), nil
 }
 
 // checkBatch reports a batch that the model cannot take.
@@ -91,17 +87,20 @@ func checkBatch(m *model.Model, b *data.Batch, head model.HeadKind) error {
 	if err := m.CheckPositions(b.Positions); err != nil {
 		return err
 	}
+	if err := m.CheckSource(b.Source, len(b.Segments)); err != nil {
+		return err
+	}
 	return m.CheckTypes(b.Types)
 }
 
 // predictor is the Predict of a task.
 func predictor(head model.HeadKind) func(m *model.Model, p *op.Pass, b *data.Batch) (kernel.Mat, error) {
 	return func(m *model.Model, p *op.Pass, b *data.Batch) (kernel.Mat, error) {
-		own, h, err := hidden(m, p, b, head)
+		h, err := hidden(m, p, b, head)
 		if err != nil {
 			return kernel.Mat{}, err
 		}
-		return m.Scores(own, h), nil
+		return m.Scores(p, h), nil
 	}
 }
 

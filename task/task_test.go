@@ -18,9 +18,10 @@ import (
 )
 
 // tiny is a model with a batch of eight sequences, masked rows and weights.
-func tiny(t *testing.T) (*model.Model, *data.Batch) {
-	base := modeltest.Open(t, modeltest.Write(t, modeltest.Tiny[0]))
-	set := modeltest.Set(base.Config.VocabSize)
+func tiny(t *testing.T, name string) (*model.Model, *data.Batch) {
+	i := slices.IndexFunc(modeltest.Tiny, func(c modeltest.Config) bool { return c.Name == name })
+	base := modeltest.Open(t, modeltest.Write(t, modeltest.Tiny[i]))
+	set := base.Set()
 	return base.Model, set.Batch(modeltest.All(set))
 }
 
@@ -33,6 +34,7 @@ func pass(b *data.Batch, grad bool) *op.Pass {
 // naive is the loss of every row with a target from the model's logits, in float64.
 func naive(m *model.Model, b *data.Batch, smoothing float64) (perRow []float64, correct int) {
 	p := pass(b, false)
+	p.Source = b.Source
 	rows := make([]int, len(b.Tokens))
 	for i := range rows {
 		rows[i] = i
@@ -60,13 +62,19 @@ func naive(m *model.Model, b *data.Batch, smoothing float64) (perRow []float64, 
 	return perRow, correct
 }
 
-// TestCausalLM compares loss, sums and rows with the formula on a model's logits.
-func TestCausalLM(t *testing.T) {
-	m, b := tiny(t)
+// TestLanguageModels compares loss, sums and rows with the formula on a model's logits.
+func TestLanguageModels(t *testing.T) {
+	for name, task := range map[string]Task{"llama": causalLM, "t5": seq2seqLM, "bart": seq2seqLM} {
+		t.Run(name, func(t *testing.T) { languageModel(t, name, task) })
+	}
+}
+
+func languageModel(t *testing.T, name string, task Task) {
+	m, b := tiny(t, name)
 	for _, smoothing := range []float64{0, 0.2} {
 		want, correct := naive(m, b, smoothing)
 		got := make([]float64, len(b.Tokens))
-		node, sums, err := causalLM.Loss(m, pass(b, false), b, LossOptions{Scale: 0.3, LabelSmoothing: smoothing, PerRow: got})
+		node, sums, err := task.Loss(m, pass(b, false), b, LossOptions{Scale: 0.3, LabelSmoothing: smoothing, PerRow: got})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -92,7 +100,7 @@ func TestCausalLM(t *testing.T) {
 
 // TestMaskedRowsHaveNoLoss changes the token of the last row of each sequence, which no target follows.
 func TestMaskedRowsHaveNoLoss(t *testing.T) {
-	m, b := tiny(t)
+	m, b := tiny(t, "llama")
 	loss := func() float64 {
 		_, sums, err := causalLM.Loss(m, pass(b, false), b, LossOptions{Scale: 1})
 		if err != nil {
@@ -112,8 +120,11 @@ func TestMaskedRowsHaveNoLoss(t *testing.T) {
 // fixture is a tiny model with the head of a task, and a batch with its labels.
 func fixture(t *testing.T, x Task, problem string) (*model.Model, *data.Batch) {
 	t.Helper()
-	if x.Head == model.NextToken {
-		return tiny(t)
+	switch x.Head {
+	case model.NextToken:
+		return tiny(t, modeltest.Tiny[0].Name)
+	case model.TargetToken:
+		return tiny(t, "t5")
 	}
 	i := slices.IndexFunc(modeltest.Tiny, func(c modeltest.Config) bool { return c.Name == "bert" })
 	c := modeltest.Tiny[i]
@@ -121,7 +132,7 @@ func fixture(t *testing.T, x Task, problem string) (*model.Model, *data.Batch) {
 	labels := `{"id2label": {"0": "a", "1": "b", "2": "c"}, "problem_type": "` + problem + `", `
 	c.JSON = labels + strings.TrimPrefix(c.JSON, "{")
 	base := modeltest.Open(t, modeltest.Write(t, c))
-	set := modeltest.Set(base.Config.VocabSize)
+	set := base.Set()
 	b := set.Batch(modeltest.All(set))
 	b.Types = make([]int32, len(b.Tokens))
 	for r, s := range b.Segments {
@@ -205,6 +216,10 @@ func TestPackedPredictions(t *testing.T) {
 			if b.Types != nil {
 				one.Types = b.Types[s.Start:s.End]
 			}
+			if src := b.Source; src != nil {
+				g := src.Segments[i]
+				one.Source = &op.Source{Tokens: src.Tokens[g.Start:g.End], Positions: src.Positions[g.Start:g.End], Segments: []data.Segment{{End: g.End - g.Start}}}
+			}
 			alone, err := task.Predict(m, pass(one, false), one)
 			if err != nil {
 				t.Fatal(err)
@@ -234,6 +249,11 @@ func TestBadLabels(t *testing.T) {
 		{questionAnswering, func(b *data.Batch) { b.Spans[1] = [2]int32{0, 0} }, "sequence 1 has an answer of rows 0 to 0, want rows within 7 to 9"},
 		{questionAnswering, func(b *data.Batch) { b.Spans = nil }, "0 spans for 8 sequences"},
 		{maskedLM, func(b *data.Batch) { b.Targets[3] = 23 }, "token 23 at"},
+		{maskedLM, func(b *data.Batch) { b.Source = &op.Source{} }, "bert has no encoder that could read a source"},
+		{seq2seqLM, func(b *data.Batch) { b.Targets[3] = 23 }, "token 23 at"},
+		{seq2seqLM, func(b *data.Batch) { b.Source = nil }, "t5 reads a source, the batch has none"},
+		{seq2seqLM, func(b *data.Batch) { b.Source.Segments = b.Source.Segments[1:] }, "7 sources for 8 sequences"},
+		{seq2seqLM, func(b *data.Batch) { b.Source.Tokens[5] = -1 }, "token -1 at 5, want 0 to vocab_size 23 - 1 (is this the model's own tokenizer?), in the source"},
 	} {
 		m, b := fixture(t, c.task, "single_label_classification")
 		c.change(b)
@@ -241,7 +261,7 @@ func TestBadLabels(t *testing.T) {
 			t.Errorf("%s: %v, want %q", c.task.Name, err, c.want)
 		}
 	}
-	m, b := tiny(t)
+	m, b := tiny(t, "llama")
 	if _, _, err := seqCls.Loss(m, pass(b, true), &data.Batch{Segments: b.Segments[:0]}, LossOptions{}); err == nil || !strings.Contains(err.Error(), "has a head ForCausalLM, want ForSequenceClassification") {
 		t.Errorf("seq-cls on a decoder: %v, want an error that names the heads", err)
 	}
@@ -249,7 +269,7 @@ func TestBadLabels(t *testing.T) {
 
 // TestForeignTokens checks that ids the model has no row for are refused before anything is computed.
 func TestForeignTokens(t *testing.T) {
-	m, b := tiny(t)
+	m, b := tiny(t, "llama")
 	vocab := int32(m.Config.VocabSize)
 	for _, change := range []struct {
 		says string

@@ -22,7 +22,7 @@ var tokenCls = Task{
 		if err := checkClassWeights(o.ClassWeights, n); err != nil {
 			return nil, op.LossSums{}, err
 		}
-		_, h, err := hidden(m, p, b, model.TokenLabels)
+		h, err := hidden(m, p, b, model.TokenLabels)
 		if err != nil {
 			return nil, op.LossSums{}, err
 		}

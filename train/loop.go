@@ -307,7 +307,7 @@ func (r *runner) accumulate(ctx context.Context, batches []*data.Batch) (sums Su
 		}
 		r.Arena.Reset()
 		sums.add(one)
-		tokens += int64(len(b.Tokens))
+		tokens += int64(b.NumRows())
 	}
 	return sums, tokens, nil
 }

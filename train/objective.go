@@ -11,7 +11,8 @@ import (
 // For is the objective of a task on a model.
 func For(m *model.Model, t task.Task) Objective { return ForClasses(m, t, nil) }
 
-// ForClasses is the objective of a classification whose classes weigh differently; nil = all the same.
+// ForClasses is the objective of a classification whose classes weigh differently in training; nil = all the same. Evaluations
+// weigh them alike.
 func ForClasses(m *model.Model, t task.Task, classWeights []float32) Objective {
 	return objective{m, t, classWeights}
 }
@@ -30,6 +31,10 @@ func (o objective) Weight(b *data.Batch) float64 {
 // Loss implements Objective.
 func (o objective) Loss(p *op.Pass, b *data.Batch, scale float64, l LossOptions) (mat.Tensor, Sums, error) {
 	p.NEFTune = l.NEFTuneAlpha
-	node, sums, err := o.task.Loss(o.model, p, b, task.LossOptions{Scale: scale, LabelSmoothing: l.LabelSmoothing, ClassWeights: o.classWeights})
+	options := task.LossOptions{Scale: scale, LabelSmoothing: l.LabelSmoothing}
+	if p.Grad {
+		options.ClassWeights = o.classWeights
+	}
+	node, sums, err := o.task.Loss(o.model, p, b, options)
 	return node, Sums(sums), err
 }

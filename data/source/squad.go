@@ -5,7 +5,7 @@ import "github.com/graft-ml/graft/data"
 // questions takes articles of SQuAD, {title, paragraphs: [{context, qas: [{id, question, answers}]}]}, apart into a row for
 // each question. Other rows stay as they are.
 func (x *file) questions(yield func(data.Row, error) bool) func(data.Row, error) bool {
-	n := 0
+	n, part := 0, 0
 	return func(row data.Row, err error) bool {
 		paragraphs, ok := row.Fields.Get("paragraphs")
 		list, isList := paragraphs.([]any)
@@ -21,9 +21,11 @@ func (x *file) questions(yield func(data.Row, error) bool) func(data.Row, error)
 			if !ok || !isList || context == nil {
 				return yield(data.Row{Place: row.Place}, row.Errorf("a paragraph has no context with a list of qas, want SQuAD's form"))
 			}
+			part++
 			for _, q := range asked {
 				n++
 				r := data.Row{Place: x.place(row.Line, n)}
+				r.Part = part
 				question, ok := q.(data.Object)
 				if !ok {
 					return yield(r, r.Errorf("qas[…] is %s, want an object {id, question, answers}", kind(q)))

@@ -21,17 +21,18 @@ var floors = []struct {
 }{
 	{"schema", []string{"recipes"}}, // imports nothing of ours; examples may use it
 	{"ground", []string{"internal/kernel", "internal/check", "internal/atomicfile", "internal/meminfo", "internal/golden", "internal/corpus", "internal/jinja", "metric", "internal/pickle"}},
-	{"leaves", []string{"internal/op", "checkpoint", "tokenizer"}},
+	{"leaves", []string{"internal/linalg", "internal/op", "checkpoint", "checkpoint/gguf", "tokenizer"}},
 	{"writers", []string{"internal/synth", "internal/tape"}},
 	{"data", []string{"data", "data/source"}},
 	{"layers", []string{"model/layer"}},
 	{"models", []string{"model", "model/modeltest"}},
 	{"merging", []string{"merge"}},
-	{"contracts", []string{"peft", "task", "task/tasktest"}},
+	{"contracts", []string{"peft", "task", "task/tasktest", "merge/verify"}},
 	{"methods on one projection", []string{"peft/tuner"}},
 	{"methods", []string{"lora", "adapter", "prefix"}},
+	{"methods on files", []string{"lora/factor"}},
 	{"table of methods", []string{"peft/methods"}},
-	{"programs", []string{"train", "generate"}},
+	{"programs", []string{"train", "generate", "interchange"}},
 	{"reports", []string{"report"}},
 	{"laws", []string{"peft/pefttest"}}, // for tests: trains, merges and loads by any method
 	{"surface", []string{"cli", "internal/corpus/gen"}},

@@ -16,7 +16,18 @@ type AttentionSpec struct {
 	Window  int     // a row sees the last Window rows, itself included, and as many later ones if not Causal; 0 = all
 	SoftCap float64 // scores become cap·tanh(score/cap); 0 = as they are
 	Bias    ScoreBias
-	Layer   int // of the cache
+	Layer   int // of the cache, and of what else holds keys and values of several layers
+	Prefix  int // the layer of Pass.Prefixes whose keys and values these are
+	// Distances [R, H] adds row Row(j − i) of it, a number for each head, to the score of query i with key j; nil adds nothing.
+	Distances mat.Tensor
+	Row       func(distance int) int
+	// Cross makes the keys and values those of the pass's Memory: then the rows hold queries only, [T, H·D], and see all of their
+	// source.
+	Cross bool
+	Bare  bool // no prefix of the pass is seen here
+	// Stacked, if not 0, says that the pass's one prefix is of this layer alone and holds so many rows for each segment, one
+	// segment's below the other's: [segments·Stacked, 2·K·D].
+	Stacked int
 }
 
 // ScoreBias adds to the scores what depends on positions, such as ALiBi; nil adds nothing. Safe for concurrent use.
@@ -38,8 +49,12 @@ const queryBlock = 32
 // of a prefix of the pass count as the first of a segment, for masks, windows and biases, too; prefixes may differ in length.
 func Attention(p *Pass, qkv mat.Tensor, s AttentionSpec) mat.Tensor {
 	rows, cols := shape(qkv)
-	if cols != s.Columns() || s.Query%s.KeyValue != 0 {
-		panic(fmt.Sprintf("op: Attention: qkv [%d, %d], heads %+v", rows, cols, s.Heads))
+	want := s.Columns()
+	if s.Cross {
+		want = s.Query * s.Dim
+	}
+	if cols != want || s.Query%s.KeyValue != 0 || s.Cross && (s.Causal || s.Grouped || s.Window > 0) {
+		panic(fmt.Sprintf("op: Attention: qkv [%d, %d], %+v", rows, cols, s))
 	}
 	return node(&attention{p: p, x: qkv, s: s})
 }
@@ -50,36 +65,54 @@ type attention struct {
 	s   AttentionSpec
 	y   *Tensor
 	lse []float32 // [T, H] log Σ exp of the scores
+	far *far      // of s.Distances; nil without
 }
 
 func (f *attention) Operands() []mat.Tensor {
-	return append([]mat.Tensor{f.x}, distinct(f.p.Prefixes)...)
+	list := []mat.Tensor{f.x}
+	switch {
+	case !f.s.Cross:
+		list = append(list, f.prefixes()...)
+	case f.p.Memory != nil:
+		list = append(list, f.p.Memory)
+	}
+	if f.s.Distances != nil {
+		list = append(list, f.s.Distances)
+	}
+	return list
 }
 
 // reach is what the queries of one segment can see: n keys and values, of which the first past rows came before. Key head
 // j begins at column j·step.
 type reach struct {
 	seg            Segment
+	index          int // of the segment
 	keys, values   kernel.Mat
 	dKeys, dValues kernel.Mat // their gradients, in Backward
 	step           int
 	past           int
+	number         int        // of the segment, if there is a prefix
 	prefix         mat.Tensor // whose copies the first past rows are, in memory of their own; nil = none, without a cache
 }
 
 func (f *attention) reaches(x kernel.Mat) []reach {
 	out := make([]reach, len(f.p.Segments))
 	for i, seg := range f.p.Segments {
+		if f.s.Cross {
+			out[i] = f.across(i, seg)
+			continue
+		}
 		k, v := f.own(x, seg)
-		prefix := f.p.prefix(i)
+		prefix := f.prefix(i)
 		switch {
 		case f.p.Cache != nil:
-			out[i] = f.cached(seg, prefix, k, v)
+			out[i] = f.cached(i, prefix, k, v)
 		case prefix != nil:
-			out[i] = f.joined(seg, prefix, k, v)
+			out[i] = f.joined(i, prefix, k, v)
 		default:
 			out[i] = reach{seg: seg, keys: k, values: v, step: f.s.step()}
 		}
+		out[i].index = i
 	}
 	return out
 }
@@ -88,21 +121,21 @@ func (f *attention) reaches(x kernel.Mat) []reach {
 func (f *attention) own(x kernel.Mat, seg Segment) (k, v kernel.Mat) {
 	h := f.s
 	wide := (h.KeyValue-1)*h.step() + h.Dim
-	rows := x.RowRange(seg.Start, seg.End)
+	rows := x.RowRange(seg.Start, seg.End-seg.Pads)
 	return rows.ColRange(h.keyAt(0), h.keyAt(0)+wide), rows.ColRange(h.valueAt(0), h.valueAt(0)+wide)
 }
 
 // cached appends the keys and values of a segment to those of its sequence, which begins with its prefix.
-func (f *attention) cached(seg Segment, prefix mat.Tensor, k, v kernel.Mat) reach {
-	h := f.s.Heads
+func (f *attention) cached(i int, prefix mat.Tensor, k, v kernel.Mat) reach {
+	seg, h := f.p.Segments[i], f.s.Heads
 	if h.Grouped {
 		k, v = f.compact(k), f.compact(v)
 		defer f.p.Arena.Put(k.Data)
 		defer f.p.Arena.Put(v.Data)
 	}
 	if prefix != nil && f.p.Cache.empty(f.s.Layer, seg.Sequence) {
-		pk, pv := f.prefixed(Of(prefix).View())
-		f.p.Cache.extend(f.s.Layer, seg.Sequence, pk, pv)
+		pk, pv := f.prefixed(i, Of(prefix).View())
+		f.p.Cache.prepend(f.s.Layer, seg.Sequence, pk, pv)
 	}
 	keys, values := f.p.Cache.extend(f.s.Layer, seg.Sequence, k, v)
 	return reach{seg: seg, keys: keys, values: values, step: h.Dim, past: keys.Rows - k.Rows}
@@ -127,24 +160,24 @@ func (f *attention) blocks(reaches []reach) (list []block) {
 		n := r.seg.End - r.seg.Start
 		for q := 0; q < n; q += queryBlock {
 			b := block{reach: r, q0: q, q1: min(q+queryBlock, n)}
-			b.k0, _ = f.s.seen(r.past+b.q0, r.past+n)
-			_, b.k1 = f.s.seen(r.past+b.q1-1, r.past+n)
+			b.k0, _ = f.s.seen(r.past+b.q0, r.keys.Rows)
+			_, b.k1 = f.s.seen(r.past+b.q1-1, r.keys.Rows)
 			list = append(list, b)
 		}
 	}
 	return list
 }
 
-// seen is the range of the n keys of a sequence that its row number at sees.
+// seen is the range of the n keys of a sequence that its row number at sees. Rows beyond the keys are pads.
 func (s *AttentionSpec) seen(at, n int) (lo, hi int) {
 	hi = n
 	if s.Causal {
-		hi = at + 1
+		hi = min(hi, at+1)
 	}
 	if s.Window > 0 {
 		lo, hi = max(0, at+1-s.Window), min(hi, at+s.Window)
 	}
-	return lo, hi
+	return min(lo, hi), hi
 }
 
 // seen is the range of keys that query i of the block sees, counted from the block's first key.
@@ -155,12 +188,15 @@ func (b *block) seen(i int, s *AttentionSpec) (lo, hi int) {
 
 // finish turns the products of query i of the block with the keys from lo on into scores. It writes their derivative by the
 // products to slope, if that is wanted and not 1 everywhere.
-func (s *AttentionSpec) finish(scores, slope []float32, b *block, i, lo, head int) {
-	if s.SoftCap > 0 {
-		softCap(scores, slope, float32(s.SoftCap))
+func (f *attention) finish(scores, slope []float32, b *block, i, lo, head int) {
+	if f.s.SoftCap > 0 {
+		softCap(scores, slope, float32(f.s.SoftCap))
 	}
-	if s.Bias != nil {
-		s.Bias.AddTo(scores, head, b.past+b.q0+i, b.k0+lo)
+	if f.s.Bias != nil {
+		f.s.Bias.AddTo(scores, head, b.past+b.q0+i, b.k0+lo)
+	}
+	if f.far != nil {
+		kernel.Add(scores, f.far.biases(head, b.past+b.q0+i, b.k0+lo, len(scores)))
 	}
 }
 
@@ -172,6 +208,8 @@ func (f *attention) Forward() (mat.Tensor, error) {
 	xv, yv := x.View(), f.y.View()
 	reaches := f.reaches(xv)
 	list := f.blocks(reaches)
+	f.look(reaches, false)
+	defer f.unlook()
 	kernel.Parallel(len(list)*h.Query, func(i int) {
 		b, head := &list[i/h.Query], i%h.Query
 		nq, nk := b.q1-b.q0, b.k1-b.k0
@@ -185,7 +223,7 @@ func (f *attention) Forward() (mat.Tensor, error) {
 		for r := range nq {
 			lo, hi := b.seen(r, &f.s)
 			row := s.Row(r)
-			f.s.finish(row[lo:hi], nil, b, r, lo, head)
+			f.finish(row[lo:hi], nil, b, r, lo, head)
 			top, sum := kernel.SoftmaxRow(row[lo:hi])
 			clear(row[:lo])
 			clear(row[hi:])
@@ -216,6 +254,8 @@ func (f *attention) Backward(gy mat.Tensor) error {
 		f.withGradients(&reaches[i], dxv)
 	}
 	segments := splitBySegment(f.blocks(reaches))
+	f.look(reaches, true)
+	defer f.unlook()
 	group := h.group()
 	kernel.Parallel(len(segments)*h.KeyValue, func(i int) {
 		blocks, kvHead := segments[i/h.KeyValue], i%h.KeyValue
@@ -229,11 +269,12 @@ func (f *attention) Backward(gy mat.Tensor) error {
 		f.spread(&reaches[i], dxv)
 		f.part(&reaches[i])
 	}
-	for _, x := range distinct(f.p.Prefixes) {
-		if x.RequiresGrad() {
+	for _, x := range f.Operands()[1:] {
+		if x.RequiresGrad() && x != f.s.Distances {
 			x.AccGrad(f.p.partsGrad(x))
 		}
 	}
+	f.spreadDistances(len(reaches))
 	dy.release()
 	f.y.release()
 	f.p.Arena.Put(f.lse)
@@ -275,7 +316,7 @@ func (f *attention) backBlock(b *block, head, kvHead int, x, y, dy, dx kernel.Ma
 	for r := range nq {
 		lo, hi := b.seen(r, &f.s)
 		p, d := s.Row(r), ds.Row(r)
-		f.s.finish(p[lo:hi], slope[lo:hi], b, r, lo, head)
+		f.finish(p[lo:hi], slope[lo:hi], b, r, lo, head)
 		lse := f.lse[(t0+r)*h.Query+head]
 		for c := lo; c < hi; c++ {
 			p[c] -= lse
@@ -284,6 +325,9 @@ func (f *attention) backBlock(b *block, head, kvHead int, x, y, dy, dx kernel.Ma
 		mean := kernel.Dot(dout.Row(r), out.Row(r))
 		for c := lo; c < hi; c++ {
 			d[c] = p[c] * (d[c] - mean)
+		}
+		if f.far != nil {
+			f.far.gain(b.index, head, b.past+b.q0+r, b.k0+lo, d[lo:hi])
 		}
 		if h.SoftCap > 0 {
 			kernel.Mul(d[lo:hi], slope[lo:hi])
@@ -295,6 +339,9 @@ func (f *attention) backBlock(b *block, head, kvHead int, x, y, dy, dx kernel.Ma
 	}
 	scale := float32(h.Scale)
 	kernel.MatMul(part(dx, t0, nq, cq), ds, k, kernel.MatMulOpts{Alpha: scale, Serial: true})
+	if b.dKeys.Rows == 0 {
+		return
+	}
 	kernel.MatMul(part(b.dKeys, b.k0, nk, ckv), ds, q, kernel.MatMulOpts{TransA: true, Alpha: scale, Add: true, Serial: true})
 	kernel.MatMul(part(b.dValues, b.k0, nk, ckv), s, dout, kernel.MatMulOpts{TransA: true, Add: true, Serial: true})
 }

@@ -11,10 +11,13 @@ type Cache struct {
 }
 
 type sequence struct {
-	length  int
+	length  int         // without what came before as keys and values
 	virtual int         // of these, rows that a method put before the sequence's own
-	keys    [][]float32 // by layer, [length, K·D]
+	moved   int         // by how much the positions of the sequence's own rows moved up
+	before  []int       // by layer: keys and values that a method put before all rows
+	keys    [][]float32 // by layer, [before + length, K·D]
 	values  [][]float32
+	memory  kernel.Mat // see Pass.Memory; nobody writes to it, so copies share it
 }
 
 // NewCache is a cache of no sequences yet for that many layers whose keys have that many numbers a row.
@@ -22,18 +25,26 @@ func NewCache(layers, columns int) *Cache { return &Cache{layers: layers, column
 
 // Open adds an empty sequence and returns its number.
 func (c *Cache) Open() int {
-	c.seqs = append(c.seqs, sequence{keys: make([][]float32, c.layers), values: make([][]float32, c.layers)})
+	c.seqs = append(c.seqs, sequence{before: make([]int, c.layers), keys: make([][]float32, c.layers), values: make([][]float32, c.layers)})
 	return len(c.seqs) - 1
 }
 
 // Len is the number of rows of a sequence that all layers have, without virtual ones.
 func (c *Cache) Len(seq int) int { return max(0, c.seqs[seq].length-c.seqs[seq].virtual) }
 
-// Virtual is the number of rows that a method put before a sequence's own.
-func (c *Cache) Virtual(seq int) int { return c.seqs[seq].virtual }
+// Moved is by how much the positions of a sequence's own rows moved up.
+func (c *Cache) Moved(seq int) int { return c.seqs[seq].moved }
 
-// Begin notes how many virtual rows an empty sequence begins with.
-func (c *Cache) Begin(seq, virtual int) { c.seqs[seq].virtual = virtual }
+// Begin notes how many virtual rows an empty sequence begins with, and by how much the positions of its own move up.
+func (c *Cache) Begin(seq, virtual, moved int) {
+	c.seqs[seq].virtual, c.seqs[seq].moved = virtual, moved
+}
+
+// Remember gives a sequence the keys and values of its source, as Pass.Memory lays them out.
+func (c *Cache) Remember(seq int, memory kernel.Mat) { c.seqs[seq].memory = memory }
+
+// Memory is what Remember gave; it has no rows without.
+func (c *Cache) Memory(seq int) kernel.Mat { return c.seqs[seq].memory }
 
 // Sequences is the number of sequences.
 func (c *Cache) Sequences() int { return len(c.seqs) }
@@ -54,7 +65,8 @@ func (c *Cache) Select(parents []int) {
 }
 
 func (s sequence) clone() sequence {
-	t := sequence{length: s.length, virtual: s.virtual, keys: make([][]float32, len(s.keys)), values: make([][]float32, len(s.values))}
+	t := sequence{length: s.length, virtual: s.virtual, moved: s.moved, before: append([]int(nil), s.before...), memory: s.memory,
+		keys: make([][]float32, len(s.keys)), values: make([][]float32, len(s.values))}
 	for l := range s.keys {
 		t.keys[l] = append([]float32(nil), s.keys[l]...)
 		t.values[l] = append([]float32(nil), s.values[l]...)
@@ -70,13 +82,22 @@ func (c *Cache) Truncate(seq, length int) {
 	}
 	s.length = min(s.length, length)
 	for l := range s.keys {
-		s.keys[l] = s.keys[l][:min(len(s.keys[l]), s.length*c.columns)]
-		s.values[l] = s.values[l][:min(len(s.values[l]), s.length*c.columns)]
+		if s.length == 0 {
+			s.before[l] = 0
+		}
+		n := (s.before[l] + s.length) * c.columns
+		s.keys[l], s.values[l] = s.keys[l][:min(len(s.keys[l]), n)], s.values[l][:min(len(s.values[l]), n)]
 	}
 }
 
 // empty says that a layer of a sequence has no rows yet.
 func (c *Cache) empty(layer, seq int) bool { return len(c.seqs[seq].keys[layer]) == 0 }
+
+// prepend begins a layer of an empty sequence with keys and values [n, K·D] that are no rows of it.
+func (c *Cache) prepend(layer, seq int, k, v kernel.Mat) {
+	c.seqs[seq].before[layer] = k.Rows
+	c.extend(layer, seq, k, v)
+}
 
 // extend appends rows of keys and values [n, K·D] to a layer of a sequence and returns all of them.
 func (c *Cache) extend(layer, seq int, k, v kernel.Mat) (keys, values kernel.Mat) {
@@ -87,7 +108,7 @@ func (c *Cache) extend(layer, seq int, k, v kernel.Mat) (keys, values kernel.Mat
 	}
 	n := len(s.keys[layer]) / c.columns
 	if layer == c.layers-1 {
-		s.length = n
+		s.length = n - s.before[layer]
 	}
 	return kernel.NewMat(s.keys[layer], n, c.columns), kernel.NewMat(s.values[layer], n, c.columns)
 }

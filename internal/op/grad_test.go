@@ -108,6 +108,30 @@ func input(p *op.Pass, x *nn.Param) mat.Tensor {
 	return op.Embed(p, &weight{x}, ids)
 }
 
+// product is the formula x·W∘y.
+type product struct{ w *nn.Param }
+
+func (f *product) Params() []*nn.Param { return []*nn.Param{f.w} }
+
+func (f *product) Forward(p *op.Pass, y kernel.Mat, x []kernel.Mat) any {
+	kernel.MatMul(y, x[0], op.Of(f.w).View(), kernel.MatMulOpts{})
+	for i := range y.Rows {
+		kernel.Mul(y.Row(i), x[1].Row(i))
+	}
+	return nil
+}
+
+func (f *product) Backward(p *op.Pass, dx []kernel.Mat, dy kernel.Mat, x []kernel.Mat, _ any) {
+	w, xw, d := op.Of(f.w).View(), kernel.NewMat(make([]float32, dy.Rows*dy.Cols), dy.Rows, dy.Cols), kernel.NewMat(make([]float32, dy.Rows*dy.Cols), dy.Rows, dy.Cols)
+	kernel.MatMul(xw, x[0], w, kernel.MatMulOpts{})
+	for i := range dy.Rows {
+		kernel.AxpyMul(dx[1].Row(i), 1, dy.Row(i), xw.Row(i))
+		kernel.AxpyMul(d.Row(i), 1, dy.Row(i), x[1].Row(i))
+	}
+	kernel.MatMul(dx[0], d, w, kernel.MatMulOpts{TransB: true, Add: true})
+	kernel.MatMul(kernel.NewMat(op.GradOf(f.w), w.Rows, w.Cols), x[0], d, kernel.MatMulOpts{TransA: true, Add: true})
+}
+
 // prefixed is attention where each segment has the prefix of a number, 3 or 5 rows long, or none (−1).
 func prefixed(h op.Heads, s op.AttentionSpec, first, second int) func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
 	return func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
@@ -116,6 +140,28 @@ func prefixed(h op.Heads, s op.AttentionSpec, first, second int) func(rng *rand.
 		return []*nn.Param{x, a, b}, func(p *op.Pass) mat.Tensor {
 			list := []mat.Tensor{op.LookUp(p, op.Rows{Table: &weight{a}, IDs: []int32{0, 1, 2}}), op.LookUp(p, op.Rows{Table: &weight{b}, IDs: []int32{0, 1, 2, 3, 4}})}
 			p.Prefixes = pick(list, first, second)
+			return op.Attention(p, input(p, x), s)
+		}
+	}
+}
+
+// across is attention of two segments to sources of 2 and 5 rows, in the upper of two layers.
+func across(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+	q, m := param(rng, rows, heads.Query*heads.Dim), param(rng, rows, 4*heads.KeyValue*heads.Dim)
+	return []*nn.Param{q, m}, func(p *op.Pass) mat.Tensor {
+		p.Memory, p.Sources = input(p, m), []op.Segment{{End: 2}, {Start: 2, End: 7}}
+		return op.Attention(p, input(p, q), op.AttentionSpec{Heads: heads, Scale: .7, Cross: true, Layer: 1})
+	}
+}
+
+// distant is attention whose scores have a term from a table of three kinds of distances.
+func distant(s op.AttentionSpec) func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+	return func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x, table := param(rng, rows, heads.Columns()), param(rng, 3, heads.Query)
+		return []*nn.Param{x, table}, func(p *op.Pass) mat.Tensor {
+			s := s
+			s.Distances = op.LookUp(p, op.Rows{Table: &weight{table}, IDs: []int32{0, 1, 2}})
+			s.Row = func(d int) int { return min(max(d+1, 0), 2) }
 			return op.Attention(p, input(p, x), s)
 		}
 	}
@@ -284,9 +330,31 @@ var operators = []operator{
 		x := param(rng, rows, 10)
 		return []*nn.Param{x}, func(p *op.Pass) mat.Tensor { return op.Gate(p, input(p, x), op.GELUTanh) }
 	}},
-	{"attention with prefixes of two lengths", prefixed(heads, op.AttentionSpec{Heads: heads, Causal: true, Scale: .7, Layer: 1}, 0, 1)},
+	{"attention with prefixes of two lengths", prefixed(heads, op.AttentionSpec{Heads: heads, Causal: true, Scale: .7, Prefix: 1}, 0, 1)},
+	{"attention across to a source", across},
+	{"attention with a table of distances, both ways", distant(op.AttentionSpec{Heads: heads, Scale: .7})},
+	{"attention with a table of distances, causal, capped", distant(op.AttentionSpec{Heads: heads, Causal: true, Scale: .7, SoftCap: 1.1})},
 	{"attention with one prefix, groups of heads, biased, in a window", prefixed(grouped, op.AttentionSpec{Heads: grouped, Causal: true, Scale: .7, Window: 4, Bias: op.NewALiBi(4)}, 0, 0)},
 	{"attention with a prefix of the second segment, both ways", prefixed(heads, op.AttentionSpec{Heads: heads, Scale: .7, SoftCap: 1.1}, -1, 1)},
+	{"attention with a prefix of each segment in one value", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x, pre := param(rng, rows, heads.Columns()), param(rng, 2*2, 2*heads.KeyValue*heads.Dim)
+		return []*nn.Param{x, pre}, func(p *op.Pass) mat.Tensor {
+			v := op.LookUp(p, op.Rows{Table: &weight{pre}, IDs: []int32{0, 1, 2, 3}})
+			p.Prefixes = []mat.Tensor{v, v}
+			return op.Attention(p, input(p, x), op.AttentionSpec{Heads: heads, Scale: .7, Layer: 3, Stacked: 2})
+		}
+	}},
+	{"attention with padding", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x := param(rng, rows, heads.Columns())
+		return []*nn.Param{x}, func(p *op.Pass) mat.Tensor {
+			p.Segments = []op.Segment{{End: 3, Pads: 1}, {Start: 3, End: 7, Pads: 2}}
+			return op.Attention(p, input(p, x), op.AttentionSpec{Heads: heads, Scale: .7})
+		}
+	}},
+	{"a formula", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x, y, w := param(rng, rows, 3), param(rng, rows, 5), param(rng, 3, 5)
+		return []*nn.Param{x, y, w}, func(p *op.Pass) mat.Tensor { return op.Compute(p, &product{w}, rows, 5, input(p, x), input(p, y)) }
+	}},
 	{"two attentions with parts of one prefix", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
 		x, pre := param(rng, rows, heads.Columns()), param(rng, 3, 4*heads.KeyValue*heads.Dim)
 		w := newWeight(rng, heads.Columns(), heads.Query*heads.Dim)

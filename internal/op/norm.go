@@ -71,6 +71,45 @@ func NormalizeParts(p *Pass, x mat.Tensor, parts ...Part) mat.Tensor {
 	return node(f)
 }
 
+// Rows norms the rows of a matrix outside of the graph and returns their scales 1/√(…), in memory of the arena.
+//
+//	x, y [T, C]   scales [T]
+func (n Norm) Rows(p *Pass, y, x kernel.Mat) (scales []float32) {
+	q := &Part{Norm: n, Width: x.Cols, Count: 1}
+	w, done := q.weight(p)
+	defer done()
+	scales = p.Arena.Get(x.Rows)
+	kernel.Split(x.Rows, 16, func(lo, hi int) {
+		for t := lo; t < hi; t++ {
+			scales[t] = q.forward(y.Row(t), x.Row(t), w)
+		}
+	})
+	return scales
+}
+
+// RowsBackward adds to dx what dy makes of it, and to the gradients of the vectors that are trained. A dx of no rows is not
+// wanted.
+func (n Norm) RowsBackward(p *Pass, dx, dy, x kernel.Mat, scales []float32) {
+	f := &norm{p: p, runs: 1, scale: scales}
+	q := &Part{Norm: n, Width: x.Cols, Count: 1}
+	f.vectorGradients(q, 0, x, dy)
+	if dx.Rows == 0 {
+		return
+	}
+	w, done := q.weight(p)
+	defer done()
+	kernel.Split(x.Rows, 16, func(lo, hi int) {
+		d, buf := p.Arena.Get(x.Cols), p.Arena.Get(x.Cols)
+		defer p.Arena.Put(d)
+		defer p.Arena.Put(buf)
+		for t := lo; t < hi; t++ {
+			copy(d, dy.Row(t))
+			q.backward(d, x.Row(t), w, buf, scales[t])
+			kernel.Add(dx.Row(t), d)
+		}
+	})
+}
+
 type norm struct {
 	p       *Pass
 	x       mat.Tensor

@@ -25,6 +25,9 @@ type Segment struct {
 	Start, End int
 	Sequence   int // which sequence of the Cache the rows continue; unused without a cache
 	Adapter    int // which overlay of the pass its rows pass through, counted from 1; 0 = the model alone. Ignored unless the pass is routed
+	// Pads are rows at the end that see the others and are seen by none: the padding of programs that pad, for averages over a
+	// segment that count it. Without a cache, and not for heads that read the last row.
+	Pads int
 }
 
 // Pass is one walk through a model: the rows, the memory, and how to compute. Not safe for concurrent use by several walks.
@@ -44,9 +47,23 @@ type Pass struct {
 	// layer l are in the columns from 2l·K·D on, its values from (2l+1)·K·D on. With a cache they come before a sequence's first row.
 	Prefixes []mat.Tensor // [n, L·2·K·D] each
 
+	// Of decoders that see an encoder's text; nil otherwise.
+	Source *Source // what the encoder reads: one text for each segment, in their order
+	// Memory are keys and values of the encoder's rows, laid out as Prefixes are, and Sources each segment's rows of it. Segments share
+	// none of these rows where gradients are wanted. With a cache, sequences have theirs in it.
+	Memory  mat.Tensor // [S, L·2·K·D]
+	Sources []Segment
+
 	overlays []Overlay // see Route
 	groups   []Group   // by overlay; nil = the pass is not routed
 	under    *under    // see Over
+}
+
+// Source is a packed batch of texts for an encoder.
+type Source struct {
+	Tokens    []int32   // [S]
+	Positions []int32   // [S], restart at 0 in each segment
+	Segments  []Segment // cover 0..S in order
 }
 
 // under is what takes the place of a projection or a table for this pass.

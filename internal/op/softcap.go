@@ -36,12 +36,13 @@ func tanh(x, spare []float32) {
 	}
 }
 
-// Score turns the logits of a projection into scores: cap·tanh(scale·logit/cap). It is the end of models that scale their
-// logits (Granite) or cap them (Gemma 2).
+// Score turns the logits of a projection into scores: cap·tanh(scale·logit/cap) + bias. It is the end of models that scale their
+// logits (Granite, T5), cap them (Gemma 2) or shift them (BART).
 type Score struct {
 	Projection
 	Scale float32
-	Cap   float32 // 0 = none
+	Cap   float32   // 0 = none
+	Bias  []float32 // [out], frozen; nil = none
 }
 
 // scored is what Backward needs beyond x.
@@ -64,6 +65,9 @@ func (s *Score) Forward(p *Pass, y kernel.Mat, x *Input) any {
 			}
 			if s.Cap > 0 {
 				softCap(row, k.row(t, y.Cols), s.Cap)
+			}
+			if s.Bias != nil {
+				kernel.Add(row, s.Bias)
 			}
 		}
 	})

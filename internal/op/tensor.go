@@ -93,7 +93,8 @@ func (t *Tensor) AccGrad(g mat.Tensor) {
 
 // partsGrad is the gradient of a value of which many operators read a part of their own, all zero when first asked for. Each
 // adds to its part and then hands the whole to AccGrad, which only notes that it is done: no number is a sum of several
-// operators', so their order does not matter.
+// operators', so their order does not matter. Where parts are shared (see Pass.Prefixes and AttentionSpec.Prefix), one of two layers
+// comes behind the other, and so do their gradients.
 func (p *Pass) partsGrad(x mat.Tensor) *Tensor {
 	t := Of(x)
 	t.mu.Lock()

@@ -53,20 +53,30 @@ func (c *Copier) norms(n Norms) Norms {
 func (c *Copier) Block(b *Block) *Block {
 	return once(c, b, func(b *Block) {
 		b.Attention, b.MLP = b.Attention.Copy(c), b.MLP.Copy(c)
-		b.AttentionNorms, b.MLPNorms = c.norms(b.AttentionNorms), c.norms(b.MLPNorms)
+		if b.Cross != nil {
+			b.Cross = b.Cross.Copy(c).(*CrossAttention)
+		}
+		b.AttentionNorms, b.CrossNorms, b.MLPNorms = c.norms(b.AttentionNorms), c.norms(b.CrossNorms), c.norms(b.MLPNorms)
 	})
 }
 
 // Copy implements Branch.
 func (l *Attention) Copy(c *Copier) Branch {
 	return once(c, l, func(l *Attention) {
-		l.In, l.Output = c.Slots(l.In), c.Slot(l.Output)
+		l.In, l.Output, l.Table = c.Slots(l.In), c.Slot(l.Output), c.Slot(l.Table)
 		normed := make([]HeadNorm, len(l.Normed))
 		for i, n := range l.Normed {
 			n.Norm = c.Norm(n.Norm)
 			normed[i] = n
 		}
 		l.Normed = normed
+	})
+}
+
+// Copy implements Branch.
+func (l *CrossAttention) Copy(c *Copier) Branch {
+	return once(c, l, func(l *CrossAttention) {
+		l.Query, l.Key, l.Value, l.Output = c.Slot(l.Query), c.Slot(l.Key), c.Slot(l.Value), c.Slot(l.Output)
 	})
 }
 

@@ -51,21 +51,38 @@ func (l *Disentangled) mix(p *op.Pass, h mat.Tensor) mat.Tensor {
 // shared says that distances pass through the projections of the content.
 func (l *Disentangled) shared() bool { return l.Keys == l.In[1] || l.Queries == l.In[0] }
 
-// distances are the table's normed rows from first to last. While gradients are wanted all layers read them from one another, so
-// that the table and its norm get theirs at once; otherwise each layer makes them anew, as the arena is emptied between layers.
+// distances are the table's normed rows from first to last.
 func (l *Disentangled) distances(p *op.Pass, first, last int) mat.Tensor {
-	rel := p.Distances
-	if rel == nil {
+	return shared(p, func() mat.Tensor {
 		ids := make([]int32, 0, last-first+1)
 		for i := first; i <= last; i++ {
 			ids = append(ids, int32(i))
 		}
-		rel = l.Norm.apply(p, op.LookUp(p, op.Rows{Table: l.Table.Table(), IDs: ids}))
+		return l.Norm.apply(p, op.LookUp(p, op.Rows{Table: l.Table.Table(), IDs: ids}))
+	})
+}
+
+// shared is what all layers of a stack read of a table. While gradients are wanted they read it from one another, so that the
+// table gets its gradient at once; otherwise each layer makes it anew, as the arena is emptied between layers.
+func shared(p *op.Pass, table func() mat.Tensor) mat.Tensor {
+	rel := p.Distances
+	if rel == nil {
+		rel = table()
 	}
 	if p.Grad {
 		p.Distances = op.Fork(p, rel)
 	}
 	return rel
+}
+
+// allRows is an embedding as a whole.
+func allRows(p *op.Pass, s *Slot) mat.Tensor {
+	n, _ := s.Lookup.Size()
+	ids := make([]int32, n)
+	for i := range ids {
+		ids[i] = int32(i)
+	}
+	return op.LookUp(p, op.Rows{Table: s.Lookup, IDs: ids})
 }
 
 // Slots implements Branch; the table is listed by every layer.

@@ -6,10 +6,22 @@ import (
 )
 
 // Prompt is what a method puts before the tokens of one segment: n virtual tokens, as rows of input embeddings or as keys and
-// values of every layer. The zero value is none.
+// values of every layer. The zero value is none. Of two stacks the encoder gets the rows, and the decoder's attention to its own rows
+// the keys and values.
 type Prompt struct {
 	Rows      mat.Tensor // [n, EmbedDim], or nil
 	KeyValues mat.Tensor // [n, Layers·2·KeyValueHeads·HeadDim], or nil; op.Pass.Prefixes says where what is
+	// Still says that the text keeps its positions. Rows are then no embeddings of tokens but come behind the whole embedding:
+	// [n, HiddenSize].
+	Still bool
+}
+
+// Moves is by how many positions the text moves up.
+func (x *Prompt) Moves(rows, keyValues int) int {
+	if x.Still {
+		return 0
+	}
+	return rows + keyValues
 }
 
 // Prompter gives the prompts of a pass; it is how a method reaches the seams "input embeddings" and "keys and values".
@@ -24,6 +36,7 @@ type Prompter interface {
 
 // PromptShape is what prompts must fit.
 type PromptShape struct {
+	Stacks                                int // 2 of an encoder with its decoder, whose sizes these are; else 1
 	Layers, Heads, KeyValueHeads, HeadDim int
 	HiddenSize                            int
 	EmbedDim                              int // of input embeddings

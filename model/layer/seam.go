@@ -7,6 +7,7 @@ import (
 
 	"github.com/graft-ml/graft/internal/kernel"
 	"github.com/graft-ml/graft/internal/op"
+	"github.com/nlpodyssey/spago/mat"
 )
 
 // Seam is one place of a model at which methods act. The seams of a model and of its views have one order, so that what was attached
@@ -15,8 +16,9 @@ type Seam struct {
 	Name  string // for errors
 	Place any    // by which overlays call it
 	// Get is what is there, nil for nothing but what every view has, and Set puts it there.
-	Get func() any
-	Set func(x any)
+	Get   func() any
+	Set   func(x any)
+	Alone bool // what is there can only be on a model of its own, not for some rows of a pass
 	// Join makes one thing of what several adapters have there, in the order in which they lie over each other.
 	Join func(list []Piece) (any, error)
 }
@@ -72,15 +74,62 @@ func VectorSeam(v NamedVector) Seam {
 		}}
 }
 
-// BesideSeam is what an attention finds beside its sequence.
-func BesideSeam(l *Attention) Seam {
-	return Seam{Name: l.Output.Name, Place: l, Join: unscaled, Set: func(x any) { l.Beside = x.(Beside) },
+// Alone marks a seam whose things can only be on a model of their own.
+func Alone(s Seam) Seam {
+	s.Alone = true
+	return s
+}
+
+// AlonePlace is where an overlay names a seam that keeps it on a model of its own.
+type AlonePlace struct{}
+
+// StemSeam is what changes the embedded rows.
+func StemSeam(s *Stem) Seam {
+	return Seam{Name: "the embedding", Place: s, Join: Unscaled, Set: func(x any) { s.After = x.(func(p *op.Pass, x mat.Tensor) mat.Tensor) },
+		Get: func() any {
+			if s.After == nil {
+				return nil
+			}
+			return s.After
+		}}
+}
+
+// BlockSeams are the ends of a layer's branches, what its attention finds beside its sequence, and the gate of its prefixes.
+func BlockSeams(b *Block) (list []Seam) {
+	for _, end := range []*End{&b.AttentionEnd, &b.MLPEnd} {
+		list = append(list, Seam{Name: "the end of a branch", Place: end, Join: Unscaled, Set: func(x any) { *end = x.(End) },
+			Get: func() any {
+				if *end == nil {
+					return nil
+				}
+				return *end
+			}})
+	}
+	l, ok := b.Attention.(*Attention)
+	if !ok {
+		return list
+	}
+	list = append(list, Seam{Name: l.Output.Name, Place: l, Join: Unscaled, Set: func(x any) { l.Beside = x.(Beside) },
 		Get: func() any {
 			if l.Beside == nil {
 				return nil
 			}
 			return l.Beside
-		}}
+		}})
+	list = append(list, Alone(Seam{Name: "an attention without the prefix", Place: &l.Bare, Join: Unscaled, Set: func(x any) { l.Bare = x.(bool) },
+		Get: func() any {
+			if !l.Bare {
+				return nil
+			}
+			return true
+		}}))
+	return append(list, Alone(Seam{Name: "a gate of prefixes", Place: &l.Gate, Join: Unscaled, Set: func(x any) { l.Gate = x.(func(p *op.Pass, h mat.Tensor) (mat.Tensor, int, mat.Tensor)) },
+		Get: func() any {
+			if l.Gate == nil {
+				return nil
+			}
+			return l.Gate
+		}}))
 }
 
 // Prompts is the place of what comes before a text.
@@ -88,7 +137,7 @@ type Prompts struct{}
 
 // PromptSeam is what comes before a text.
 func PromptSeam(m Prompted) Seam {
-	return Seam{Name: "the virtual tokens", Place: Prompts{}, Join: unscaled, Set: func(x any) { m.SetPrompter(x.(Prompter)) },
+	return Seam{Name: "the virtual tokens", Place: Prompts{}, Join: Unscaled, Set: func(x any) { m.SetPrompter(x.(Prompter)) },
 		Get: func() any {
 			if m.Prompter() == nil {
 				return nil
@@ -105,8 +154,8 @@ func only(list []Piece) (Piece, error) {
 	return list[0], nil
 }
 
-// unscaled joins what can be there once and as it is.
-func unscaled(list []Piece) (any, error) {
+// Unscaled joins what can be there once and as it is.
+func Unscaled(list []Piece) (any, error) {
 	x, err := only(list)
 	if err == nil && x.Scale != 1 {
 		err = fmt.Errorf("%q has the scale %g, want 1: half of it is no such thing", x.Adapter, x.Scale)

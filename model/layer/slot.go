@@ -34,6 +34,8 @@ type Slot struct {
 	Base *Frozen
 	// Stored is Name as the checkpoint has it, where that differs: files of a bare model lack the prefix.
 	Stored string
+	// Copies are further names under which the checkpoint has the weight once more.
+	Copies []string
 	// Bias is the name of the bias, where it is not the slot's own: BERT's cls.predictions.decoder has cls.predictions.bias.
 	Bias string
 }

@@ -13,13 +13,30 @@ import (
 type Stem struct {
 	Tokens    *Slot
 	Scale     float32
-	ScaleRows bool  // Scale is also of a prompt's rows, as in models that scale outside the embedding
-	Project   *Slot // from the embedding's width to the model's; nil = they are the same
-	Positions *Slot // learned absolute positions, or nil
-	Offset    int   // of the row of position 0
-	Types     *Slot // token types, or nil
+	ScaleRows bool       // Scale is also of a prompt's rows, as in models that scale outside the embedding
+	Project   *Slot      // from the embedding's width to the model's; nil = they are the same
+	Positions *Slot      // learned absolute positions, or nil
+	Offset    int        // of the row of position 0
+	Sinusoids *Sinusoids // positions that are not learned, or nil
+	Types     *Slot      // token types, or nil
 	Norm      *Norm
 	Widen     *Slot // from the width of all the above to the model's; nil = they are the same
+	// After, if set, changes what the norm gave. A method sets it, and nil when it is done.
+	After func(p *op.Pass, x mat.Tensor) mat.Tensor
+}
+
+// Width is the number of columns of what the norm gives.
+func (s *Stem) Width() int {
+	if s.Widen != nil {
+		in, _ := s.Widen.Dims()
+		return in
+	}
+	if s.Project != nil {
+		_, out := s.Project.Dims()
+		return out
+	}
+	_, dim := s.Tokens.Lookup.Size()
+	return dim
 }
 
 // Forward returns the hidden states [T, C] of tokens [T]. With rows, by segment, to put before them, g is the pass that has these
@@ -29,7 +46,7 @@ func (s *Stem) Forward(p, g *op.Pass, tokens []int32, rows []mat.Tensor) mat.Ten
 	var x mat.Tensor
 	switch more := s.more(g); {
 	case rows != nil:
-		x = s.prompted(p, g, words, rows)
+		return s.ForwardWords(p, g, op.EmbedSum(p, s.Scale, words), rows)
 	case s.Project == nil:
 		x = op.EmbedSum(p, s.Scale, words, more...)
 	case len(more) == 0:
@@ -37,7 +54,38 @@ func (s *Stem) Forward(p, g *op.Pass, tokens []int32, rows []mat.Tensor) mat.Ten
 	default:
 		x = op.ProjectAdd(p, op.EmbedSum(p, s.Scale, words), s.Project, op.LookUp(p, more[0], more[1:]...))
 	}
+	return s.finish(g, x)
+}
+
+// ForwardWords is Forward of scale·tokens[id] [T, EmbedDim], with the rows to put before it or without.
+func (s *Stem) ForwardWords(p, g *op.Pass, x mat.Tensor, rows []mat.Tensor) mat.Tensor {
+	if rows != nil {
+		x = op.Insert(p, x, rows, s.RowScale())
+	}
+	if s.Project != nil {
+		x = op.Project(g, x, s.Project)
+	}
+	if more := s.more(g); len(more) > 0 {
+		x = op.Add(g, x, op.LookUp(g, more[0], more[1:]...), 1)
+	}
+	return s.finish(g, x)
+}
+
+// finish is what comes after the sum.
+func (s *Stem) finish(g *op.Pass, x mat.Tensor) mat.Tensor {
 	x = s.Norm.apply(g, x)
+	if s.After != nil {
+		x = s.After(g, x)
+	}
+	if routedAt(g, s) {
+		x = op.Reroute(g, x, func(own *op.Group, take func(x mat.Tensor) mat.Tensor) mat.Tensor {
+			f, ok := own.At(s).(func(p *op.Pass, x mat.Tensor) mat.Tensor)
+			if !ok {
+				return nil
+			}
+			return f(own.Alone(), take(x))
+		})
+	}
 	if s.Widen != nil {
 		x = op.Project(g, x, s.Widen)
 	}
@@ -49,6 +97,9 @@ func (s *Stem) more(p *op.Pass) (list []op.Rows) {
 	if s.Positions != nil {
 		list = append(list, s.places(p))
 	}
+	if s.Sinusoids != nil {
+		list = append(list, op.Rows{Table: s.Sinusoids, IDs: p.Positions})
+	}
 	if s.Types != nil {
 		ids := p.Types
 		if ids == nil {
@@ -57,18 +108,6 @@ func (s *Stem) more(p *op.Pass) (list []op.Rows) {
 		list = append(list, op.Rows{Table: s.Types.Table(), IDs: ids})
 	}
 	return list
-}
-
-// prompted is the sum without its norm where a prompt goes before the words.
-func (s *Stem) prompted(p, g *op.Pass, words op.Rows, rows []mat.Tensor) mat.Tensor {
-	x := op.Insert(p, op.EmbedSum(p, s.Scale, words), rows, s.RowScale())
-	if s.Project != nil {
-		x = op.Project(g, x, s.Project)
-	}
-	if more := s.more(g); len(more) > 0 {
-		x = op.Add(g, x, op.LookUp(g, more[0], more[1:]...), 1)
-	}
-	return x
 }
 
 // RowScale is what a prompt's rows are multiplied by.

@@ -14,6 +14,17 @@ type Top struct {
 	Out   *Slot // nil of a bare model
 }
 
+// Headed is a model whose head a method may replace by another for the same scores.
+type Headed interface {
+	Model
+	// HeadName is the end of the class of transformers that has the head: "ForSequenceClassification".
+	HeadName() string
+	// HeadTop is the head.
+	HeadTop() Top
+	// SetHeadTop replaces it. It must not be used for heads whose logits the model changes further.
+	SetHeadTop(t Top)
+}
+
 // Pool says which rows a head reads.
 type Pool uint8
 

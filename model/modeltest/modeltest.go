@@ -4,7 +4,7 @@
 //	for _, c := range modeltest.Tiny {
 //		t.Run(c.Name, func(t *testing.T) {
 //			base := modeltest.Open(t, modeltest.Write(t, c))
-//			logits := base.Logits(t, modeltest.Set(base.Config.VocabSize).Batch([]int32{0, 1}))
+//			logits := base.Logits(t, base.Set().Batch([]int32{0, 1}))
 //			…
 //		})
 //	}
@@ -89,7 +89,11 @@ func (b *Base) Rows(t testing.TB, x *data.Batch, rows []int) []float32 {
 	if err := b.CheckTokens(x.Tokens); err != nil {
 		t.Fatal(err)
 	}
+	if err := b.CheckSource(x.Source, len(x.Segments)); err != nil {
+		t.Fatal(err)
+	}
 	p := op.NewPass(x.Segments, x.Positions, kernel.ModeF32, op.NewArena())
+	p.Source = x.Source
 	return b.Model.Logits(p, b.Hidden(p, x.Tokens), rows).Data
 }
 
@@ -101,6 +105,22 @@ func (b *Base) Logits(t testing.TB, x *data.Batch) []float32 {
 		rows[i] = i
 	}
 	return b.Rows(t, x, rows)
+}
+
+// Set is eight sequences of unequal length over the model's vocabulary, with masked rows and weights other than 1, and with sources if
+// the model reads some.
+func (b *Base) Set() data.Set {
+	set := Set(b.Config.VocabSize)
+	if b.Encoder == nil {
+		return set
+	}
+	rng := rand.New(rand.NewPCG(23, 29))
+	for i := range set {
+		for range []int{4, 9, 2, 1, 6, 3, 8, 5}[i] {
+			set[i].Source = append(set[i].Source, int32(rng.IntN(b.Config.VocabSize)))
+		}
+	}
+	return set
 }
 
 // Set is eight sequences of unequal length over a vocabulary, with masked rows and weights other than 1.

@@ -6,6 +6,9 @@ type Config struct {
 	JSON string
 }
 
+// Like has the names of models whose parts another has, too, which stands for them where not every combination is looked at.
+var Like = map[string]string{"mt5": "t5 1.1", "marian": "bart"}
+
 // Tiny has at least one row for each line of model.Architectures. Widths differ from each other wherever they may, so that
 // a transposed axis cannot pass.
 var Tiny = []Config{
@@ -92,4 +95,16 @@ var Tiny = []Config{
 	{"deberta-v2, projected distances", `{"model_type": "deberta-v2", "architectures": ["DebertaV2ForMaskedLM"], "hidden_size": 12, "intermediate_size": 14, "num_hidden_layers": 2, "num_attention_heads": 3,
 		"max_position_embeddings": 32, "vocab_size": 23, "initializer_range": 0.3, "relative_attention": true,
 		"pos_att_type": ["p2c"], "max_relative_positions": 5, "type_vocab_size": 2}`},
+	{"t5", `{"model_type": "t5", "architectures": ["T5ForConditionalGeneration"], "d_model": 12, "d_kv": 4, "d_ff": 14, "num_layers": 1, "num_decoder_layers": 2,
+		"num_heads": 3, "relative_attention_num_buckets": 6, "relative_attention_max_distance": 7, "vocab_size": 23, "initializer_range": 0.3}`},
+	{"t5 1.1", `{"model_type": "t5", "architectures": ["T5ForConditionalGeneration"], "d_model": 10, "d_kv": 6, "d_ff": 14, "num_layers": 2, "num_decoder_layers": 1,
+		"num_heads": 2, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": false, "vocab_size": 23, "initializer_range": 0.3}`},
+	{"mt5", `{"model_type": "mt5", "architectures": ["MT5ForConditionalGeneration"], "d_model": 8, "d_kv": 4, "d_ff": 14, "num_layers": 1, "num_heads": 2,
+		"relative_attention_num_buckets": 8, "relative_attention_max_distance": 6, "vocab_size": 23, "initializer_range": 0.3}`},
+	{"bart", `{"model_type": "bart", "architectures": ["BartForConditionalGeneration"], "d_model": 12, "encoder_layers": 1, "decoder_layers": 2,
+		"encoder_attention_heads": 2, "decoder_attention_heads": 3, "encoder_ffn_dim": 10, "decoder_ffn_dim": 14, "max_position_embeddings": 32, "vocab_size": 23,
+		"init_std": 0.3}`},
+	{"marian", `{"model_type": "marian", "architectures": ["MarianMTModel"], "d_model": 12, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 3,
+		"decoder_attention_heads": 3, "encoder_ffn_dim": 10, "decoder_ffn_dim": 14, "activation_function": "swish", "scale_embedding": true,
+		"max_position_embeddings": 32, "vocab_size": 23, "pad_token_id": 22, "init_std": 0.3}`},
 }

@@ -51,8 +51,17 @@ func (x *fixture) reencode(t *testing.T) {
 	_, made := x.adapter.(peft.Converter).Convert(x.config)
 	file := openAdapter(t, filepath.Join(x.path, "adapter"))
 	for name, p := range made.Params() {
-		check.Close(t, "what the encoder makes", op.Data(p), values(t, file, name), 2e-6, 1e-5) // sums of up to 48 terms, twice or three times
+		check.Close(t, "what the encoder makes", x.used(op.Data(p)), x.used(values(t, file, name)), 2e-6, 1e-5) // sums of up to 48 terms, twice or three times
 	}
+}
+
+// used are the virtual tokens that an encoder makes and a model uses: of one that reads a source only half of them, and from no gradient
+// could the others be found. Other adapters are used as a whole.
+func (x *fixture) used(v []float32) []float32 {
+	if x.encodes() && x.m.Encoder != nil {
+		return v[:len(v)/2]
+	}
+	return v
 }
 
 // solveEmbedding finds the embedding X of a P-tuning encoder, which the reference leaves out. Its first weights W and their
@@ -106,7 +115,10 @@ func (x *fixture) solveEmbedding(t *testing.T) []float32 {
 // eliminate turns the square at the left of the rows into the identity.
 func eliminate(rows [][]float64) {
 	for c := range rows {
-		pivot := rows[c][c] // the square is positive definite
+		pivot := rows[c][c] // the square is positive definite, but for rows without a gradient
+		if pivot == 0 {
+			continue
+		}
 		for j := range rows[c] {
 			rows[c][j] /= pivot
 		}

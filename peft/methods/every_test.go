@@ -127,7 +127,7 @@ func attached(t *testing.T, name, settings string, m *model.Model) (peft.Config,
 func TestEveryMethod(t *testing.T) {
 	cases := map[string]string{}
 	for _, m := range methods.All {
-		if slices.Contains(untrainable, m.Name) || slices.Contains(append(baselines, early...), m.Name) {
+		if slices.Contains(untrainable, m.Name) || ownLaws(m.Name) {
 			continue
 		}
 		s, ok := small[m.Name]
@@ -282,7 +282,7 @@ var moving = []string{"vblora", "unilora", "c3a", "fourierft", "deft", "hra"}
 // othersLaws are the rows of all methods but LoRA.
 func othersLaws() (rows []pefttest.Case) {
 	for _, m := range methods.All {
-		if m.Name == "lora" || slices.Contains(untrainable, m.Name) || slices.Contains(append(baselines, early...), m.Name) {
+		if m.Name == "lora" || slices.Contains(untrainable, m.Name) || ownLaws(m.Name) {
 			continue
 		}
 		settings := small[m.Name]

@@ -36,7 +36,7 @@ func smallAdapter(t testing.TB, base *modeltest.Base) (dir string) {
 // TestTruncatedAtEveryOffset cuts each file of an adapter at every byte: one line that names the file, and a model as before.
 func TestTruncatedAtEveryOffset(t *testing.T) {
 	base := modeltest.Open(t, modeltest.Write(t, modeltest.Tiny[0]))
-	set := modeltest.Set(base.Config.VocabSize)
+	set := base.Set()
 	before := base.Logits(t, set.Batch([]int32{0}))
 	dir := smallAdapter(t, base)
 	for _, name := range []string{peft.ConfigFile, peft.TensorsFile} {

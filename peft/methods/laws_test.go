@@ -54,6 +54,7 @@ var laws = []pefttest.Case{
 	{Name: "freeze", Method: adapter.Freeze, Identity: true, Mergeable: true, Config: lastLayers(1, false)},
 	{Name: "freeze of the head alone", Method: adapter.Freeze, Variant: true, Identity: true, Mergeable: true, Config: onTwo(lastLayers(0, true))},
 	{Name: "bitfit", Method: adapter.BitFit, Identity: true, Mergeable: true, Config: onBiases},
+	{Name: "lora of shares", Method: lora.Method, Variant: true, Identity: true, Mergeable: true, Config: onTwo(loraOfShares)},
 	{Name: "prefix tuning", Method: prefix.PrefixTuning, Virtual: true, Config: tuning(false)},
 	{Name: "prefix tuning with a projection", Method: prefix.PrefixTuning, Virtual: true, Variant: true, Converted: true, Config: onTwo(tuning(true))},
 	{Name: "prompt tuning", Method: prefix.PromptTuning, Virtual: true, Config: func(layer.Model) peft.Config {
@@ -74,6 +75,16 @@ var laws = []pefttest.Case{
 	{Name: "adaption prompt", Method: prefix.AdaptionPrompt, Identity: true, Lost: adaption("nowhere", false), Config: adaption("", false)},
 	// PEFT passes what is found through the output projection, whose bias then counts twice from the start.
 	{Name: "adaption prompt where the output has a bias", Method: prefix.AdaptionPrompt, Variant: true, Config: adaption("", true)},
+}
+
+// loraOfShares adapts one half of the outputs, as only files of old PEFTs say.
+func loraOfShares(m layer.Model) peft.Config {
+	c := lora.New()
+	if err := c.Parse([]byte(`{"peft_type": "LORA", "r": 3, "lora_alpha": 7, "enable_lora": [false, true]}`)); err != nil {
+		panic(err) // a constant
+	}
+	c.TargetModules = peft.Names{List: linearNames(m)[:2]}
+	return c
 }
 
 // onTwo keeps settings to the two models that stand for all.
@@ -240,7 +251,7 @@ func linearNames(m layer.Model) (ends []string) {
 // TestLaws holds every method to the laws on every architecture.
 func TestLaws(t *testing.T) {
 	has := map[string]bool{}
-	for _, c := range append(slices.Clone(laws), othersLaws()...) {
+	for _, c := range slices.Concat(laws, hubLaws, othersLaws()) {
 		has[c.Method.Name] = has[c.Method.Name] || !c.Variant
 		t.Run(c.Name, func(t *testing.T) { pefttest.Run(t, c) })
 	}

@@ -41,7 +41,7 @@ func saving(t *testing.T, x *bench) {
 		t.Fatal(err)
 	}
 	for name := range a.Params() {
-		if shared := "base_model."; !x.Virtual && !strings.HasPrefix(name, shared) { // what targets share is not within the model
+		if shared := "base_model."; !x.Virtual && !x.foreign() && !strings.HasPrefix(name, shared) { // what targets share is not within the model
 			t.Errorf("parameter %q, want the prefix %q or %q", name, peft.Prefix, shared)
 		}
 	}
@@ -61,11 +61,25 @@ func saving(t *testing.T, x *bench) {
 	if err := peft.Save(second, c, a); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{peft.ConfigFile, peft.TensorsFile} {
+	for _, name := range x.files() {
 		if !bytes.Equal(read(t, filepath.Join(first, name)), read(t, filepath.Join(second, name))) {
 			t.Errorf("%s: saved, loaded and saved again it differs", name)
 		}
 	}
+}
+
+// foreign says that the method's files are not PEFT's.
+func (x *bench) foreign() bool {
+	_, ok := x.Method.New().(peft.Foreign)
+	return ok
+}
+
+// files are the names of the adapter's files, those of its settings and of its tensors.
+func (x *bench) files() []string {
+	if f, ok := x.Method.New().(peft.Foreign); ok {
+		return []string{peft.ConfigFile, f.Files()[0]}
+	}
+	return []string{peft.ConfigFile, peft.TensorsFile}
 }
 
 // object is the config as adapter_config.json has it.
@@ -98,6 +112,10 @@ func (x *bench) parse(t *testing.T, o map[string]any) peft.Config {
 
 // configuring leaves out each key of a config in turn, as old files do, and adds one that no release knows.
 func configuring(t *testing.T, x *bench) {
+	if x.foreign() {
+		x.configuringForeign(t)
+		return
+	}
 	defaults := object(t, x.Method.New())
 	full := object(t, x.Config(x.base.Model))
 	for key := range full {
@@ -121,6 +139,39 @@ func configuring(t *testing.T, x *bench) {
 		}
 		if w := fmt.Sprint(c.Shared().Warnings); !strings.Contains(w, `"zz_unknown"`) {
 			t.Errorf("warnings %s, want one of the key zz_unknown", w)
+		}
+	}
+}
+
+// configuringForeign is configuring for files whose settings are one object within.
+func (x *bench) configuringForeign(t *testing.T) {
+	full, ok := object(t, x.Config(x.base.Model))["config"].(map[string]any)
+	if _, union := full["configs"]; !ok || union {
+		return // a union's parts are tested as such
+	}
+	defaults := object(t, x.parse(t, map[string]any{"config": map[string]any{"architecture": full["architecture"]}}))["config"].(map[string]any)
+	for key := range full {
+		if key == "architecture" {
+			continue
+		}
+		less := map[string]any{}
+		for k, v := range full {
+			if k != key {
+				less[k] = v
+			}
+		}
+		less["zz_unknown"] = map[string]any{"a": []any{1.5, "b"}}
+		c := x.parse(t, map[string]any{"config": less, "zz_other": 1.0, "version": "adapters.1.3.0"})
+		o := object(t, c)
+		got := o["config"].(map[string]any)
+		if !reflect.DeepEqual(got[key], defaults[key]) {
+			t.Errorf("without %s it is %v, want the default %v", key, got[key], defaults[key])
+		}
+		if !reflect.DeepEqual(got["zz_unknown"], less["zz_unknown"]) || o["zz_other"] != 1.0 {
+			t.Errorf("unknown keys are %v and %v after reading and writing", got["zz_unknown"], o["zz_other"])
+		}
+		if w := fmt.Sprint(c.Shared().Warnings); !strings.Contains(w, `zz_unknown"`) || !strings.Contains(w, `"zz_other"`) {
+			t.Errorf("warnings %s, want one of the key zz_unknown and one of zz_other", w)
 		}
 	}
 }
@@ -175,7 +226,10 @@ func (x *bench) slots() (list []any) {
 	for s := range x.base.Slots() {
 		list = append(list, s.Projection, s.Lookup)
 	}
-	return list
+	for _, b := range x.base.Layers() {
+		list = append(list, b.AttentionEnd == nil, b.MLPEnd == nil)
+	}
+	return append(list, x.base.Beginning().After == nil, x.base.Prompter())
 }
 
 // misfitting changes one tensor of an adapter's file at a time.
@@ -221,7 +275,7 @@ func misfitting(t *testing.T, x *bench) {
 		if err := peft.Save(dir, c, a); err != nil {
 			t.Fatal(err)
 		}
-		if err := checkpoint.Write(filepath.Join(dir, peft.TensorsFile), m.entries, nil); err != nil {
+		if err := checkpoint.Write(filepath.Join(dir, x.files()[1]), m.entries, nil); err != nil {
 			t.Fatal(err)
 		}
 		x.refuses(t, dir, m.want)
@@ -231,7 +285,7 @@ func misfitting(t *testing.T, x *bench) {
 // truncating cuts both files of an adapter at twenty offsets; a test of package peft/methods cuts a small one at all.
 func truncating(t *testing.T, x *bench) {
 	dir := x.save(t)
-	for _, name := range []string{peft.ConfigFile, peft.TensorsFile} {
+	for _, name := range x.files() {
 		path := filepath.Join(dir, name)
 		whole := read(t, path)
 		for n := 0; n < len(whole); n += 1 + len(whole)/20 {

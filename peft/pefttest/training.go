@@ -83,7 +83,7 @@ func resuming(t *testing.T, x *bench) {
 	x.runIn(t, whole, 0)
 	x.runIn(t, dir, stop)
 	x.runIn(t, dir, 0)
-	for _, name := range []string{"metrics.jsonl", "adapter/" + peft.ConfigFile, "adapter/" + peft.TensorsFile} {
+	for _, name := range []string{"metrics.jsonl", "adapter/" + x.files()[0], "adapter/" + x.files()[1]} {
 		if got, want := read(t, filepath.Join(dir, name)), read(t, filepath.Join(whole, name)); !bytes.Equal(got, want) {
 			t.Errorf("interrupted after step %d: %s differs:\n%.600s\nwant\n%.600s", stop, name, got, want)
 		}

@@ -64,7 +64,7 @@ func (c *Config) JSON() ([]byte, error) {
 }
 
 func (c *Config) selection() peft.Selection {
-	return peft.Selection{TargetModules: c.TargetModules, ExcludeModules: c.ExcludeModules, LayersToTransform: c.LayersToTransform,
+	return peft.Selection{TargetModules: c.TargetModules, TaskType: c.TaskType, ExcludeModules: c.ExcludeModules, LayersToTransform: c.LayersToTransform,
 		LayersPattern: c.LayersPattern, ModulesToSave: c.Beside.ModulesToSave, Lenient: c.FromFile}
 }
 
@@ -128,6 +128,7 @@ func (c *Config) Attach(m layer.Model, rng *rand.Rand) (peft.Adapter, error) {
 	sel := c.selection()
 	if sel.TargetModules.IsNull() && c.kind.Targets[m.ModelType()] != nil {
 		sel.TargetModules = peft.Names{List: c.kind.Targets[m.ModelType()]}
+		sel.Lenient = true // a choice for all of a type names parts that some lack: T5 1.1 has no wi
 	}
 	slots, warnings, err := sel.Select(m)
 	if err != nil {
@@ -162,15 +163,15 @@ func (c *Config) Attach(m layer.Model, rng *rand.Rand) (peft.Adapter, error) {
 
 // build makes the layers before the model changes.
 func (c *Config) build(m layer.Model, slots []*layer.Slot, rng *rand.Rand) (a *Adapter, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			large, ok := r.(tooLarge)
-			if !ok {
-				panic(r)
-			}
-			a, err = nil, fmt.Errorf("%s: %w", c.kind.Name, large.error)
-		}
-	}()
+	err = Guard(func() error { a, err = c.parts(m, slots, rng); return err })
+	var large TooLarge
+	if errors.As(err, &large) {
+		a, err = nil, fmt.Errorf("%s: %w", c.kind.Name, large.error)
+	}
+	return a, err
+}
+
+func (c *Config) parts(m layer.Model, slots []*layer.Slot, rng *rand.Rand) (a *Adapter, err error) {
 	shared := Bank{Slots: slots, Model: m.ModelType(), FromFile: c.FromFile, rng: rng, budget: newBudget(slots)}
 	a = &Adapter{kind: c.kind, config: c, bank: &Bank{}}
 	*a.bank = shared

@@ -130,26 +130,13 @@ func (l *part) Backward(p *op.Pass, dx, dy kernel.Mat, x *op.Input, kept any) {
 	k.tape.Free()
 }
 
-// Dropout sets elements of x to zero with the probability and scales the others by 1/(1−probability), in training. The mask
-// is a function of the pass's seed, the slot and the element.
+// Dropout sets elements of x to zero with the probability, in training.
 func (c *Call) Dropout(x *tape.Node, probability float64) *tape.Node {
-	if !c.pass.Train || probability == 0 {
-		return x
-	}
-	keep, bound := float32(1/(1-probability)), uint64(probability*(1<<53))
-	mask := func(dst, src kernel.Mat) {
-		kernel.Split(src.Rows, 8, func(lo, hi int) {
-			for t := lo; t < hi; t++ {
-				for i, v := range src.Row(t) {
-					if op.Random(c.pass.Seed, c.stream+1, uint64(t*src.Cols+i))>>11 >= bound {
-						dst.Row(t)[i] += v * keep
-					}
-				}
-			}
-		})
-	}
-	return c.Op(x.Rows, x.Cols, func(y kernel.Mat) { mask(y, x.Value()) }, func(dy kernel.Mat) { mask(x.Grad(), dy) }, x)
+	return c.Tape.Dropout(c.pass, c.stream, x, probability)
 }
+
+// Segments are those of the pass.
+func (c *Call) Segments() []op.Segment { return c.pass.Segments }
 
 // Weight is the frozen weight of the projection, [out, in].
 func (c *Call) Weight() *tape.Node {

@@ -1,10 +1,10 @@
 package tuner
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 
-	"fmt"
 	"github.com/graft-ml/graft/internal/op"
 	"github.com/graft-ml/graft/model/layer"
 	"github.com/graft-ml/graft/peft"
@@ -44,8 +44,8 @@ func newBudget(slots []*layer.Slot) *budget {
 	return &budget{max(small, times*base)}
 }
 
-// tooLarge is what numbers panics with, and build recovers: makers go on with what they asked for.
-type tooLarge struct{ error }
+// TooLarge is what numbers panics with, and Guard returns: makers go on with what they asked for.
+type TooLarge struct{ error }
 
 // numbers makes the initial values of a tensor.
 func (b *Bank) numbers(name string, draw Draw, shape []int) []float32 {
@@ -54,7 +54,7 @@ func (b *Bank) numbers(name string, draw Draw, shape []int) []float32 {
 		n *= float64(k)
 	}
 	if b.budget.left -= n; b.budget.left < 0 {
-		panic(tooLarge{fmt.Errorf("the settings make tensor %q %v, which is more than the modules themselves have", name, shape)})
+		panic(TooLarge{fmt.Errorf("the settings make tensor %q %v, which is more than the modules themselves have", name, shape)})
 	}
 	x := make([]float32, int(n))
 	draw(x, b.rng)

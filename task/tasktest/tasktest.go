@@ -6,11 +6,13 @@ import (
 
 	"github.com/graft-ml/graft/checkpoint"
 	"github.com/graft-ml/graft/data"
+	"github.com/graft-ml/graft/internal/op"
+	"github.com/graft-ml/graft/model"
 	"github.com/graft-ml/graft/task"
 )
 
 // tasks are the names of the references for graft's.
-var tasks = map[string]string{"causal": "causal-lm", "mlm": "masked-lm", "seqcls": "seq-cls", "tokcls": "token-cls", "qa": "question-answering"}
+var tasks = map[string]string{"causal": "causal-lm", "mlm": "masked-lm", "seqcls": "seq-cls", "tokcls": "token-cls", "qa": "question-answering", "seq2seq": "seq2seq-lm"}
 
 // Lookup finds a task by the references' name.
 func Lookup(t testing.TB, name string) task.Task {
@@ -49,6 +51,8 @@ func Batch(t testing.TB, ref *checkpoint.Checkpoint, name string) *data.Batch {
 		b.Segments = append(b.Segments, data.Segment{Start: start, End: len(b.Tokens)})
 	}
 	switch name {
+	case "seq2seq":
+		return targetsOf(t, ref, b)
 	case "seqcls":
 		b.Labels = labels(t, ref, len(b.Segments))
 	case "qa":
@@ -67,6 +71,41 @@ func Batch(t testing.TB, ref *checkpoint.Checkpoint, name string) *data.Batch {
 				b.Firsts = append(b.Firsts, int32(l[r*width]))
 			}
 		}
+	}
+	return b
+}
+
+// Begin makes the segments of a batch that has a source begin with a model's start token, which not every reference has.
+func Begin(m *model.Model, b *data.Batch) {
+	if b.Source != nil && m.Config.DecoderStartTokenID != nil {
+		for _, s := range b.Segments {
+			b.Tokens[s.Start] = *m.Config.DecoderStartTokenID
+		}
+	}
+}
+
+// targetsOf makes the packed inputs the source of a batch of labels. The rows of the decoder are the labels shifted right behind its
+// start token (0 where the reference has no decoder inputs, see Begin).
+func targetsOf(t testing.TB, ref *checkpoint.Checkpoint, src *data.Batch) *data.Batch {
+	t.Helper()
+	labels := ints(t, ref, "labels")
+	info, _ := ref.Info("labels")
+	width, inputs := info.Shape[1], optional(t, ref, "decoder_input_ids")
+	b := &data.Batch{Source: &op.Source{Tokens: src.Tokens, Positions: src.Positions, Segments: src.Segments}}
+	for r := range info.Shape[0] {
+		from := len(b.Tokens)
+		for i := r * width; i < (r+1)*width && labels[i] != data.NoTarget; i++ {
+			id := 0
+			switch {
+			case inputs != nil:
+				id = inputs[i]
+			case i > r*width:
+				id = labels[i-1]
+			}
+			b.Positions = append(b.Positions, int32(len(b.Tokens)-from))
+			b.Tokens, b.Targets = append(b.Tokens, int32(id)), append(b.Targets, int32(labels[i]))
+		}
+		b.Segments = append(b.Segments, data.Segment{Start: from, End: len(b.Tokens)})
 	}
 	return b
 }

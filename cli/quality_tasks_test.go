@@ -1,0 +1,227 @@
+package cli
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/graft-ml/graft/internal/golden"
+)
+
+// qualitySeeds is how many seeds a row of the table is run with.
+var qualitySeeds = flag.Int("seeds", 1, "seeds of each quality run; the reference has 3")
+
+// qualityTask is a recipe of ../shared/quality: what all its methods share.
+type qualityTask struct {
+	name    string
+	score   string // among those of graft eval --json
+	metric  string // of results.jsonl
+	data    string
+	rate    float64
+	recipes []qualityRow
+}
+
+// qualityRow is a method of a recipe: a line of the table.
+type qualityRow struct {
+	method string
+	rate   float64 // 0 = the recipe's
+	lines  string  // of the section [method]
+	step50 float64 // bound of the difference of the first 50 losses from the reference's, from its initial values
+}
+
+// Losses are float32 sums in another order; what they differ by grows with the rate and with what feeds back on itself.
+const (
+	nearly  = 1e-4
+	roughly = 1e-3
+)
+
+const (
+	loraQV  = "r = 8\nlora_alpha = 16\ntarget_modules = [\"query\", \"value\"]\n"
+	loraAll = "r = 8\nlora_alpha = 16\ntarget_modules = '.*encoder\\.layer\\.\\d+\\.(attention\\.self\\.(query|key|value)|attention\\.output\\.dense|intermediate\\.dense|output\\.dense)'\n"
+	biases  = "type = \"full\"\ntrainable = '^classifier\\.|^bert\\.encoder\\..*bias$'\n"
+)
+
+// encoderMethods are those of the recipes for encoders.
+func encoderMethods(head float64) []qualityRow {
+	return []qualityRow{
+		{"lora-qv-r8", 0, loraQV, nearly},
+		{"lora-all-r8", 0, loraAll, nearly},
+		{"rslora-qv-r8", 0, loraQV + "use_rslora = true\n", nearly},
+		{"dora-qv-r8", 0, loraQV + "use_dora = true\n", nearly},
+		{"ia3", 3e-2, "type = \"ia3\"\ntarget_modules = [\"key\", \"value\", \"output.dense\"]\nfeedforward_modules = [\"output.dense\"]\n", roughly},
+		{"bitfit", 1e-2, biases, roughly},
+		{"head", head, "type = \"full\"\ntrainable = '^classifier\\.'\n", nearly},
+		{"prefix-10", 3e-2, "type = \"prefix_tuning\"\nnum_virtual_tokens = 10\n", roughly},
+		{"prompt-10", 5e-2, "type = \"prompt_tuning\"\nnum_virtual_tokens = 10\n", roughly},
+		{"full", 2e-4, "type = \"full\"\n", roughly},
+	}
+}
+
+// qualityTasks is the table.
+func qualityTasks(assets string) []qualityTask {
+	at := func(parts ...string) string { return filepath.Join(append([]string{assets, "datasets"}, parts...)...) }
+	return []qualityTask{
+		{"snips", "accuracy", "accuracy", fmt.Sprintf("path = %q\neval_path = %q\nmax_rows = 2000\nsequence_len = 64\n", at("snips", "train"), at("snips", "test")), 2e-3, encoderMethods(5e-2)},
+		{"wikiann", "f1", "f1", fmt.Sprintf("path = %q\neval_path = %q\nmax_rows = 2000\neval_max_rows = 2000\nsequence_len = 128\n", at("wikiann-en", "train"), at("wikiann-en", "test")), 2e-3, encoderMethods(1e-2)},
+		{"xquad", "f1", "f1", fmt.Sprintf("path = %q\neval_every = 5\nsequence_len = 256\noverlong = \"truncate\"\n", at("xquad", "xquad.en.json")), 2e-3,
+			[]qualityRow{{"lora-all-r8", 0, loraAll, nearly}, {"full", 2e-4, "type = \"full\"\n", roughly}}},
+	}
+}
+
+// TestQuality trains encoders as PEFT did: from PEFT's initial values the losses agree step for step, and the score of several
+// seeds is the same within the noise between seeds. Choose rows by -run TestQuality/snips/lora-qv-r8, seeds by -seeds 3.
+func TestQuality(t *testing.T) {
+	if !*long {
+		t.Skip("half a minute for each method and seed: only with -long")
+	}
+	assets := golden.Assets(t)
+	for _, q := range qualityTasks(assets) {
+		t.Run(q.name, func(t *testing.T) {
+			for _, row := range q.recipes {
+				t.Run(row.method, func(t *testing.T) { q.run(t, assets, row) })
+			}
+		})
+	}
+}
+
+// run trains one row with all seeds.
+func (q qualityTask) run(t *testing.T, assets string, row qualityRow) {
+	reference := referenceRuns(t, q.name, row.method)
+	dir := t.TempDir()
+	recipe := filepath.Join(dir, q.name+".toml")
+	if err := os.WriteFile(recipe, []byte(q.recipe(assets, row)), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	var scores []float64
+	for seed := range *qualitySeeds {
+		out := filepath.Join(dir, fmt.Sprint("seed", seed))
+		args := []string{"train", recipe, "--out", out, "--set", fmt.Sprint("data.seed=", seed), "--set", fmt.Sprint("train.seed=", seed)}
+		init := filepath.Join(golden.Quality(t), "init", q.name+"."+row.method+".safetensors")
+		from := seed == 0 && exists(init)
+		if from {
+			args = append(args, "--set", "method.init_values="+init)
+		}
+		ok(t, args...)
+		if losses, _ := metricsOf(t, out); from && len(reference) > 0 {
+			row.follows(t, losses, reference[0].Losses)
+		}
+		score := scoreOf(t, out, q.score)
+		t.Logf("seed %d: %s %.4f", seed, q.score, score)
+		scores = append(scores, score)
+	}
+	q.judge(t, scores, reference)
+}
+
+// recipe is the text of a recipe.
+func (q qualityTask) recipe(assets string, row qualityRow) string {
+	rate := q.rate
+	if row.rate != 0 {
+		rate = row.rate
+	}
+	return fmt.Sprintf("[model]\npath = %q\ncompute = \"f32\"\n[method]\n%s[data]\norder = \"sha256\"\n%s[train]\nbatch_size = 16\nepochs = 2\nlearning_rate = %g\nwarmup_ratio = 0.1\nwarmup_rounding = \"nearest\"\n",
+		filepath.Join(assets, "models", "all-minilm-l6-v2"), row.lines, q.data, rate)
+}
+
+// follows compares the losses of each step.
+func (row qualityRow) follows(t *testing.T, got, want []float64) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%d losses, want %d", len(got), len(want))
+	}
+	first, worst := 0.0, 0.0
+	for i := range got {
+		if worst = max(worst, math.Abs(got[i]-want[i])); i < 50 {
+			first = worst
+		}
+	}
+	t.Logf("losses of the first 50 steps within %.2g of the reference's, of all %d within %.2g", first, len(got), worst)
+	if first > row.step50 {
+		t.Errorf("losses of the first 50 steps differ by %.3g, want at most %g", first, row.step50)
+	}
+}
+
+// scoreOf has graft eval measure a run.
+func scoreOf(t *testing.T, run, name string) float64 {
+	t.Helper()
+	var e evaluation
+	if err := json.Unmarshal([]byte(ok(t, "eval", run, "--json").stdout), &e); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range e.Scores {
+		if s.Name == name {
+			return s.Value
+		}
+	}
+	t.Fatalf("graft eval has no score %q among %v", name, e.Scores)
+	return 0
+}
+
+// judge holds the mean of the seeds to the reference's: 2 standard deviations of its seeds, or 1 %.
+func (q qualityTask) judge(t *testing.T, scores []float64, reference []referenceRun) {
+	t.Helper()
+	if len(reference) == 0 {
+		t.Logf("%s: %.4f; the reference has no such run to compare with", q.score, scores)
+		return
+	}
+	var want []float64
+	var words []string
+	for _, r := range reference {
+		v, ok := r.Scores[q.metric].(float64)
+		if !ok {
+			t.Fatalf("the reference has no metric %q: %v", q.metric, r.Scores)
+		}
+		want, words = append(want, v), append(words, fmt.Sprintf("%.4f", v))
+	}
+	got, _ := spread(scores)
+	mean, sd := spread(want)
+	bound := max(2*sd, 0.01*mean)
+	t.Logf("%s of %d seeds %.4f; reference %s: %.4f, sd %.4f", q.score, len(scores), got, strings.Join(words, ", "), mean, sd)
+	if d := math.Abs(got - mean); d > bound {
+		t.Errorf("%s of %d seeds is %.4f, want %.4f ± %.4f", q.score, len(scores), got, mean, bound)
+	}
+}
+
+// spread is the mean of values and their standard deviation, 0 of a single one.
+func spread(values []float64) (mean, sd float64) {
+	for _, v := range values {
+		mean += v / float64(len(values))
+	}
+	for _, v := range values {
+		sd += (v - mean) * (v - mean) / float64(max(1, len(values)-1))
+	}
+	return mean, math.Sqrt(sd)
+}
+
+// TestQualityTrainedTasks evaluates the adapters that PEFT trained: they give the score and the loss of their line.
+func TestQualityTrainedTasks(t *testing.T) {
+	if !*long {
+		t.Skip("five seconds for each adapter: only with -long")
+	}
+	assets := golden.Assets(t)
+	for _, q := range qualityTasks(assets) {
+		for _, row := range q.recipes {
+			adapter := filepath.Join(golden.Quality(t), "trained", q.name, row.method)
+			reference := referenceRuns(t, q.name, row.method)
+			if !exists(filepath.Join(adapter, "adapter_config.json")) || len(reference) == 0 {
+				continue // a whole model, or not trained yet
+			}
+			t.Run(q.name+"/"+row.method, func(t *testing.T) {
+				recipe := filepath.Join(t.TempDir(), q.name+".toml")
+				if err := os.WriteFile(recipe, []byte(q.recipe(assets, row)), 0o666); err != nil {
+					t.Fatal(err)
+				}
+				e := evaluated(t, recipe, "--adapter", adapter)
+				want, _ := reference[0].Scores["test_loss"].(float64)
+				t.Logf("%v, loss %.6f, the reference's %.6f", e.Scores, e.Loss, want)
+				if math.Abs(e.Loss-want) > 1e-5 { // float32 in another order of summation
+					t.Errorf("held-out loss %.7f, want %.7f", e.Loss, want)
+				}
+			})
+		}
+	}
+}
