@@ -25,7 +25,7 @@ func badTasks() []bad {
 		{name: "labels of the recipe twice", args: train + ` --set data.labels=["pos","pos"]`, code: 1, want: `data: labels[1] is "pos", want another name than those before it`},
 		{name: "hidden tokens without a mask", setup: file("base/tokenizer_config.json", "{}"), args: train + " --set model.task=masked-lm", code: 1, want: `data: the tokenizer has no mask_token, which model.task "masked-lm" needs`},
 		{name: "hidden tokens of prompts", args: train + " --set model.task=masked-lm --set data.shape=prompt_completion", code: 2, want: `data.shape is "prompt_completion", want masked_text for model.task "masked-lm"`},
-		{name: "share of hidden tokens above one", args: train + " --set data.mask_probability=1.5", code: 2, want: `data.mask_probability is 1.5, want above 0 and at most 1`},
+		{name: "share of hidden tokens above one", args: train + " --set data.mlm_probability=1.5", code: 2, want: `data.mlm_probability is 1.5, want above 0 and at most 1`},
 		{name: "every row held out", args: train + " --set data.eval_every=1 --set data.eval_path=", code: 2, want: `data.eval_every is 1, which would hold out every row`},
 		{name: "two ways to hold out", args: train + " --set data.eval_every=2", code: 2, want: `data.eval_every is set beside data.eval_path or data.eval_fraction, want one of them`},
 		{name: "head that is no JSON", setup: file(head, "{"), args: "predict run --input rows.jsonl", code: 1, want: `head.json: want an object with architectures, id2label, problem_type`},

@@ -45,11 +45,10 @@ func (p *plan) initial(path string) error {
 
 // plainName is a parameter's name without what PEFT's wrappers add to it, in files or in memory.
 func plainName(name string) string {
+	name = strings.TrimSuffix(strings.TrimSuffix(wrappers.Replace(name+"."), "."), ".weight")
 	for _, start := range []string{"base_model.", "model.", "prompt_encoder.", "encoder."} {
 		name = strings.TrimPrefix(name, start)
 	}
-	name = wrappers.Replace(name + ".")
-	name = strings.TrimSuffix(strings.TrimSuffix(name, "."), ".weight")
 	if name == "prompt_embeddings" {
 		return "embedding"
 	}

@@ -112,7 +112,7 @@ func openFiles(path, compute string) (*base, error) {
 	if b.files, err = openFolder(path); err != nil {
 		return nil, err
 	}
-	if _, err := fs.Stat(b.files, "tokenizer.json"); err == nil {
+	if tokenizer.Found(b.files) {
 		if b.tok, err = tokenizer.Open(b.files); err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
@@ -397,7 +397,7 @@ func (p *plan) readData(ctx context.Context, told func(string)) error {
 		if !ok {
 			return fmt.Errorf("data: the tokenizer has no mask_token, which model.task %q needs", p.task.Name)
 		}
-		p.masking = &data.Masking{Mask: mask, Vocabulary: p.base.tok.VocabSize(), Probability: d.MaskShare, Seed: d.Seed}
+		p.masking = &data.Masking{Mask: mask, Vocabulary: p.base.tok.VocabSize(), Probability: d.MaskShare, WholeWord: d.WholeWord, Seed: d.Seed}
 		p.eval = p.masking.Set(p.eval)
 	}
 	return nil

@@ -181,7 +181,7 @@ func (q qualityTask) judge(t *testing.T, scores []float64, reference []reference
 	mean, sd := spread(want)
 	bound := max(2*sd, 0.01*mean)
 	t.Logf("%s of %d seeds %.4f; reference %s: %.4f, sd %.4f", q.score, len(scores), got, strings.Join(words, ", "), mean, sd)
-	if d := math.Abs(got - mean); d > bound {
+	if d := math.Abs(got - mean); d > bound && len(want) > 1 { // a single seed does not tell the noise between seeds
 		t.Errorf("%s of %d seeds is %.4f, want %.4f ± %.4f", q.score, len(scores), got, mean, bound)
 	}
 }

@@ -91,12 +91,28 @@ var labelled = []struct {
 func newTaskWorld(t *testing.T, config, rows, taskName, lines string) {
 	t.Helper()
 	t.Chdir(t.TempDir())
-	tok, tokConfig := letters()
-	for name, text := range map[string]string{"shape/config.json": config, "shape/tokenizer.json": tok, "shape/tokenizer_config.json": tokConfig, "rows.jsonl": rows,
+	newBaseFolder(t, "base", config)
+	for name, text := range map[string]string{"rows.jsonl": rows,
 		"r.toml": fmt.Sprintf("[model]\npath = \"base\"\ntask = %q\ncompute = \"f32\"\n[method]\nr = 2\n%s[data]\npath = \"rows.jsonl\"\neval_path = \"rows.jsonl\"\n[train]\nbatch_size = 2\nmax_steps = 4\nsave_steps = 2\nlearning_rate = 1e-2\n[output]\ndir = \"run\"\n", taskName, lines)} {
 		file(name, text)(t)
 	}
-	b, err := openFiles("shape", "f32")
+}
+
+// newBaseFolder makes a model of random weights for the tokenizer of letters.
+func newBaseFolder(t *testing.T, dir, config string) {
+	t.Helper()
+	tok, tokConfig := letters()
+	shape := t.TempDir()
+	for name, text := range map[string]string{"config.json": config, "tokenizer.json": tok, "tokenizer_config.json": tokConfig} {
+		file(filepath.Join(shape, name), text)(t)
+	}
+	drawBase(t, dir, shape)
+}
+
+// drawBase makes a model of random weights of a folder with its config.json and tokenizer.
+func drawBase(t *testing.T, dir, shape string) {
+	t.Helper()
+	b, err := openFiles(shape, "f32")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,10 +120,10 @@ func newTaskWorld(t *testing.T, config, rows, taskName, lines string) {
 		t.Fatal(err)
 	}
 	b.model.Unfreeze()
-	if err := os.MkdirAll("base", 0o777); err != nil {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.saveFull("base"); err != nil {
+	if err := b.saveFull(dir); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -65,7 +65,7 @@ type Method struct {
 
 // Data is what the model is trained on.
 type Data struct {
-	Path          string   `toml:"path" doc:"file, folder or pattern: .jsonl .json .csv .tsv .parquet .conll .txt, also .gz and .zst; or a folder with seq.in, label, seq.out; \"builtin:quickstart\" is the data inside the program" example:"train.jsonl" syn:"dataset train_file data_path dataset_path train_data train_path file"`
+	Path          string   `toml:"path" doc:"file, folder or pattern: .jsonl .json .csv .tsv .parquet .conll .txt, also .gz and .zst, and in .zip archives; or a folder with seq.in, label, seq.out; \"builtin:quickstart\" is the data inside the program" example:"train.jsonl" syn:"dataset train_file data_path dataset_path train_data train_path file"`
 	Sources       []Source `toml:"sources" doc:"several sources with weights, instead of path" syn:"datasets"`
 	Shape         string   `toml:"shape" default:"auto" choice:"auto text prompt_completion instruction chat context_target tools classification tokens qa masked_text" doc:"what a row looks like; auto goes by its fields" syn:"format type dataset_type formatting"`
 	Columns       Strings  `toml:"columns" doc:"other names of the fields" example:"{ prompt = \"question\", completion = \"answer\" }" syn:"column_mapping field_mapping"`
@@ -81,11 +81,12 @@ type Data struct {
 	Labels        []string `toml:"labels" doc:"names of all labels in the order of their numbers; empty = those of the rows, sorted" example:"[\"negative\", \"positive\"]" syn:"label_names label_list class_names id2label"`
 	ProblemType   string   `toml:"problem_type" default:"auto" choice:"auto single_label_classification multi_label_classification regression" doc:"what the labels of shape classification are; auto goes by the first row"`
 	Stride        int      `toml:"stride" default:"0" min:"0" doc:"shape qa: tokens of the context that a window shares with the one before" syn:"doc_stride"`
-	MaskShare     float64  `toml:"mask_probability" default:"0.15" above:"0" max:"1" doc:"task masked-lm: share of the tokens that are hidden, other ones in each epoch" syn:"mlm_probability masked_lm_prob mask_prob"`
+	MaskShare     float64  `toml:"mlm_probability" default:"0.15" above:"0" max:"1" doc:"task masked-lm: share of the tokens that are hidden, other ones in each epoch" syn:"mask_probability masked_lm_prob mask_prob"`
+	WholeWord     bool     `toml:"whole_word_mask" default:"false" doc:"task masked-lm: hide all tokens of a word or none" syn:"wwm mlm_whole_word"`
 	SequenceLen   int      `toml:"sequence_len" default:"0" min:"0" doc:"longest row in tokens; 0 = what the model was made for" syn:"cutoff_len max_seq_length max_length seq_len max_seq_len sequence_length block_size model_max_length"`
 	Overlong      string   `toml:"overlong" default:"auto" choice:"auto drop truncate raise split" doc:"what becomes of longer rows; auto = texts and contexts of questions are split into windows, rows of shape classification and tokens truncated, others dropped" syn:"excess_length_strategy truncation"`
 	TrainOnPrompt bool     `toml:"train_on_prompt" default:"false" doc:"the prompt's tokens count in the loss, too" syn:"train_on_inputs train_on_input completion_only_loss"`
-	Concatenate   bool     `toml:"concatenate" default:"false" doc:"shape text: join documents with eos and cut the stream into sequences of sequence_len"`
+	Concatenate   bool     `toml:"concatenate" default:"false" doc:"shapes text and masked_text: join documents with eos and cut the stream into sequences of sequence_len"`
 	System        string   `toml:"system" doc:"system message for chats that have none" syn:"system_prompt default_system"`
 	Order         string   `toml:"order" default:"shuffled" choice:"shuffled sequential sha256" doc:"order of an epoch: shuffled by seed; as in the file; sha256 = by the hash of \"seed:epoch:index\"" syn:"shuffle sampler"`
 	Seed          uint64   `toml:"seed" default:"0" doc:"seed of order, split and mixture" syn:"data_seed shuffle_seed"`

@@ -77,11 +77,11 @@ func (tk *Tokenizer) readConfig(fsys fs.FS) error {
 		return err
 	}
 	c := &tk.named
-	c.bos = j.BOSToken.or(more.BOSToken)
-	c.eos = j.EOSToken.or(more.EOSToken)
-	c.pad = j.PadToken.or(more.PadToken)
-	c.unk = j.UnkToken.or(more.UnkToken)
-	c.mask = j.MaskToken.or(more.MaskToken)
+	c.bos = j.BOSToken.or(more.BOSToken).or(c.bos)
+	c.eos = j.EOSToken.or(more.EOSToken).or(c.eos)
+	c.pad = j.PadToken.or(more.PadToken).or(c.pad)
+	c.unk = j.UnkToken.or(more.UnkToken).or(c.unk)
+	c.mask = j.MaskToken.or(more.MaskToken).or(c.mask)
 	c.addBOS, c.addEOS = j.AddBOSToken, j.AddEOSToken
 	c.cleanUp = isTrue(j.CleanUpTokenizationSpaces, false)
 	if j.ModelMaxLength != nil && *j.ModelMaxLength >= 1 && *j.ModelMaxLength < 1<<31 {
@@ -211,8 +211,19 @@ func (tk *Tokenizer) PAD() (int32, bool) { return tk.lookup(tk.named.pad) }
 // UNK is the token for what the vocabulary cannot say.
 func (tk *Tokenizer) UNK() (int32, bool) { return tk.lookup(tk.named.unk) }
 
-// MASK is the token that hides another, of models that find those again.
-func (tk *Tokenizer) MASK() (int32, bool) { return tk.lookup(tk.named.mask) }
+// MASK is the token that hides another, of models that find those again: the one that tokenizer_config.json names, else the special
+// token by one of its usual names.
+func (tk *Tokenizer) MASK() (int32, bool) {
+	if tk.named.mask.set {
+		return tk.lookup(tk.named.mask)
+	}
+	for _, name := range []string{"[MASK]", "<mask>"} {
+		if id, ok := tk.TokenID(name); ok && tk.Special(id) {
+			return id, true
+		}
+	}
+	return 0, false
+}
 
 // AddBOS reports whether Encode with special tokens starts a text with BOS.
 func (tk *Tokenizer) AddBOS() bool {

@@ -55,9 +55,16 @@ type file struct {
 }
 
 // Open reads a model folder: tokenizer.json, and where they exist tokenizer_config.json, special_tokens_map.json and
-// chat_template.jinja.
+// chat_template.jinja. Without tokenizer.json it reads vocab.txt (BERT's kin), or vocab.json and merges.txt (GPT-2's and RoBERTa's), as
+// transformers does.
 func Open(fsys fs.FS) (*Tokenizer, error) {
 	b, err := fs.ReadFile(fsys, "tokenizer.json")
+	var named config
+	if errors.Is(err, fs.ErrNotExist) {
+		if b, named, err = readOlder(fsys, err); err != nil {
+			return nil, err
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("tokenizer: %w", err)
 	}
@@ -65,6 +72,7 @@ func Open(fsys fs.FS) (*Tokenizer, error) {
 	if err != nil {
 		return nil, err
 	}
+	tk.named = named
 	if err := tk.readConfig(fsys); err != nil {
 		return nil, err
 	}
