@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/graft-ml/graft/adapter"
 	"github.com/graft-ml/graft/internal/synth"
 	"github.com/graft-ml/graft/lora"
 	"github.com/graft-ml/graft/model"
@@ -65,6 +66,16 @@ var abouts = []about{
 	{"deft", "Kumar et al. 2025, NeurIPS", ""},
 	{"glora", "Chavan et al. 2023, arXiv 2306.07967", ""},
 	{"osf", "arXiv 2504.07097; to use, not to train", ""},
+	{"frod", "arXiv 2512.23485", ""},
+	{"unilora", "Li et al. 2025, arXiv 2506.00799", ""},
+	{"freeze", "the last layers, the head, or both", `"trainable_layers": 2`},
+	{"bitfit", "Zaken et al. 2021, arXiv 2106.10199", ""},
+	{"adapters", "any method of the library adapters, by its config string", ""},
+	{"houlsby", "Houlsby et al. 2019, arXiv 1902.00751", ""},
+	{"pfeiffer", "Pfeiffer et al. 2020, arXiv 2005.00247", ""},
+	{"parallel", "He et al. 2021, arXiv 2110.04366", ""},
+	{"compacter", "Mahabadi et al. 2021, arXiv 2106.04647", ""},
+	{"compacter++", "Mahabadi et al. 2021, arXiv 2106.04647", ""},
 	{"ia3", "Liu et al. 2022, arXiv 2205.05638", `"target_modules": ["k_proj", "v_proj", "down_proj"], "feedforward_modules": ["down_proj"]`},
 	{"oft", "Qiu et al. 2023, arXiv 2306.07280", ""},
 	{"boft", "Liu et al. 2023, arXiv 2311.06243", ""},
@@ -157,11 +168,11 @@ func describe(m peft.Method) (Description, error) {
 			d.Settings, d.Source = a.settings, a.source
 		}
 	}
-	if m.Name == lora.OSF.Name { // would decompose every weight
+	if m.Name == lora.OSF.Name || m.Name == adapter.BitFit.Name { // would decompose every weight; has no bias there to count
 		d.Mergeable = true
 		return d, nil
 	}
-	first := 1
+	first := 2
 	if strings.Contains(d.Settings, "adapter_layers") {
 		first = referenceLayers // it has a number of layers of its own
 	}
@@ -174,8 +185,8 @@ func describe(m peft.Method) (Description, error) {
 		return d, nil
 	}
 	n2, b2, _, err := size(m, d.Settings, first+1)
-	d.Parameters += (referenceLayers - 1) * (n2 - n1)
-	d.Bytes += (referenceLayers - 1) * (b2 - b1)
+	d.Parameters += (referenceLayers - 2) * (n2 - n1)
+	d.Bytes += (referenceLayers - 2) * (b2 - b1)
 	return d, err
 }
 
@@ -197,7 +208,7 @@ func size(m peft.Method, settings string, layers int) (params, bytes int64, merg
 	if err := peft.Configure(c, m.Type, o); err != nil {
 		return 0, 0, false, err
 	}
-	c.Shared().FromFile = m.Name == lora.PVeRA.Name // is used, not trained
+	c.Shared().FromFile = m.Name == lora.PVeRA.Name || m.Name == lora.FRoD.Name // is used, not trained; would decompose weights
 	a, err := c.Attach(base, rand.New(rand.NewPCG(1, 2)))
 	if err != nil {
 		return 0, 0, false, err
