@@ -58,6 +58,8 @@ func encoderMethods(head float64) []qualityRow {
 		{"head", head, "type = \"full\"\ntrainable = '^classifier\\.'\n", nearly},
 		{"prefix-10", 3e-2, "type = \"prefix_tuning\"\nnum_virtual_tokens = 10\n", roughly},
 		{"prompt-10", 5e-2, "type = \"prompt_tuning\"\nnum_virtual_tokens = 10\n", roughly},
+		{"houlsby", 0, "type = \"houlsby\"\nreduction_factor = 16\nadapter_name = \"a\"\n", nearly},
+		{"pfeiffer", 0, "type = \"pfeiffer\"\nreduction_factor = 16\nadapter_name = \"a\"\n", nearly},
 		{"full", 2e-4, "type = \"full\"\n", roughly},
 	}
 }
