@@ -23,7 +23,7 @@ func badTasks() []bad {
 		{name: "held-out row of an unknown label", setup: file("eval.jsonl", labelled[0].rows+`{"text": "x", "label": "meh"}`), args: train + " --set data.eval_path=eval.jsonl", code: 1, want: `eval.jsonl:5: label "meh" is none of the labels neg, pos`},
 		{name: "labels of the recipe without one of the rows", args: train + ` --set data.labels=["pos","meh"]`, code: 1, want: `label "neg" is none of the labels pos, meh`, lines: 2},
 		{name: "labels of the recipe twice", args: train + ` --set data.labels=["pos","pos"]`, code: 1, want: `data: labels[1] is "pos", want another name than those before it`},
-		{name: "hidden tokens without a mask", setup: file("base/tokenizer_config.json", "{}"), args: train + " --set model.task=masked-lm", code: 1, want: `data: the tokenizer has no mask_token, which model.task "masked-lm" needs`},
+		{name: "hidden tokens without a mask", setup: all(file("base/tokenizer_config.json", "{}"), instead("base/tokenizer.json", "[MASK]", "[HIDE]"), instead("base/tokenizer.json", "[MASK]", "[HIDE]")), args: train + " --set model.task=masked-lm", code: 1, want: `data: the tokenizer has no mask_token, which model.task "masked-lm" needs`},
 		{name: "hidden tokens of prompts", args: train + " --set model.task=masked-lm --set data.shape=prompt_completion", code: 2, want: `data.shape is "prompt_completion", want masked_text for model.task "masked-lm"`},
 		{name: "share of hidden tokens above one", args: train + " --set data.mlm_probability=1.5", code: 2, want: `data.mlm_probability is 1.5, want above 0 and at most 1`},
 		{name: "every row held out", args: train + " --set data.eval_every=1 --set data.eval_path=", code: 2, want: `data.eval_every is 1, which would hold out every row`},
