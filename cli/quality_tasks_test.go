@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/graft-ml/graft/checkpoint"
 	"github.com/graft-ml/graft/internal/golden"
 )
 
@@ -207,9 +208,9 @@ func TestQualityTrainedTasks(t *testing.T) {
 	assets := golden.Assets(t)
 	for _, q := range qualityTasks(assets) {
 		for _, row := range q.recipes {
-			adapter := filepath.Join(golden.Quality(t), "trained", q.name, row.method)
+			trained := filepath.Join(golden.Quality(t), "trained", q.name, row.method)
 			reference := referenceRuns(t, q.name, row.method)
-			if !exists(filepath.Join(adapter, "adapter_config.json")) || len(reference) == 0 {
+			if !exists(trained) || len(reference) == 0 {
 				continue // a whole model, or not trained yet
 			}
 			t.Run(q.name+"/"+row.method, func(t *testing.T) {
@@ -217,7 +218,18 @@ func TestQualityTrainedTasks(t *testing.T) {
 				if err := os.WriteFile(recipe, []byte(q.recipe(assets, row)), 0o666); err != nil {
 					t.Fatal(err)
 				}
-				e := evaluated(t, recipe, "--adapter", adapter)
+				args := []string{recipe}
+				if exists(filepath.Join(trained, "adapter_config.json")) {
+					args = append(args, "--adapter", trained)
+				} else {
+					args = append(args, "--base-only")
+				}
+				for _, name := range []string{"head.safetensors", "trainable.safetensors"} { // what belongs to no adapter
+					if file := filepath.Join(trained, name); exists(file) {
+						args = append(args, "--set", "model.path="+withTensors(t, filepath.Join(assets, "models", "all-minilm-l6-v2"), file))
+					}
+				}
+				e := evaluated(t, args...)
 				want, _ := reference[0].Scores["test_loss"].(float64)
 				t.Logf("%v, loss %.6f, the reference's %.6f", e.Scores, e.Loss, want)
 				if math.Abs(e.Loss-want) > 1e-5 { // float32 in another order of summation
@@ -226,4 +238,49 @@ func TestQualityTrainedTasks(t *testing.T) {
 			})
 		}
 	}
+}
+
+// withTensors is a copy of a bare encoder with the tensors of a file put in, which is then a classifier of as many labels as they have.
+func withTensors(t *testing.T, base, file string) string {
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := t.TempDir()
+	must(os.CopyFS(dir, os.DirFS(base)))
+	src, err := checkpoint.Open(base)
+	must(err)
+	defer src.Close()
+	put, err := checkpoint.OpenFile(file)
+	must(err)
+	defer put.Close()
+	var entries []checkpoint.Entry
+	own := map[string]bool{}
+	for _, c := range []*checkpoint.Checkpoint{put, src} {
+		for _, info := range c.Stored() {
+			name := strings.TrimPrefix(info.Name, "bert.")
+			if own[name] || !checkpoint.IsFloat(info.DType) {
+				continue
+			}
+			own[name] = true
+			v, err := c.Floats(info.Name)
+			must(err)
+			entries = append(entries, checkpoint.FromFloats(name, info.Shape, v))
+		}
+	}
+	must(checkpoint.Write(filepath.Join(dir, "model.safetensors"), entries, nil))
+	config, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	must(err)
+	bias, _ := put.Info("classifier.bias")
+	labels := map[string]string{}
+	for i := range bias.Shape[0] {
+		labels[fmt.Sprint(i)] = fmt.Sprint("LABEL_", i)
+	}
+	text, err := json.Marshal(labels)
+	must(err)
+	must(os.WriteFile(filepath.Join(dir, "config.json"), checkpoint.SetConfig(config, "id2label", string(text)), 0o666))
+	return dir
 }

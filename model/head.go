@@ -270,7 +270,7 @@ func (c *Config) want(s *Spec, w Want) error {
 			}
 		}
 	}
-	if !(w.Kind == TargetToken && c.kind(s) == TargetToken && class != "") { // Marian's class has a name of its own
+	if len(c.Architectures) == 0 || c.kind(s) != w.Kind { // else the class may have another name for its head: MarianMTModel, GPT2LMHeadModel
 		c.Architectures = []string{class + w.Kind.String()}
 	}
 	if w.Labels != nil {
