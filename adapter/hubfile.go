@@ -41,14 +41,20 @@ func openOne(dir string, names []string) (*checkpoint.Checkpoint, error) {
 // Files implements peft.Foreign.
 func (c *HubConfig) Files() []string { return []string{HubFiles[0], hubHeadFiles[0]} }
 
+// OpenTensors implements peft.Foreign.
+func (c *HubConfig) OpenTensors(dir string) (*checkpoint.Checkpoint, error) {
+	file, err := openOne(dir, HubFiles)
+	if err == nil && file == nil {
+		err = fmt.Errorf("adapter: %s: no %s: %w", dir, strings.Join(HubFiles, " and no "), fs.ErrNotExist)
+	}
+	return file, err
+}
+
 // LoadAdapter implements peft.Foreign.
 func (c *HubConfig) LoadAdapter(dir string, m layer.Model, allow peft.Allow) (peft.Adapter, error) {
-	file, err := openOne(dir, HubFiles)
+	file, err := c.OpenTensors(dir)
 	if err != nil {
 		return nil, err
-	}
-	if file == nil {
-		return nil, fmt.Errorf("adapter: %s: no %s: %w", dir, strings.Join(HubFiles, " and no "), fs.ErrNotExist)
 	}
 	defer file.Close()
 	top, err := c.openHead(dir)

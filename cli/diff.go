@@ -8,7 +8,7 @@ import (
 
 	"github.com/graft-ml/graft/checkpoint"
 	"github.com/graft-ml/graft/merge"
-	"github.com/graft-ml/graft/peft"
+	"github.com/graft-ml/graft/peft/methods"
 	"github.com/urfave/cli/v2"
 )
 
@@ -48,7 +48,7 @@ func (e *env) diffCommand() *cli.Command {
 // openTensors opens what has tensors: a model, an adapter, a run's, or a file.
 func openTensors(path string) (*checkpoint.Checkpoint, error) {
 	if dir, err := adapterFolder(path); err == nil {
-		return peft.OpenTensors(dir)
+		return methods.OpenTensors(dir)
 	}
 	return checkpoint.Open(path)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/graft-ml/graft/merge"
 	"github.com/graft-ml/graft/model"
 	"github.com/graft-ml/graft/peft"
+	"github.com/graft-ml/graft/peft/methods"
 )
 
 // headFile lies in an adapter's folder and holds what config.json of a model with the adapter's head says about it: the names
@@ -84,7 +85,7 @@ func countLabels(w *model.Want, adapter string, own *model.Config) error {
 	if !w.Kind.HasLabels() {
 		return nil
 	}
-	file, err := peft.OpenTensors(adapter)
+	file, err := methods.OpenTensors(adapter)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/graft-ml/graft/merge"
 	"github.com/graft-ml/graft/merge/verify"
 	"github.com/graft-ml/graft/peft"
+	"github.com/graft-ml/graft/peft/methods"
 	"github.com/urfave/cli/v2"
 )
 
@@ -139,7 +140,7 @@ func aboutAdapter(ctx context.Context, folder string, noHash bool) (*adapterInpu
 	if noHash {
 		return a, nil
 	}
-	file, err := peft.OpenTensors(folder)
+	file, err := methods.OpenTensors(folder)
 	if err != nil {
 		return nil, err
 	}

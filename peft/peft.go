@@ -21,6 +21,7 @@ import (
 	"iter"
 	"math/rand/v2"
 
+	"github.com/graft-ml/graft/checkpoint"
 	"github.com/graft-ml/graft/merge"
 	"github.com/graft-ml/graft/model/layer"
 	"github.com/nlpodyssey/spago/nn"
@@ -108,6 +109,8 @@ type Foreign interface {
 	LoadAdapter(dir string, m layer.Model, allow Allow) (Adapter, error)
 	// Files are the names of the files that hold tensors.
 	Files() []string
+	// OpenTensors opens the tensors of an adapter folder, without those of a head.
+	OpenTensors(dir string) (*checkpoint.Checkpoint, error)
 }
 
 // Aliased is an adapter whose files may have other names for its tensors.

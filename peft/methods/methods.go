@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/graft-ml/graft/adapter"
+	"github.com/graft-ml/graft/checkpoint"
 	"github.com/graft-ml/graft/lora"
 	"github.com/graft-ml/graft/model/layer"
 	"github.com/graft-ml/graft/peft"
@@ -73,6 +74,17 @@ func Lookup(name string) (peft.Method, error) {
 
 // ReadConfig decodes the adapter_config.json of a folder.
 func ReadConfig(dir string) (peft.Config, error) { return peft.ReadConfig(dir, All) }
+
+// OpenTensors opens the tensors of an adapter folder, which lie where its settings say that they do; in PEFT's files if these cannot
+// be read.
+func OpenTensors(dir string) (*checkpoint.Checkpoint, error) {
+	if c, err := ReadConfig(dir); err == nil {
+		if f, ok := c.(peft.Foreign); ok {
+			return f.OpenTensors(dir)
+		}
+	}
+	return peft.OpenTensors(dir)
+}
 
 // Load attaches the adapter of a folder to the model. When it fails the model is as before.
 func Load(dir string, m layer.Model, allow peft.Allow) (peft.Config, peft.Adapter, error) {
