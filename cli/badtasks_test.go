@@ -11,7 +11,7 @@ func badTasks() []bad {
 	const train, adapter, head = "train r.toml -o new", "run/adapter/adapter_model.safetensors", "run/adapter/" + headFile
 	rows := func(text string) func(*testing.T) { return file("rows.jsonl", labelled[0].rows+text+"\n") }
 	return []bad{
-		{name: "task that is none", args: train + " --set model.task=seqcls", code: 2, want: `model.task is "seqcls", want one of auto, causal-lm, seq-cls`},
+		{name: "task that is none", args: train + " --set model.task=seqcls", code: 2, want: `model.task is "seqcls", want one of auto, causal-lm, seq2seq-lm, seq-cls`},
 		{name: "task in PEFT's word", args: train + " --set model.task=SEQ_CLS", code: 2, want: `(did you mean "seq-cls"?)`},
 		{name: "task that the model cannot", args: train + " --set model.task=causal-lm", code: 1, want: `base: model: bert has no head ForCausalLM, want one of Model, ForSequenceClassification, ForMaskedLM, ForTokenClassification, ForQuestionAnswering (model.task is "causal-lm")`},
 		{name: "shape of another task", args: train + " --set data.shape=qa", code: 2, want: `data.shape is "qa", which is for model.task "question-answering", not "seq-cls"`},

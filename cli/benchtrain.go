@@ -209,7 +209,7 @@ func (o timedObjective) Loss(p *op.Pass, b *data.Batch, scale float64, l train.L
 	node, sums, err := o.Objective.Loss(p, b, scale, l)
 	o.w.parts[partForward] += o.w.hidden.Sub(start)
 	o.w.parts[partLoss] += o.w.now().Sub(o.w.hidden)
-	o.w.countTokens += int64(len(b.Tokens))
+	o.w.countTokens += int64(b.NumRows())
 	o.w.countTargets += int64(sums.Targets)
 	return node, sums, err
 }

@@ -36,7 +36,7 @@ func (e *env) chatCommand() *cli.Command {
 				return err
 			}
 			defer s.close()
-			if err := s.needGenerate(); err != nil {
+			if err := s.needGenerate(false); err != nil {
 				return err
 			}
 			template := c.String("chat-template")

@@ -153,6 +153,9 @@ func (e *env) printForecast(p *plan, f forecast, rows int) error {
 			t.add("  note", n)
 		}
 	}
+	for _, n := range p.notes {
+		t.add("  note", n)
+	}
 	t.add("  train", statsText(f.Train))
 	if f.Eval.Examples > 0 {
 		t.add("  held out", statsText(f.Eval))
@@ -208,6 +211,9 @@ func statsText(s data.Stats) string {
 
 // preview prints the tokens of an example: targets green, masked tokens dim; without colour, targets in ⟦ ⟧.
 func (p *plan) preview(w io.Writer, s screen, x *data.Example) {
+	if x.Source != nil {
+		fmt.Fprintf(w, "  %s %s\n", s.paint(dim, "source"), p.tokensText(x.Source))
+	}
 	weights := targetsOf(x)
 	var b strings.Builder
 	inside := false
@@ -238,6 +244,16 @@ func (p *plan) preview(w io.Writer, s screen, x *data.Example) {
 	if len(x.Labels) > 0 {
 		fmt.Fprintf(w, "  %s %s\n", s.paint(dim, "label"), p.labelText(x))
 	}
+}
+
+// tokensText are tokens with a dot behind each.
+func (p *plan) tokensText(ids []int32) string {
+	var b strings.Builder
+	for _, id := range ids {
+		token, _ := p.base.tok.Token(id)
+		b.WriteString(strings.ReplaceAll(token, "\n", "⏎") + "·")
+	}
+	return b.String()
 }
 
 // targetsOf is how much each token counts: of a tagged text its tags, of a question its answer.

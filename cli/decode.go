@@ -10,6 +10,7 @@ import (
 	"github.com/graft-ml/graft/internal/kernel"
 	"github.com/graft-ml/graft/internal/op"
 	"github.com/graft-ml/graft/model"
+	"github.com/graft-ml/graft/report"
 	"github.com/graft-ml/graft/task"
 	"github.com/urfave/cli/v2"
 )
@@ -27,6 +28,7 @@ type predictor struct {
 	stop     []string
 	top      int
 	null     bool
+	written  report.Texts // of rows that say what should be written
 	rows     int
 	tokens   int64
 	arena    *op.Arena
@@ -47,6 +49,7 @@ var decoders = []decoder{
 	{head: model.AnswerSpan, read: (*predictor).answers},
 	{head: model.MaskedToken, all: (*predictor).fillings},
 	{head: model.NextToken, all: (*predictor).continuations},
+	{head: model.TargetToken, all: (*predictor).continuations},
 }
 
 // newPredictor prepares what reads the rows.
@@ -65,13 +68,10 @@ func (e *env) newPredictor(c *cli.Context, s *subject, path string) (*predictor,
 	if err != nil {
 		return nil, err
 	}
-	p.settings = data.Settings{Shape: shapeFor(c.String("shape"), r, t.Name), Task: t.Name, KeepOrigin: true, Predict: true, Workers: 1,
-		SequenceLen: s.model.MaxTokens()}
+	p.settings = data.Settings{Shape: shapeFor(c.String("shape"), r, t.Name), Task: t.Name, KeepOrigin: true, Predict: true, Workers: 1}
+	s.asTrained(&p.settings, r)
 	template := ""
 	if r != nil {
-		d := &r.Data
-		p.settings.Columns, p.settings.Template, p.settings.System, p.settings.Separator = d.Columns, d.Template, d.System, d.Separator
-		p.settings.SequenceLen, p.settings.Stride = min(p.settings.SequenceLen, d.SequenceLen), d.Stride
 		template = r.Model.ChatTemplate
 	}
 	if p.chat, err = openChat(s.tok, template); err != nil {
@@ -81,8 +81,9 @@ func (e *env) newPredictor(c *cli.Context, s *subject, path string) (*predictor,
 		p.names = model.DefaultLabels(s.model.Config.Classes())
 	}
 	g := generateSettings(c)
-	p.generate, p.stop = options(g, s.base), g.Stop
-	return p, nil
+	p.generate, err = e.generation(c, s, r, &g)
+	p.stop = g.Stop
+	return p, err
 }
 
 // answer answers some rows, in their order.

@@ -81,7 +81,7 @@ func (e *env) eval(c *cli.Context, run, path, adapter string) error {
 		return err
 	}
 	defer p.base.close()
-	for _, stage := range []func(context.Context, func(string)) error{p.openTokenizer, p.settle, open, p.readData} {
+	for _, stage := range []func(context.Context, func(string)) error{p.openTokenizer, p.settle, open, p.settleTexts, p.readData} {
 		if err := stage(c.Context, view.stage); err != nil {
 			return err
 		}
@@ -103,22 +103,22 @@ func (e *env) eval(c *cli.Context, run, path, adapter string) error {
 	if err != nil {
 		return err
 	}
-	read, err := p.predictions(c.Context)
+	says, err := p.says(c.Context, view.stage)
 	if err != nil {
 		return err
 	}
-	scores, err := scoresOf(read)
+	scores, err := says.scores()
 	if err != nil {
 		return err
 	}
 	if itself {
-		if err := p.report(c.Context, run, m, read, view.stage); err != nil {
+		if err := p.report(c.Context, run, m, says, view.stage); err != nil {
 			return err
 		}
 	}
 	view.end()
 	return e.printEvaluation(c, &evaluation{Adapter: part, Examples: len(p.eval), Targets: m.Sums.Targets, Loss: m.Loss(),
-		Perplexity: math.Exp(m.Loss()), Accuracy: m.Accuracy(), Scores: scores, words: read == nil}, model, itself, run)
+		Perplexity: math.Exp(m.Loss()), Accuracy: m.Accuracy(), Scores: scores, words: says.read == nil}, model, itself, run)
 }
 
 func (e *env) printEvaluation(c *cli.Context, out *evaluation, model string, reported bool, run string) error {

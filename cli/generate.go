@@ -39,11 +39,12 @@ func generateSettings(c *cli.Context) recipes.Generate {
 func (e *env) generateCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "generate",
-		Usage:     "continue texts with a model, adapter or run",
+		Usage:     "continue texts with a model, adapter or run, or tell texts of sources with one that reads these",
 		ArgsUsage: "MODEL|ADAPTER|RUN",
-		UsageText: "graft generate runs/first --prompt 'Once upon a time'\ngraft generate models/llama --adapter runs/first/adapter -p 'Dear' -t 0.8 --seed 3\ngraft generate runs/first < prompts.txt",
+		UsageText: "graft generate runs/first --prompt 'Once upon a time'\ngraft generate models/llama --adapter runs/first/adapter -p 'Dear' -t 0.8 --seed 3\ngraft generate runs/first < prompts.txt\n" +
+			"graft generate runs/translation -p 'The house is small.' --num-beams 4",
 		Flags: append(append(modelFlags(), generateFlags()...),
-			&cli.StringSliceFlag{Name: "prompt", Aliases: []string{"p"}, Usage: "`text` to continue; several make a batch; without, one a line from standard input"},
+			&cli.StringSliceFlag{Name: "prompt", Aliases: []string{"p"}, Usage: "`text` to continue, or source; several make a batch; without, one a line from standard input"},
 			&cli.BoolFlag{Name: "no-bos", Usage: "do not put the beginning-of-text token before prompts"},
 			jsonFlag()),
 		Action: func(c *cli.Context) error {
@@ -59,7 +60,7 @@ func (e *env) generateCommand() *cli.Command {
 				return err
 			}
 			defer s.close()
-			if err := s.needGenerate(); err != nil {
+			if err := s.needGenerate(true); err != nil {
 				return err
 			}
 			prompts := c.StringSlice("prompt")
@@ -68,7 +69,7 @@ func (e *env) generateCommand() *cli.Command {
 					return err
 				}
 			}
-			return e.generate(c, s, prompts)
+			return e.generate(c, s, path, prompts)
 		},
 	}
 }
@@ -94,22 +95,32 @@ func readLines(r io.Reader) (lines []string, err error) {
 	return lines, nil
 }
 
-// generate continues all prompts; a single one is printed as it comes.
-func (e *env) generate(c *cli.Context, s *subject, prompts []string) error {
-	g := generateSettings(c)
-	o := options(g, s.base)
-	ids := make([][]int32, len(prompts))
-	for i, p := range prompts {
-		ids[i] = s.tok.Encode(p, !c.Bool("no-bos")).IDs
+// generate continues all prompts, or tells their sources; a single one is printed as it comes.
+func (e *env) generate(c *cli.Context, s *subject, path string, prompts []string) error {
+	run, err := trainedBy(path)
+	if err != nil {
+		return err
 	}
-	session := generate.NewSession(s.model, s.mode)
+	g := generateSettings(c)
+	o, err := e.generation(c, s, run, &g)
+	if err != nil {
+		return err
+	}
+	ids, err := promptIDs(c, s, run, prompts)
+	if err != nil {
+		return err
+	}
+	before := func(i int) string { return prompts[i] }
+	if s.reads() { // what is told stands for itself
+		before = func(int) string { return "" }
+	}
 	if len(prompts) == 1 && !c.Bool("json") && o.NumBeams <= 1 {
-		if _, err := fmt.Fprint(e.stdout, prompts[0]); err != nil {
+		if _, err := fmt.Fprint(e.stdout, before(0)); err != nil {
 			return err
 		}
-		return e.stream(c, s, session, ids, o, g.Stop)
+		return e.stream(c, s, ids, o, g.Stop)
 	}
-	out, err := generate.Tokens(c.Context, session, ids, o, nil)
+	out, err := s.write(c.Context, ids, o, nil)
 	if err != nil {
 		return err
 	}
@@ -120,23 +131,50 @@ func (e *env) generate(c *cli.Context, s *subject, prompts []string) error {
 	if c.Bool("json") {
 		return e.printJSON(list)
 	}
-	for _, x := range list {
-		if _, err := fmt.Fprintf(e.stdout, "%s%s\n", x.Prompt, x.Text); err != nil {
+	for i, x := range list {
+		if _, err := fmt.Fprintf(e.stdout, "%s%s\n", before(i), x.Text); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// generation are the options that the flags give, over those of the run and the model where it reads sources.
+func (e *env) generation(c *cli.Context, s *subject, run *recipes.Recipe, g *recipes.Generate) (generate.Options, error) {
+	var section *recipes.Generate
+	if run != nil {
+		section = &run.Generate
+	}
+	o, notes, err := s.generation(g, section, func(key string) bool { return c.IsSet(strings.ReplaceAll(key, "_", "-")) })
+	for _, n := range notes {
+		fmt.Fprintf(e.stderr, "note: %s\n", n)
+	}
+	return o, err
+}
+
+// promptIDs are the tokens of prompts, or of sources.
+func promptIDs(c *cli.Context, s *subject, run *recipes.Recipe, prompts []string) (ids [][]int32, err error) {
+	if s.reads() {
+		if c.Bool("no-bos") {
+			return nil, usagef("generate: --no-bos means nothing for a model that reads sources")
+		}
+		return s.sources(prompts, run)
+	}
+	for _, p := range prompts {
+		ids = append(ids, s.tok.Encode(p, !c.Bool("no-bos")).IDs)
+	}
+	return ids, nil
+}
+
 // stream prints one continuation token by token.
-func (e *env) stream(c *cli.Context, s *subject, session *generate.ModelSession, ids [][]int32, o generate.Options, stop []string) error {
+func (e *env) stream(c *cli.Context, s *subject, ids [][]int32, o generate.Options, stop []string) error {
 	var failed error
 	st := &streamer{d: s.tok.NewDecoder(true), stop: stop, print: func(t string) {
 		if _, err := fmt.Fprint(e.stdout, t); err != nil {
 			failed = err
 		}
 	}}
-	_, err := generate.Tokens(c.Context, session, ids, o, func(_ int, id int32) bool { return st.next(id) && failed == nil })
+	_, err := s.write(c.Context, ids, o, func(_ int, id int32) bool { return st.next(id) && failed == nil })
 	st.flush(true)
 	if err != nil || failed != nil {
 		return errors.Join(err, failed)

@@ -24,7 +24,7 @@ const headFile = "head.json"
 
 // writeHead writes headFile for a model whose head is not its base's own.
 func (p *plan) writeHead(dir string) error {
-	if p.task.Type == "CAUSAL_LM" {
+	if writes(p.task.Head) {
 		return nil
 	}
 	b, err := json.MarshalIndent(p.base.model.Config.HeadFields(), "", "  ")

@@ -5,9 +5,9 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/graft-ml/graft/data"
-	"github.com/graft-ml/graft/generate"
 	"github.com/graft-ml/graft/internal/kernel"
 	"github.com/graft-ml/graft/internal/op"
 	"github.com/graft-ml/graft/report"
@@ -218,13 +218,18 @@ func (p *predictor) continuations(ctx context.Context, rows []data.Row) ([]any, 
 	if len(prompts) == 0 {
 		return out, nil
 	}
-	texts, err := generate.Tokens(ctx, generate.NewSession(p.model, p.mode), prompts, p.generate, nil)
+	texts, err := p.write(ctx, prompts, p.generate, nil)
 	if err != nil {
 		return nil, err
 	}
 	for k, i := range at {
 		p.tokens += int64(len(texts[k]))
-		out[i] = textLine{placeOf(&rows[i]), cut(p.tok.Decode(texts[k], true), p.stop)}
+		text := cut(p.tok.Decode(texts[k], true), p.stop)
+		out[i] = textLine{placeOf(&rows[i]), text}
+		if wanted, ok := p.encoder.Wanted(&rows[i]); ok {
+			p.written.Prompts = append(p.written.Prompts, "")
+			p.written.Tuned, p.written.Wanted = append(p.written.Tuned, strings.TrimSpace(text)), append(p.written.Wanted, []string{wanted})
+		}
 	}
 	return out, nil
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/graft-ml/graft/checkpoint"
 	"github.com/graft-ml/graft/data"
 	"github.com/graft-ml/graft/data/source"
+	"github.com/graft-ml/graft/generate"
 	"github.com/graft-ml/graft/internal/kernel"
 	"github.com/graft-ml/graft/internal/op"
 	"github.com/graft-ml/graft/lora"
@@ -157,9 +158,13 @@ func (b *base) needText() error {
 	return nil
 }
 
-// needGenerate says what is missing to continue a text.
-func (b *base) needGenerate() error {
-	if err := b.model.CheckGenerates(); err != nil {
+// needGenerate says what is missing to continue a text; a model that tells a text of a source does as well if sources are at hand.
+func (b *base) needGenerate(sources bool) error {
+	check := b.model.CheckGenerates
+	if sources {
+		check = b.model.CheckDecodes
+	}
+	if err := check(); err != nil {
 		return fmt.Errorf("%s: %w; graft predict has it do what it is for", b.path, err)
 	}
 	return b.needText()
@@ -189,6 +194,8 @@ type plan struct {
 	masking *data.Masking // of a masked language model, else nil
 	weights []float32     // of the labels; nil = all 1
 	stream  *data.Stream
+	options generate.Options // of texts that are written
+	notes   []string         // about them
 	steps   int
 	warmup  int
 }
@@ -225,7 +232,7 @@ func prepare(ctx context.Context, r *recipes.Recipe, name string, told func(stri
 	if p.base, err = openFiles(r.Model.Path, r.Model.Compute); err != nil {
 		return nil, err
 	}
-	stages := []func(context.Context, func(string)) error{p.openTokenizer, p.settle, p.openModel, p.attach, p.readData, p.schedule}
+	stages := []func(context.Context, func(string)) error{p.openTokenizer, p.settle, p.openModel, p.attach, p.readData, p.settleTexts, p.schedule}
 	if m := r.Method; m.Type == "lora" && m.Adapter == "" && (&lora.Config{Init: m.InitWeights}).Looks() {
 		stages[3], stages[4] = stages[4], stages[3] // it begins by the data
 	}
@@ -339,7 +346,7 @@ func (p *plan) sample(m layer.Model) error {
 			return err
 		}
 		pass := op.NewPass(b.Segments, b.Positions, p.base.mode, arena)
-		pass.Types = b.Types
+		pass.Types, pass.Source = b.Types, b.Source
 		x.Hidden(pass, b.Tokens)
 		arena.Reset()
 		n += len(b.Tokens)
@@ -451,6 +458,7 @@ func (p *plan) encoding(shape string, evaluated bool) data.Settings {
 		return s
 	}
 	return data.Settings{Shape: shape, Columns: d.Columns, Template: d.Template, System: d.System, Separator: d.Separator, TrainOnPrompt: d.TrainOnPrompt,
+		SourcePrefix: d.SourcePrefix, TargetLen: d.TargetLen, DecoderStart: p.base.config.DecoderStartTokenID,
 		SequenceLen: d.SequenceLen, Overlong: auto(d.Overlong), Concatenate: d.Concatenate, Workers: d.Workers,
 		Task: p.task.Name, Labels: p.labels, ProblemType: auto(d.ProblemType), Stride: d.Stride, KeepOrigin: evaluated}
 }

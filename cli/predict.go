@@ -17,6 +17,7 @@ import (
 	"github.com/graft-ml/graft/data/source"
 	"github.com/graft-ml/graft/internal/atomicfile"
 	"github.com/graft-ml/graft/recipes"
+	"github.com/graft-ml/graft/report"
 	"github.com/urfave/cli/v2"
 )
 
@@ -51,6 +52,9 @@ type predictions struct {
 	Rows    int     `json:"rows"`
 	Tokens  int64   `json:"tokens"`
 	Seconds float64 `json:"seconds"`
+	// Scores are those of the texts for rows that say what should be written.
+	Scored int            `json:"scored,omitempty"` // texts
+	Scores []report.Score `json:"scores,omitempty"`
 }
 
 func (e *env) predict(c *cli.Context) error {
@@ -96,11 +100,19 @@ func (e *env) predict(c *cli.Context) error {
 		return err
 	}
 	sum := predictions{Output: out, Task: p.task.Name, Rows: p.rows, Tokens: p.tokens, Seconds: time.Since(start).Seconds()}
+	if sum.Scores, err = p.written.Scores(); err != nil {
+		return err
+	}
+	sum.Scored = len(p.written.Tuned)
 	if c.Bool("json") {
 		return e.printJSON(sum)
 	}
 	t := newPairs(e.stdout)
 	t.add("written", fmt.Sprintf("%s, %s rows, %s tokens", out, count(int64(sum.Rows)), count(sum.Tokens)))
+	if sum.Scored > 0 {
+		t.add("scored", fmt.Sprintf("%s texts", count(int64(sum.Scored))))
+		addScores(t, sum.Scores)
+	}
 	t.add("time", spanText(time.Since(start)))
 	return t.flush()
 }
@@ -194,7 +206,7 @@ func trainedBy(path string) (*recipes.Recipe, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("predict: %w", err)
+		return nil, fmt.Errorf("recipe: %w", err)
 	}
 	return recipes.Load(name, src, nil)
 }

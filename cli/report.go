@@ -19,17 +19,49 @@ import (
 )
 
 // reportRun measures the model as training left it, and reports.
-func (p *plan) reportRun(ctx context.Context, dir string, told func(string)) error {
+func (p *plan) reportRun(ctx context.Context, dir string, told func(string)) ([]report.Score, error) {
 	told("evaluating")
 	tuned, err := report.Measure(ctx, p.base.model, p.task, p.base.mode, p.eval)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	read, err := p.predictions(ctx)
+	says, err := p.says(ctx, told)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return p.report(ctx, dir, tuned, read, told)
+	scores, err := says.written.Scores()
+	if err != nil {
+		return nil, err
+	}
+	return scores, p.report(ctx, dir, tuned, says, told)
+}
+
+// sayings are what a model says to the held-out rows, beside its losses; fields that its task has not are nil.
+type sayings struct {
+	read    *report.Predictions
+	written *report.Texts
+}
+
+// says has the model label the held-out rows, answer their questions, or write texts for them.
+func (p *plan) says(ctx context.Context, told func(string)) (s sayings, err error) {
+	if s.read, err = p.predictions(ctx); err != nil {
+		return s, err
+	}
+	if p.recipe.Eval.Generate > 0 {
+		told("writing texts")
+	}
+	s.written, err = p.written(ctx)
+	return s, err
+}
+
+// scores are the figures of all that was said.
+func (s sayings) scores() ([]report.Score, error) {
+	list, err := scoresOf(s.read)
+	if err != nil {
+		return nil, err
+	}
+	of, err := s.written.Scores()
+	return append(list, of...), err
 }
 
 // judged says that the task is judged by more than its loss.
@@ -78,7 +110,7 @@ func (p *plan) metrics(ctx context.Context) (list []train.Metric, err error) {
 }
 
 // report measures the base, counts n-grams, and writes the report of a run into its folder. It takes the adapter off.
-func (p *plan) report(ctx context.Context, dir string, tuned *report.Measured, read *report.Predictions, told func(string)) error {
+func (p *plan) report(ctx context.Context, dir string, tuned *report.Measured, says sayings, told func(string)) error {
 	s, err := train.Summarize(dir)
 	if err != nil {
 		return err
@@ -88,15 +120,15 @@ func (p *plan) report(ctx context.Context, dir string, tuned *report.Measured, r
 		return fmt.Errorf("report: %w", err)
 	}
 	in := report.Input{Name: runName(dir), Facts: p.facts(s), Recipe: recipe, Curves: s.Curves, Set: p.eval, Tuned: tuned,
-		Predictions: read, Pieces: p.pieces, Seed: p.recipe.Data.Seed}
+		Predictions: says.read, Texts: says.written, Pieces: p.pieces, Seed: p.recipe.Data.Seed}
 	if p.task.Head.HasLabels() {
 		in.Prior = report.CountLabels(p.train, p.eval, len(p.labels), p.problem)
 	}
 	told("evaluating the base")
-	if in.Base, in.BaseName, err = p.measureBase(ctx); err != nil {
+	if in.Base, in.BaseName, err = p.measureBase(ctx, in.Texts); err != nil {
 		return err
 	}
-	if p.task.Head == model.NextToken {
+	if writes(p.task.Head) {
 		told("counting n-grams")
 		if in.NGram, err = report.CountNGrams(p.train, p.eval, p.base.model.Config.VocabSize); err != nil {
 			return err
@@ -119,8 +151,8 @@ func runName(dir string) string {
 }
 
 // measureBase measures the model that training started from: the same without its adapter, or, where all weights were
-// trained, as it is opened again.
-func (p *plan) measureBase(ctx context.Context) (_ *report.Measured, name string, err error) {
+// trained, as it is opened again. It writes the same texts.
+func (p *plan) measureBase(ctx context.Context, texts *report.Texts) (_ *report.Measured, name string, err error) {
 	b := p.base
 	if p.adapter != nil {
 		p.adapter.Detach()
@@ -135,6 +167,11 @@ func (p *plan) measureBase(ctx context.Context) (_ *report.Measured, name string
 	}
 	if len(b.model.Fresh) > 0 {
 		name = "untrained head"
+	}
+	if texts != nil {
+		if texts.Base, err = p.writeAll(ctx, b); err != nil {
+			return nil, "", err
+		}
 	}
 	m, err := report.Measure(ctx, b.model, p.task, p.base.mode, p.eval)
 	return m, name, err

@@ -4,8 +4,6 @@ import (
 	"context"
 	"strings"
 
-	"github.com/graft-ml/graft/generate"
-	"github.com/graft-ml/graft/recipes"
 	"github.com/graft-ml/graft/tokenizer"
 )
 
@@ -22,21 +20,23 @@ func (p *plan) samples(ctx context.Context, v *progress) ([]sample, error) {
 	var prompts [][]int32
 	tok := p.base.tok
 	for i := range min(p.recipe.Eval.Samples, len(p.eval)) {
-		e := &p.eval[i]
-		prompt := e.Prompt()
-		list = append(list, sample{Prompt: oneLine(tok.Decode(prompt, true)), Wanted: oneLine(tok.Decode(e.IDs[len(prompt):], true))})
+		prompt, wanted := asked(&p.eval[i])
+		list = append(list, sample{Prompt: oneLine(tok.Decode(prompt, true)), Wanted: oneLine(tok.Decode(wanted, true))})
 		prompts = append(prompts, prompt)
 	}
-	for _, text := range p.recipe.Eval.Prompts {
+	further, err := p.prompts()
+	if err != nil {
+		return nil, err
+	}
+	for i, text := range p.recipe.Eval.Prompts {
 		list = append(list, sample{Prompt: oneLine(text)})
-		prompts = append(prompts, tok.Encode(text, true).IDs)
+		prompts = append(prompts, further[i])
 	}
 	if len(list) == 0 {
 		return nil, nil
 	}
 	v.stage("continuing prompts")
-	o := options(p.recipe.Generate, p.base)
-	out, err := generate.Tokens(ctx, generate.NewSession(p.base.model, p.base.mode), prompts, o, nil)
+	out, err := p.base.write(ctx, prompts, p.options, nil)
 	v.end()
 	if err != nil {
 		return nil, err
@@ -45,6 +45,17 @@ func (p *plan) samples(ctx context.Context, v *progress) ([]sample, error) {
 		list[i].Text = oneLine(cut(tok.Decode(out[i], true), p.recipe.Generate.Stop))
 	}
 	return list, nil
+}
+
+// prompts are the recipe's own, as the model reads them.
+func (p *plan) prompts() (ids [][]int32, err error) {
+	if p.base.reads() {
+		return p.base.sources(p.recipe.Eval.Prompts, p.recipe)
+	}
+	for _, text := range p.recipe.Eval.Prompts {
+		ids = append(ids, p.base.tok.Encode(text, true).IDs)
+	}
+	return ids, nil
 }
 
 func oneLine(s string) string { return strings.TrimSpace(strings.ReplaceAll(s, "\n", "⏎")) }
@@ -57,16 +68,6 @@ func cut(s string, stop []string) string {
 		}
 	}
 	return s
-}
-
-// options turns the recipe's section into generate's own, with the end tokens of the model, if there is one.
-func options(g recipes.Generate, b *base) generate.Options {
-	o := generate.Options{MaxNewTokens: g.MaxNewTokens, Temperature: g.Temperature, TopK: g.TopK, TopP: g.TopP, MinP: g.MinP,
-		RepetitionPenalty: g.RepetitionPenalty, NoRepeatNgram: g.NoRepeatNgram, NumBeams: g.NumBeams, LengthPenalty: g.LengthPenalty, Seed: g.Seed}
-	if b != nil {
-		o.EOS = endTokens(b)
-	}
-	return o
 }
 
 // endTokens are the tokens that end a text: config.json's and the tokenizer's.

@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"github.com/graft-ml/graft/internal/kernel"
-	"github.com/graft-ml/graft/model"
 	"github.com/graft-ml/graft/peft"
 	"github.com/graft-ml/graft/recipes"
+	"github.com/graft-ml/graft/report"
 	"github.com/graft-ml/graft/train"
 	"github.com/urfave/cli/v2"
 )
@@ -98,8 +98,9 @@ func (e *env) train(c *cli.Context, r *recipes.Recipe, name string) error {
 	if err != nil && !errors.Is(err, context.Canceled) { // an interrupt comes too late: everything is written
 		return err
 	}
+	var scores []report.Score
 	if len(p.eval) > 0 {
-		err := p.reportRun(c.Context, folder.Dir, view.stage)
+		scores, err = p.reportRun(c.Context, folder.Dir, view.stage)
 		view.end()
 		if err != nil && !errors.Is(err, context.Canceled) {
 			return err
@@ -108,7 +109,7 @@ func (e *env) train(c *cli.Context, r *recipes.Recipe, name string) error {
 	if c.Bool("json") {
 		return e.printJSON(result)
 	}
-	return e.summary(p, result, before, after, folder.Dir)
+	return e.summary(p, result, before, after, scores, folder.Dir)
 }
 
 // interrupted tells how to go on; without a checkpoint nothing was saved.
@@ -166,7 +167,7 @@ func (p *plan) save(dir string) error {
 }
 
 // summary prints what the run achieved and what to do next.
-func (e *env) summary(p *plan, result *train.Result, before, after []sample, dir string) error {
+func (e *env) summary(p *plan, result *train.Result, before, after []sample, scores []report.Score, dir string) error {
 	s := screenOf(e.stdout)
 	w := e.stdout
 	for i := range after {
@@ -189,10 +190,11 @@ func (e *env) summary(p *plan, result *train.Result, before, after []sample, dir
 		t.add("held-out loss", fmt.Sprintf("%.4f before, %.4f after", first, last))
 	}
 	for _, m := range result.Eval {
-		if name := strings.TrimPrefix(m.Name, "eval_"); name != "loss" && p.task.Head != model.NextToken {
+		if name := strings.TrimPrefix(m.Name, "eval_"); name != "loss" && !writes(p.task.Head) {
 			t.add(strings.ReplaceAll(name, "_", " "), fmt.Sprintf("%.4f", m.Value))
 		}
 	}
+	addScores(t, scores)
 	t.add("run folder", dir)
 	if page := filepath.Join(dir, "report.html"); exists(page) {
 		t.add("report", page)
@@ -205,14 +207,14 @@ func (e *env) summary(p *plan, result *train.Result, before, after []sample, dir
 	}
 	fmt.Fprintf(w, "\n%s\n", s.paint(bold, "next"))
 	if p.adapter == nil {
-		if p.task.Head == model.NextToken {
+		if writes(p.task.Head) {
 			fmt.Fprintf(w, "  graft inspect %s\n  graft generate %s --prompt 'One morning'\n", dir, filepath.Join(dir, "adapter"))
 		} else {
 			fmt.Fprintf(w, "  graft inspect %s\n  graft predict %s --input FILE\n", dir, dir)
 		}
 		return nil
 	}
-	if p.task.Head == model.NextToken {
+	if writes(p.task.Head) {
 		fmt.Fprintf(w, "  graft generate %s --prompt '…'\n", dir)
 	} else {
 		fmt.Fprintf(w, "  graft predict %s --input FILE\n", dir)

@@ -9,8 +9,15 @@ import (
 const blank = "."
 
 // Prompt is what a model is given to continue a row: all that stands before the last target, or a whole text. The encoder's
-// settings must say Predict. Empty rows have no prompt.
+// settings must say Predict. Of a row with a source it is what the encoder reads. Empty rows have no prompt.
 func (e *Encoder) Prompt(row *Row) ([]int32, error) {
+	if e.shape.Name == seq2seq.Name {
+		got, err := e.source(row)
+		if err != nil || got.Dropped != "" {
+			return nil, err
+		}
+		return got.Examples[0].Source, nil
+	}
 	if e.shape.Name == "text" {
 		text, err := e.textOf(row, "text")
 		return append(slices.Clone(e.prefix), e.tok.Encode(text, false).IDs...), err
@@ -32,6 +39,17 @@ func (e *Encoder) Prompt(row *Row) ([]int32, error) {
 		return nil, err
 	}
 	return ids[:list[len(list)-1].Start], nil
+}
+
+// Wanted is what a model should write for a row, where the row says it in a column of its own.
+func (e *Encoder) Wanted(row *Row) (text string, ok bool) {
+	for i := range e.shape.Columns {
+		if c := &e.shape.Columns[i]; c.Target {
+			_, v, _ := e.find(row, c)
+			text, ok = v.(string)
+		}
+	}
+	return text, ok && strings.TrimSpace(text) != ""
 }
 
 // withBlank is the row with something where the model is to write, if there is nothing.

@@ -11,7 +11,7 @@ var seq2seq = Shape{
 	Doc: "source, which an encoder reads, and target, which is told of it",
 	Columns: []Column{
 		{Name: "source", Names: []string{"source", "src", "input_text", "document", "article", "dialogue", "prompt", "question", "input", "text"}, Required: true},
-		{Name: "target", Names: []string{"target", "tgt", "target_text", "summary", "highlights", "completion", "answer", "output", "response"}, Required: true},
+		{Name: "target", Names: []string{"target", "tgt", "target_text", "summary", "highlights", "completion", "answer", "output", "response"}, Required: true, Target: true},
 	},
 	encode: (*Encoder).sourceAndTarget,
 }
@@ -37,37 +37,55 @@ func (e *Encoder) prepareTargets() error {
 }
 
 // sourceAndTarget tokenizes both as the tokenizer does by itself, with its special tokens. Source and target have lengths of their own.
+// With Settings.Predict the target is not looked at.
 func (e *Encoder) sourceAndTarget(row *Row) (Encoded, error) {
-	s, err := e.texts(row, "source", "target")
-	if err != nil {
-		return Encoded{}, err
+	got, err := e.source(row)
+	if err != nil || got.Dropped != "" || e.settings.Predict {
+		return got, err
 	}
+	text, err := e.textOf(row, "target")
 	switch {
-	case strings.TrimSpace(s[0]) == "":
-		return Encoded{Dropped: "empty source"}, nil
-	case strings.TrimSpace(s[1]) == "":
+	case err != nil:
+		return Encoded{}, err
+	case strings.TrimSpace(text) == "":
 		return Encoded{Dropped: "empty target"}, nil
 	}
 	most := e.settings.TargetLen
 	if most == 0 {
 		most = e.settings.SequenceLen
 	}
-	x := Example{Place: row.Place}
-	source, cutSource, err := e.ended(row, "sequence_len", e.settings.SequenceLen, e.settings.SourcePrefix+s[0])
-	if err != nil || source == nil {
-		return Encoded{Dropped: "longer than sequence_len"}, err
-	}
-	target, cutTarget, err := e.ended(row, "target_len", most, s[1])
+	target, cut, err := e.ended(row, "target_len", most, text)
 	if err != nil || target == nil {
 		return Encoded{Dropped: "target longer than target_len"}, err
 	}
-	x.Source = source
-	x.IDs = append([]int32{*e.settings.DecoderStart}, target...)
+	x := &got.Examples[0]
+	x.IDs = append(x.IDs, target...)
 	x.Loss = []Span{{Start: 1, End: int32(len(x.IDs)), Weight: 1}}
-	if e.settings.KeepOrigin {
-		x.Origin = &Origin{Text: s[0], Golds: s[1:]}
+	if x.Origin != nil {
+		x.Origin.Golds = []string{text}
 	}
-	return Encoded{Examples: []Example{x}, Truncated: cutSource || cutTarget}, nil
+	got.Truncated = got.Truncated || cut
+	return got, nil
+}
+
+// source is an example of which only the source is known, and the token with which every target begins.
+func (e *Encoder) source(row *Row) (Encoded, error) {
+	text, err := e.textOf(row, "source")
+	switch {
+	case err != nil:
+		return Encoded{}, err
+	case strings.TrimSpace(text) == "":
+		return Encoded{Dropped: "empty source"}, nil
+	}
+	ids, cut, err := e.ended(row, "sequence_len", e.settings.SequenceLen, e.settings.SourcePrefix+text)
+	if err != nil || ids == nil {
+		return Encoded{Dropped: "longer than sequence_len"}, err
+	}
+	x := Example{Place: row.Place, Source: ids, IDs: []int32{*e.settings.DecoderStart}}
+	if e.settings.KeepOrigin {
+		x.Origin = &Origin{Text: text}
+	}
+	return Encoded{Examples: []Example{x}, Truncated: cut}, nil
 }
 
 // ended are the tokens of a text, at most so many (0 = any number), with the end that the tokenizer does not put there itself; nil if

@@ -26,7 +26,7 @@ type Recipe struct {
 // Model is the frozen base.
 type Model struct {
 	Path         string `toml:"path" doc:"folder with config.json, weights and tokenizer.json; \"builtin:quickstart\" is the base inside the program" example:"models/llama" syn:"base_model model_name_or_path model_name base model_id pretrained_model_name_or_path checkpoint"`
-	Task         string `toml:"task" default:"auto" choice:"auto causal-lm seq-cls token-cls question-answering masked-lm" doc:"what the model is for, which decides its head: causal-lm continues texts; seq-cls labels whole texts or pairs; token-cls labels words; question-answering finds answers in a context; masked-lm fills in hidden tokens. auto goes by data.shape, by the adapter to start from, by architectures in config.json, and for an encoder by the first row" syn:"task_type task_name auto_class architecture"`
+	Task         string `toml:"task" default:"auto" choice:"auto causal-lm seq2seq-lm seq-cls token-cls question-answering masked-lm" doc:"what the model is for, which decides its head: causal-lm continues texts; seq2seq-lm tells a text of a source, as translators do; seq-cls labels whole texts or pairs; token-cls labels words; question-answering finds answers in a context; masked-lm fills in hidden tokens. auto goes by data.shape, by the adapter to start from, by architectures in config.json, and for an encoder by the first row" syn:"task_type task_name auto_class architecture"`
 	Compute      string `toml:"compute" default:"auto" choice:"auto f32 bf16 split" doc:"arithmetic of the products with frozen weights: f32; bf16 (fastest); split (float32 grade at tile speed); auto = split where the machine has tiles, else f32" syn:"dtype torch_dtype precision bf16 fp16 mixed_precision"`
 	Tokenizer    string `toml:"tokenizer" doc:"folder of another tokenizer than the model's own" example:"tokenizers/mine" syn:"tokenizer_name_or_path tokenizer_path"`
 	ChatTemplate string `toml:"chat_template" doc:"file with a Jinja template instead of the tokenizer's own" example:"chatml.jinja" syn:"chat_template_path"`
@@ -67,7 +67,7 @@ type Method struct {
 type Data struct {
 	Path          string   `toml:"path" doc:"file, folder or pattern: .jsonl .json .csv .tsv .parquet .conll .txt, also .gz and .zst, and in .zip archives; or a folder with seq.in, label, seq.out; \"builtin:quickstart\" is the data inside the program" example:"train.jsonl" syn:"dataset train_file data_path dataset_path train_data train_path file"`
 	Sources       []Source `toml:"sources" doc:"several sources with weights, instead of path" syn:"datasets"`
-	Shape         string   `toml:"shape" default:"auto" choice:"auto text prompt_completion instruction chat context_target tools classification tokens qa masked_text" doc:"what a row looks like; auto goes by its fields" syn:"format type dataset_type formatting"`
+	Shape         string   `toml:"shape" default:"auto" choice:"auto text prompt_completion instruction chat context_target tools classification tokens qa seq2seq masked_text" doc:"what a row looks like; auto goes by its fields" syn:"format type dataset_type formatting"`
 	Columns       Strings  `toml:"columns" doc:"other names of the fields" example:"{ prompt = \"question\", completion = \"answer\" }" syn:"column_mapping field_mapping"`
 	EvalPath      string   `toml:"eval_path" doc:"held-out data of the same shape" example:"valid.jsonl" syn:"eval_dataset validation_file valid_path test_datasets eval_file"`
 	EvalFraction  float64  `toml:"eval_fraction" default:"0" min:"0" below:"1" doc:"share of the rows that is held out instead" syn:"val_set_size val_size test_size validation_split"`
@@ -81,10 +81,12 @@ type Data struct {
 	Labels        []string `toml:"labels" doc:"names of all labels in the order of their numbers; empty = those of the rows, sorted" example:"[\"negative\", \"positive\"]" syn:"label_names label_list class_names id2label"`
 	ProblemType   string   `toml:"problem_type" default:"auto" choice:"auto single_label_classification multi_label_classification regression" doc:"what the labels of shape classification are; auto goes by the first row"`
 	Stride        int      `toml:"stride" default:"0" min:"0" doc:"shape qa: tokens of the context that a window shares with the one before" syn:"doc_stride"`
+	SourcePrefix  string   `toml:"source_prefix" doc:"shape seq2seq: put before every source, as T5 was trained" example:"translate English to German: " syn:"prefix task_prefix"`
+	TargetLen     int      `toml:"target_len" min:"0" doc:"shape seq2seq: longest target in tokens; 0 = sequence_len" syn:"max_target_length max_target_len target_length val_max_target_length generation_max_length"`
 	MaskShare     float64  `toml:"mlm_probability" default:"0.15" above:"0" max:"1" doc:"task masked-lm: share of the tokens that are hidden, other ones in each epoch" syn:"mask_probability masked_lm_prob mask_prob"`
 	WholeWord     bool     `toml:"whole_word_mask" default:"false" doc:"task masked-lm: hide all tokens of a word or none" syn:"wwm mlm_whole_word"`
 	SequenceLen   int      `toml:"sequence_len" default:"0" min:"0" doc:"longest row in tokens; 0 = what the model was made for" syn:"cutoff_len max_seq_length max_length seq_len max_seq_len sequence_length block_size model_max_length"`
-	Overlong      string   `toml:"overlong" default:"auto" choice:"auto drop truncate raise split" doc:"what becomes of longer rows; auto = texts and contexts of questions are split into windows, rows of shape classification and tokens truncated, others dropped" syn:"excess_length_strategy truncation"`
+	Overlong      string   `toml:"overlong" default:"auto" choice:"auto drop truncate raise split" doc:"what becomes of longer rows; auto = texts and contexts of questions are split into windows, rows of shape classification, tokens and seq2seq truncated, others dropped" syn:"excess_length_strategy truncation"`
 	TrainOnPrompt bool     `toml:"train_on_prompt" default:"false" doc:"the prompt's tokens count in the loss, too" syn:"train_on_inputs train_on_input completion_only_loss"`
 	Concatenate   bool     `toml:"concatenate" default:"false" doc:"shapes text and masked_text: join documents with eos and cut the stream into sequences of sequence_len"`
 	System        string   `toml:"system" doc:"system message for chats that have none" syn:"system_prompt default_system"`
@@ -98,7 +100,7 @@ type Data struct {
 type Source struct {
 	Path   string  `toml:"path" doc:"file, folder or pattern" syn:"dataset file"`
 	Weight float64 `toml:"weight" default:"1" above:"0" doc:"times that each of its rows is visited in an epoch: 1 once, 2 twice, 0.5 every second one" syn:"probability ratio interleave_probs"`
-	Shape  string  `toml:"shape" default:"auto" choice:"auto text prompt_completion instruction chat context_target tools classification tokens qa masked_text" doc:"what a row looks like" syn:"type format"`
+	Shape  string  `toml:"shape" default:"auto" choice:"auto text prompt_completion instruction chat context_target tools classification tokens qa seq2seq masked_text" doc:"what a row looks like" syn:"type format"`
 }
 
 // Train is how the model is trained.
@@ -137,11 +139,12 @@ type Eval struct {
 	Steps    int      `toml:"steps" default:"0" min:"0" doc:"evaluate every so many updates; 0 = at the end" syn:"eval_steps evaluation_steps eval_every"`
 	OnStart  bool     `toml:"on_start" default:"true" doc:"evaluate before the first update, too" syn:"eval_on_start"`
 	LoadBest bool     `toml:"load_best" default:"false" doc:"end with the parameters of the best evaluation" syn:"load_best_model_at_end"`
-	Samples  int      `toml:"samples" default:"0" min:"0" doc:"continue the prompts of so many held-out rows before and after" syn:"generate_samples num_samples"`
+	Generate int      `toml:"generate" default:"0" min:"0" doc:"have texts written for so many held-out rows after training and score them against what was wanted (BLEU, chrF, ROUGE-L), with the base beside; where model.task is seq2seq-lm and the key is not set, 100" syn:"predict_with_generate eval_generate"`
+	Samples  int      `toml:"samples" default:"0" min:"0" doc:"continue the prompts of so many held-out rows, or tell their sources, before and after" syn:"generate_samples num_samples"`
 	Prompts  []string `toml:"prompts" doc:"further prompts to continue before and after" example:"[\"Once upon a time\"]"`
 }
 
-// Generate is how texts are continued.
+// Generate is how texts are continued. Of a model that reads sources, generation_config.json gives what the recipe does not.
 type Generate struct {
 	MaxNewTokens      int      `toml:"max_new_tokens" default:"64" min:"1" doc:"at most so many tokens" syn:"max_tokens max_length n_predict"`
 	Temperature       float64  `toml:"temperature" default:"0" min:"0" doc:"0 = always the best token" syn:"temp"`

@@ -70,7 +70,7 @@ func (k Key) skip(f reflect.Value, r *Recipe) bool {
 }
 
 // incidental are sections and keys that do not change what a run computes.
-var incidental = []string{"output.", "generate.", "eval.samples", "eval.prompts", "data.workers", "train.save_", "train.max_tokens"}
+var incidental = []string{"output.", "generate.", "eval.samples", "eval.generate", "eval.prompts", "data.workers", "train.save_", "train.max_tokens"}
 
 // Hash identifies what decides the result of a run: a run can be resumed by a recipe of the same hash.
 func (r *Recipe) Hash() string {

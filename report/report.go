@@ -42,6 +42,7 @@ type Input struct {
 	NGram       *NGram       // on Set; nil where counting words makes no sense
 	Prior       *Prior       // on Set; nil for tasks without labels
 	Predictions *Predictions // of encoders' tasks; nil otherwise
+	Texts       *Texts       // that the models wrote; nil = none. Build fails if it has another number of prompts than of texts
 	Pieces      PiecesOf     // nil shows no texts
 	Resamples   int          // of the bootstrap; 0 = 1000, fewer for many examples
 	Seed        uint64       // of the bootstrap
@@ -84,7 +85,7 @@ type Section struct {
 }
 
 // Sections are all sections in their order.
-var Sections = []Section{outcome, classes, labels, values, entities, answers, course, lengths, worst, provenance}
+var Sections = []Section{outcome, written, classes, labels, values, entities, answers, course, lengths, worst, provenance}
 
 // Build makes the sections.
 func Build(in Input) (*Report, error) {
@@ -124,6 +125,9 @@ func (in *Input) prepare() error {
 	}
 	if in.Prior != nil && len(in.Prior.Examples) != n {
 		return fmt.Errorf("report: the frequencies were measured on %d examples, want %d", len(in.Prior.Examples), n)
+	}
+	if err := in.Texts.check(); err != nil {
+		return err
 	}
 	const draws = 20_000_000 // of examples in a bootstrap: well under a second
 	if in.Resamples == 0 {

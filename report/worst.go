@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/graft-ml/graft/data"
 )
@@ -74,6 +75,10 @@ func (in *Input) passage(example int) []Piece {
 	texts, first := in.Pieces(e.IDs), firstTarget(e)
 	from, to := max(0, first-shownBefore), min(len(texts), first+shownTargets)
 	var out []Piece
+	if e.Source != nil {
+		source := in.Pieces(e.Source)
+		out = append(out, Piece{Text: strings.Join(source[:min(len(source), shownBefore)], "") + " → "})
+	}
 	if from > 0 {
 		out = append(out, Piece{Text: "… "})
 	}
