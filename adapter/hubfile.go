@@ -120,21 +120,26 @@ func (c *HubConfig) SaveAdapter(dir string, a peft.Adapter) error {
 	if err != nil {
 		return err
 	}
-	if err := checkpoint.Write(filepath.Join(dir, HubFiles[0]), peft.Entries(body{h}), nil); err != nil {
-		return err
-	}
 	if h.head != nil {
-		if err := c.saveHead(dir, h.head); err != nil {
+		if err := c.writeHead(dir, peft.Entries(headOnly{h.head})); err != nil {
 			return err
 		}
+	}
+	return c.writeBody(dir, peft.Entries(body{h}), config)
+}
+
+// writeBody writes what is not the head; the settings come last.
+func (c *HubConfig) writeBody(dir string, tensors []checkpoint.Entry, config []byte) error {
+	if err := checkpoint.Write(filepath.Join(dir, HubFiles[0]), tensors, nil); err != nil {
+		return err
 	}
 	return atomicfile.WriteBytes(filepath.Join(dir, peft.ConfigFile), config)
 }
 
 func (a *hubAdapter) unwrap() *hubAdapter { return a }
 
-// saveHead writes a head. One of transformers' own has no settings.
-func (c *HubConfig) saveHead(dir string, h hubHead) error {
+// writeHead writes a head. One of transformers' own has no settings.
+func (c *HubConfig) writeHead(dir string, tensors []checkpoint.Entry) error {
 	o := peft.Object{"config": nil, "hidden_size": c.base.hidden, "model_class": orNil(c.base.class), "model_name": orNil(c.BaseModel),
 		"model_type": orNil(c.base.model), "name": nil, "version": hubVersion}
 	if c.head != nil {
@@ -144,7 +149,7 @@ func (c *HubConfig) saveHead(dir string, h hubHead) error {
 	if err != nil {
 		return err
 	}
-	if err := checkpoint.Write(filepath.Join(dir, hubHeadFiles[0]), peft.Entries(headOnly{h}), nil); err != nil {
+	if err := checkpoint.Write(filepath.Join(dir, hubHeadFiles[0]), tensors, nil); err != nil {
 		return err
 	}
 	return atomicfile.WriteBytes(filepath.Join(dir, headFile), b)

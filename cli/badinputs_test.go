@@ -218,7 +218,7 @@ func badConversions() []bad {
 		{name: "conversion to nowhere", args: "convert adapter run --to gguf", code: 2, want: `convert adapter: 1 arguments, want IN and OUT`},
 		{name: "conversion to no format", args: "convert adapter run x", code: 2, want: `convert adapter: --to is missing, want one of peft, adapters, gguf, mlx, loralib`},
 		{name: "conversion to an unknown format", args: "convert adapter run x --to onnx", code: 2, want: `format "onnx", want one of peft, adapters, gguf, mlx, loralib`},
-		{name: "conversion to a format that is refused", args: "convert adapter run x --to adapters", code: 2, want: `adapters of adapter-hub are not converted`},
+		{name: "conversion to the library adapters without a base", setup: field(configFile, "base_model_name_or_path", "meta/llama"), args: "convert adapter run x --to adapters", code: 1, want: `the base's config.json is needed`},
 		{name: "conversion of something else", args: "convert model base x", code: 2, want: `unknown command "model"`},
 		{name: "conversion of a model", args: "convert adapter base x --to gguf", code: 1, want: `base: no adapter in it`},
 		{name: "conversion of nothing", args: "convert adapter nowhere x --to gguf", code: 1, want: `nowhere: no such file`},

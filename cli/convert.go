@@ -53,9 +53,6 @@ func (e *env) convertAdapterCommand() *cli.Command {
 			if err != nil {
 				return usageError{err}
 			}
-			if to.Write == nil {
-				return usagef("convert adapter: %s", to.Refusal)
-			}
 			if !slices.Contains([]string{"f32", "f16", "bf16"}, c.String("dtype")) {
 				return usagef("convert adapter: --dtype is %q, want f32, f16 or bf16", c.String("dtype"))
 			}

@@ -39,6 +39,7 @@ type Case struct {
 	Base    *model.Config // nil = not known
 	Model   layer.Model   // nil = not known
 	MaxRank int           // of vLLM's --max-lora-rank
+	Foreign string        // why the folder is none of PEFT's, of another library; "" = it is PEFT's
 }
 
 // Finding is what a rule found.
@@ -75,6 +76,9 @@ func ConsumerNames() (list []string) {
 
 // OpenCase reads an adapter folder for the rules.
 func OpenCase(dir string) (*Case, error) {
+	if isAdapters(dir) {
+		return &Case{Dir: dir, Foreign: foreign(dir)}, nil
+	}
 	if !isPEFT(dir) {
 		return nil, fmt.Errorf("interchange: %s: no folder of PEFT's (graft convert adapter makes one)", dir)
 	}
@@ -95,8 +99,20 @@ func OpenCase(dir string) (*Case, error) {
 	return c, nil
 }
 
+// foreign says why no other program reads a folder of the library `adapters`, and what can be done about it.
+func foreign(dir string) string {
+	const what = "a folder of the library adapters, whose files no other program reads"
+	if _, err := readAdapters(dir, Options{}); err != nil {
+		return what + "; it cannot be converted: " + err.Error()
+	}
+	return what + "; graft convert adapter makes one of PEFT of it (--to peft)"
+}
+
 // Check holds an adapter to the rules of a program.
 func (x *Consumer) Check(c *Case) (list []Finding) {
+	if c.Foreign != "" {
+		return []Finding{{Consumer: x.Name, Rule: "format", Verdict: Refuses, Found: []string{c.Foreign}, Source: "adapter_config.json has no peft_type"}}
+	}
 	for _, r := range x.Rules {
 		f := Finding{Consumer: x.Name, Rule: r.Name, Verdict: OK, Source: r.Source}
 		if r.Base && c.Base == nil || r.Weights && c.Model == nil {

@@ -1,5 +1,6 @@
 // Package interchange reads and writes LoRA adapters in the file formats of other programs: PEFT's folders, llama.cpp's GGUF, mlx-lm's
-// folders, the state dicts of microsoft/LoRA. Between reading and writing an adapter is an Adapter, which no format is special to:
+// folders, the state dicts of microsoft/LoRA, folders of the library adapters. Between reading and writing an adapter is an Adapter,
+// which no format is special to:
 //
 //	a, from, err := interchange.Read("runs/first/adapter", interchange.Options{})
 //	if err != nil {
@@ -15,6 +16,7 @@
 //	peft          X.lora_A.weight [r, in]  X.lora_B.weight [out, r] lora_alpha/r, or /√r; both may differ by module
 //	gguf          Y.lora_a [r, in]         Y.lora_b [out, r]        adapter.lora.alpha/r; one alpha for all
 //	mlx           X.lora_a [in, r]         X.lora_b [r, out]        lora_parameters.scale; one for all
+//	adapters      X.loras.N.lora_A [r, in] X.loras.N.lora_B [out, r] alpha/r; one for all. N is the adapter's name
 //	loralib       X.lora_A [r, in]         X.lora_B [out, r]        the reader must know lora_alpha
 //
 // X is the module's path in Hugging Face's checkpoint, Y llama.cpp's name of its weight (blk.3.attn_q.weight), whose rows are permuted
@@ -86,15 +88,12 @@ type Format struct {
 	Is    func(path string) bool
 	Read  func(path string, o Options) (*Adapter, error)
 	Write func(path string, a *Adapter, o Options) error
-	// Refusal says why a format is known but not converted.
-	Refusal string
 }
 
 // Formats is the table of formats.
 var Formats = []Format{
 	{Name: "peft", Folder: true, Says: "a folder of PEFT, vLLM and most others", Is: isPEFT, Read: readPEFT, Write: writePEFT},
-	{Name: "adapters", Folder: true, Says: "a folder of adapter-hub's adapters", Is: isAdapters,
-		Refusal: "adapters of adapter-hub are not converted: their bottlenecks have no counterpart elsewhere, and their LoRA is not read yet"},
+	{Name: "adapters", Folder: true, Says: "a folder of the library adapters", Is: isAdapters, Read: readAdapters, Write: writeAdapters},
 	{Name: "gguf", Says: "a file of llama.cpp", Is: isGGUF, Read: readGGUF, Write: writeGGUF},
 	{Name: "mlx", Folder: true, Says: "a folder of mlx-lm", Is: isMLX, Read: readMLX, Write: writeMLX},
 	{Name: "loralib", Says: "a state dict of microsoft/LoRA", Is: isLoralib, Read: readLoralib, Write: writeLoralib},
@@ -127,9 +126,6 @@ func Read(path string, o Options) (*Adapter, Format, error) {
 		if !f.Is(path) {
 			continue
 		}
-		if f.Read == nil {
-			return nil, f, fmt.Errorf("interchange: %s: %s", path, f.Refusal)
-		}
 		a, err := f.Read(path, o)
 		if err != nil {
 			return nil, f, fmt.Errorf("interchange: %s: %w", path, err)
@@ -144,9 +140,6 @@ func Write(path, format string, a *Adapter, o Options) error {
 	f, err := Lookup(format)
 	if err != nil {
 		return err
-	}
-	if f.Write == nil {
-		return fmt.Errorf("interchange: %s", f.Refusal)
 	}
 	if st, err := os.Stat(path); err == nil && (st.IsDir() != f.Folder || !o.Force) {
 		return fmt.Errorf("interchange: %s: %w", path, fs.ErrExist)

@@ -185,7 +185,7 @@ func TestBadFiles(t *testing.T) {
 		"a vector":                    {write(checkpoint.FromFloats("q.lora_A", []int{6}, six)), `tensor "q.lora_A" is [6], want a matrix`},
 		"a matrix of nothing":         {write(checkpoint.FromFloats("q.lora_A", []int{1 << 40, 0}, nil)), "is [1099511627776 0], want a matrix with numbers in it"},
 		"another method":              {folder(`{"peft_type": "IA3"}`), `peft_type is "IA3", want one of LORA`},
-		"adapter-hub's":               {folder(`{"config": {}, "model_type": "bert"}`), "adapters of adapter-hub are not converted"},
+		"adapter-hub's":               {folder(`{"config": {}, "model_type": "bert"}`), `config.architecture is "bottleneck", which other programs do not have`},
 		"a rank that is not":          {folder(`{"peft_type": "LORA", "r": 3}`, checkpoint.FromFloats("q.lora_A.weight", []int{2, 3}, six), checkpoint.FromFloats("q.lora_B.weight", []int{3, 2}, six)), `"q": A is [2, 3], want rank 3`},
 		"mlx without a scale":         {folder(`{"lora_parameters": {"rank": 2}}`), "lora_parameters has no scale"},
 		"whole weights of mlx":        {folder(`{"fine_tune_type": "full", "lora_parameters": {}}`), "it holds whole weights"},

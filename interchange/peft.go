@@ -326,10 +326,10 @@ func entry(name string, shape []int, x []float32, d checkpoint.DType) checkpoint
 	return checkpoint.FromBytes(name, d, shape, b)
 }
 
-// BaseName is the base that an adapter's folder names, of PEFT or of mlx-lm; "" if none.
+// BaseName is the base that an adapter's folder names, of PEFT, the library adapters or mlx-lm; "" if none.
 func BaseName(path string) string {
 	o := configOf(path)
-	for _, key := range []string{"base_model_name_or_path", "model"} {
+	for _, key := range []string{"base_model_name_or_path", "model_name", "model"} {
 		if s, ok := o[key].(string); ok {
 			return s
 		}
