@@ -2,12 +2,14 @@ package cli
 
 import (
 	"encoding/json"
+	"io/fs"
 	"math"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/graft-ml/graft/checkpoint"
+	"github.com/graft-ml/graft/recipes"
 )
 
 // tellers are small models that tell a text of a source, for the tokenizer of single letters, whose [SEP] ends texts.
@@ -15,9 +17,9 @@ var tellers = []struct{ name, config string }{
 	{"t5", `{"model_type": "t5", "architectures": ["T5ForConditionalGeneration"], "d_model": 12, "d_kv": 4, "d_ff": 14, "num_layers": 1, "num_decoder_layers": 2, "num_heads": 3,
 		"relative_attention_num_buckets": 6, "relative_attention_max_distance": 7, "vocab_size": 57, "initializer_range": 0.3, "pad_token_id": 0, "eos_token_id": 3, "decoder_start_token_id": 0}`},
 	{"bart", `{"model_type": "bart", "architectures": ["BartForConditionalGeneration"], "d_model": 12, "encoder_layers": 1, "decoder_layers": 2, "encoder_attention_heads": 2, "decoder_attention_heads": 3,
-		"encoder_ffn_dim": 10, "decoder_ffn_dim": 14, "max_position_embeddings": 32, "vocab_size": 57, "init_std": 0.3, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "decoder_start_token_id": 3}`},
+		"encoder_ffn_dim": 10, "decoder_ffn_dim": 14, "max_position_embeddings": 64, "vocab_size": 57, "init_std": 0.3, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "decoder_start_token_id": 3}`},
 	{"marian", `{"model_type": "marian", "architectures": ["MarianMTModel"], "d_model": 12, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 3, "decoder_attention_heads": 3,
-		"encoder_ffn_dim": 10, "decoder_ffn_dim": 14, "activation_function": "swish", "scale_embedding": true, "max_position_embeddings": 32, "vocab_size": 57, "init_std": 0.3,
+		"encoder_ffn_dim": 10, "decoder_ffn_dim": 14, "activation_function": "swish", "scale_embedding": true, "max_position_embeddings": 64, "vocab_size": 57, "init_std": 0.3,
 		"pad_token_id": 0, "eos_token_id": 3, "decoder_start_token_id": 0}`},
 }
 
@@ -145,4 +147,65 @@ func TestGenerationConfig(t *testing.T) {
 		t.Errorf("with -n 1 it says %q", r.stdout)
 	}
 	ok(t, "generate", "run", "-p", "the cat", "-t", "0.5", "--seed", "3") // then there are no beams
+}
+
+// sentences are short ones in English, German and Chinese.
+var sentences = [][3]string{
+	{"The house is small.", "Das Haus ist klein.", "房子很小。"},
+	{"My brother drinks tea.", "Mein Bruder trinkt Tee.", "我弟弟喝茶。"},
+	{"It is raining today.", "Heute regnet es.", "今天下雨。"},
+	{"She reads a book.", "Sie liest ein Buch.", "她在看书。"},
+	{"Where is the station?", "Wo ist der Bahnhof?", "车站在哪里？"},
+	{"We are learning German.", "Wir lernen Deutsch.", "我们学德语。"},
+	{"The cat sleeps on the chair.", "Die Katze schläft auf dem Stuhl.", "猫在椅子上睡觉。"},
+	{"I have two apples.", "Ich habe zwei Äpfel.", "我有两个苹果。"},
+	{"The river is cold.", "Der Fluss ist kalt.", "河水很冷。"},
+	{"Tomorrow we go home.", "Morgen gehen wir nach Hause.", "明天我们回家。"},
+}
+
+// TestTranslationRecipes runs the shipped recipes on ten sentences and small random models.
+func TestTranslationRecipes(t *testing.T) {
+	for _, x := range []struct {
+		recipe, config string
+		target         int // of sentences
+		tokenizer      string
+	}{
+		{"translation-t5", `{"model_type": "t5", "architectures": ["T5ForConditionalGeneration"], "d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 1, "num_heads": 2,
+			"vocab_size": 2048, "pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0}`, 1, "tok:13a"},
+		{"translation-marian", `{"model_type": "marian", "architectures": ["MarianMTModel"], "d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
+			"decoder_attention_heads": 2, "encoder_ffn_dim": 24, "decoder_ffn_dim": 24, "activation_function": "swish", "scale_embedding": true, "max_position_embeddings": 128,
+			"vocab_size": 2048, "pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0}`, 2, "tok:zh"},
+	} {
+		t.Run(x.recipe, func(t *testing.T) {
+			t.Chdir(t.TempDir())
+			file("shape/config.json", x.config)(t)
+			for _, name := range []string{"tokenizer.json", "tokenizer_config.json"} {
+				b, err := fs.ReadFile(recipes.Quickstart(), name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				file("shape/"+name, string(b))(t)
+			}
+			drawBase(t, "base", "shape")
+			var rows strings.Builder
+			for _, s := range sentences {
+				if err := json.NewEncoder(&rows).Encode(map[string]string{"source": s[0], "target": s[x.target]}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			file("rows.jsonl", rows.String())(t)
+			ok(t, "train", x.recipe, "--set", "model.path=base", "--set", "data.path=rows.jsonl", "--set", "data.eval_path=rows.jsonl", "--set", "train.epochs=2",
+				"--set", "train.batch_size=5", "--set", "generate.max_new_tokens=6", "--set", "generate.num_beams=2", "-o", "run")
+			text := readText(t, "run/report.md")
+			for _, want := range []string{"## Generated texts", x.tokenizer, sentences[0][x.target]} {
+				if !strings.Contains(text, want) {
+					t.Errorf("report.md lacks %q:\n%s", want, text)
+				}
+			}
+			p := ok(t, "predict", "run", "--input", "rows.jsonl", "-o", "p.jsonl").stdout
+			if !strings.Contains(p, "scored   10 texts") || !strings.Contains(p, "chrf") {
+				t.Errorf("graft predict says\n%s, want scores of 10 texts", p)
+			}
+		})
+	}
 }

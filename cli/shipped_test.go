@@ -26,6 +26,8 @@ var shippedBases = map[string]string{
 	"models/qwen2.5-0.5b-instruct": tinyBases[5].config,
 	"models/tinyllama-1.1b":        `{"model_type": "llama", "num_key_value_heads": 1, ` + sizes + `}`,
 	"models/stories260K-hf":        `{"model_type": "llama", "num_key_value_heads": 1, ` + sizes + `}`,
+	"models/t5-small":              tellers[0].config,
+	"models/opus-mt-en-zh":         tellers[2].config,
 	"models/gpt2-medium":           `{"model_type": "gpt2", "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64, "vocab_size": 57}`,
 }
 
@@ -50,20 +52,22 @@ const (
 
 // shippedRows are the files that the recipes name.
 var shippedRows = map[string]map[string]string{
-	"snips-intents":   {"snips/train/seq.in": tinySentences, "snips/train/label": "music\nfood\nmusic\nfood\n", "snips/test/seq.in": tinySentences, "snips/test/label": "music\nfood\nmusic\nfood\n"},
-	"snips-slots":     {"snips/train/seq.in": "play some jazz\nbook a table\n", "snips/train/seq.out": "O O B-genre\nO O O\n", "snips/test/seq.in": "play jazz\n", "snips/test/seq.out": "O B-genre\n"},
-	"wnut17-ner":      {"wnut17/wnut17train.conll": tinyColumns, "wnut17/emerging.test.annotated": tinyColumns},
-	"wikiann-ner":     {"wikiann-en/train": strings.NewReplacer("in O", "en:in\tO", "rome B", "en:rome\tB", "ann B", "en:ann\tB", "lee I", "en:lee\tI", "ran O", "en:ran\tO", "to O", "en:to\tO", "oslo B", "en:oslo\tB").Replace(tinyColumns), "wikiann-en/test": "en:in\tO\nen:rome\tB-LOC\n\n"},
-	"xquad-qa":        {"xquad/xquad.en.json": tinySquad},
-	"chnsenticorp":    {"chnsenticorp.zip/train.tsv": tinyReviews, "chnsenticorp.zip/dev.tsv": tinyReviews},
-	"glue-roberta":    {"SST-2/train.tsv": tinySST, "SST-2/dev.tsv": tinySST},
-	"domain-mlm":      {"corpus.txt": strings.Repeat("the cat sat on the mat and saw a dog in the garden of a house\n", 80)},
-	"e2e-gpt2-medium": {"e2e/train.txt": tinyFacts, "e2e/valid.txt": tinyFacts},
-	"e2e-stories260k": {"datasets/e2e-lora-format/train.txt": tinyFacts, "datasets/e2e-lora-format/valid.txt": tinyFacts},
-	"alpaca-lora":     {"alpaca.json": tinyInstruction},
-	"alpaca-zh-lora":  {"alpaca_zh.json": tinyInstruction},
-	"chat-lora":       {"chats.jsonl": tinyChats},
-	"gsm8k-lora":      {"gsm8k/train.jsonl": tinyMaths, "gsm8k/test.jsonl": tinyMaths},
+	"snips-intents":      {"snips/train/seq.in": tinySentences, "snips/train/label": "music\nfood\nmusic\nfood\n", "snips/test/seq.in": tinySentences, "snips/test/label": "music\nfood\nmusic\nfood\n"},
+	"snips-slots":        {"snips/train/seq.in": "play some jazz\nbook a table\n", "snips/train/seq.out": "O O B-genre\nO O O\n", "snips/test/seq.in": "play jazz\n", "snips/test/seq.out": "O B-genre\n"},
+	"wnut17-ner":         {"wnut17/wnut17train.conll": tinyColumns, "wnut17/emerging.test.annotated": tinyColumns},
+	"wikiann-ner":        {"wikiann-en/train": strings.NewReplacer("in O", "en:in\tO", "rome B", "en:rome\tB", "ann B", "en:ann\tB", "lee I", "en:lee\tI", "ran O", "en:ran\tO", "to O", "en:to\tO", "oslo B", "en:oslo\tB").Replace(tinyColumns), "wikiann-en/test": "en:in\tO\nen:rome\tB-LOC\n\n"},
+	"xquad-qa":           {"xquad/xquad.en.json": tinySquad},
+	"chnsenticorp":       {"chnsenticorp.zip/train.tsv": tinyReviews, "chnsenticorp.zip/dev.tsv": tinyReviews},
+	"glue-roberta":       {"SST-2/train.tsv": tinySST, "SST-2/dev.tsv": tinySST},
+	"domain-mlm":         {"corpus.txt": strings.Repeat("the cat sat on the mat and saw a dog in the garden of a house\n", 80)},
+	"e2e-gpt2-medium":    {"e2e/train.txt": tinyFacts, "e2e/valid.txt": tinyFacts},
+	"e2e-stories260k":    {"datasets/e2e-lora-format/train.txt": tinyFacts, "datasets/e2e-lora-format/valid.txt": tinyFacts},
+	"alpaca-lora":        {"alpaca.json": tinyInstruction},
+	"alpaca-zh-lora":     {"alpaca_zh.json": tinyInstruction},
+	"chat-lora":          {"chats.jsonl": tinyChats},
+	"translation-t5":     {"wmt/train.jsonl": toldRows, "wmt/valid.jsonl": toldRows},
+	"translation-marian": {"opus/train.jsonl": toldRows, "opus/valid.jsonl": toldRows},
+	"gsm8k-lora":         {"gsm8k/train.jsonl": tinyMaths, "gsm8k/test.jsonl": tinyMaths},
 }
 
 // shippedApart are recipes that other tests run, with the reason.

@@ -33,20 +33,62 @@ func BenchmarkPadding(b *testing.B) {
 		{"snips", "datasets/snips/train/seq.in", "seq-cls", 7, 320, data.Settings{SequenceLen: 64}},
 		{"xquad", "datasets/xquad/xquad.en.json", "question-answering", 2, 64, data.Settings{SequenceLen: 256, Overlong: "truncate"}},
 	} {
-		x := newPadding(b, c.path, c.task, c.labels, c.examples, c.s)
-		for _, form := range []struct {
-			name string
-			set  data.Set
-		}{{"packed", x.set}, {"padded", padded(x.set, 16)}} {
-			b.Run(c.name+"/"+form.name, func(b *testing.B) {
-				for range b.N {
-					x.run(b, form.set)
-				}
-				b.ReportMetric(float64(x.set.Stats().Tokens)*float64(b.N)/b.Elapsed().Seconds(), "tokens/s")
-				b.ReportMetric(float64(form.set.Stats().Tokens)/float64(x.set.Stats().Tokens), "rows/token")
-			})
+		newPadding(b, c.path, c.task, c.labels, c.examples, c.s).compare(b, c.name)
+	}
+	newTelling(b).compare(b, "alpaca by t5")
+}
+
+// compare runs the examples packed and padded.
+func (x *padding) compare(b *testing.B, name string) {
+	for _, form := range []struct {
+		name string
+		set  data.Set
+	}{{"packed", x.set}, {"padded", padded(x.set, 16)}} {
+		b.Run(name+"/"+form.name, func(b *testing.B) {
+			for range b.N {
+				x.run(b, form.set)
+			}
+			b.ReportMetric(float64(x.set.Stats().Tokens)*float64(b.N)/b.Elapsed().Seconds(), "tokens/s")
+			b.ReportMetric(float64(form.set.Stats().Tokens)/float64(x.set.Stats().Tokens), "rows/token")
+		})
+	}
+}
+
+// t5Shape is T5-small with half its layers, so that a benchmark of two cores takes seconds.
+const t5Shape = `{"model_type": "t5", "architectures": ["T5ForConditionalGeneration"], "d_model": 512, "d_kv": 64, "d_ff": 2048, "num_layers": 3, "num_heads": 8,
+	"vocab_size": 32128, "pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0}`
+
+// newTelling is a random encoder-decoder with a LoRA and instructions with their answers.
+func newTelling(b *testing.B) *padding {
+	b.Helper()
+	must := func(err error) {
+		if err != nil {
+			b.Fatal(err)
 		}
 	}
+	assets := golden.Assets(b)
+	x := &padding{arena: op.NewArena()}
+	var err error
+	x.task, err = task.Lookup("seq2seq-lm")
+	must(err)
+	config, err := model.ParseConfig([]byte(t5Shape))
+	must(err)
+	rng := rand.New(rand.NewPCG(1, 2))
+	x.model, err = model.New(config, rng)
+	must(err)
+	cfg := lora.New()
+	cfg.Rank, cfg.Alpha, cfg.TargetModules = 8, 16, peft.Names{List: []string{"q", "v"}}
+	a, err := cfg.Attach(x.model, rng)
+	must(err)
+	x.params = train.NewParams(a.Params())
+	tok, err := tokenizer.Open(os.DirFS(filepath.Join(assets, "tokenizers/t5-small")))
+	must(err)
+	s := data.Settings{Task: "seq2seq-lm", Shape: "seq2seq", Columns: map[string]string{"source": "instruction", "target": "output"}, SequenceLen: 256,
+		DecoderStart: config.DecoderStartTokenID}
+	x.set, _, err = data.Build(context.Background(), source.Files{FS: os.DirFS(assets), Path: "datasets/llama-factory-demo/alpaca_en_demo.json"}.Rows(), tok, nil, s)
+	must(err)
+	x.set = x.set[:32]
+	return x
 }
 
 // padding is an encoder with a LoRA and examples for it.
@@ -107,12 +149,15 @@ func (x *padding) run(b *testing.B, set data.Set) {
 func padded(set data.Set, n int) data.Set {
 	out := slices.Clone(set)
 	for batch := range slices.Chunk(out, n) {
-		longest := 0
+		longest, source := 0, 0
 		for i := range batch {
-			longest = max(longest, len(batch[i].IDs))
+			longest, source = max(longest, len(batch[i].IDs)), max(source, len(batch[i].Source))
 		}
 		for i := range batch {
 			e := &batch[i]
+			if e.Source != nil {
+				e.Source = append(slices.Clone(e.Source), make([]int32, source-len(e.Source))...)
+			}
 			fill := make([]int32, longest-len(e.IDs))
 			e.IDs = append(slices.Clone(e.IDs), fill...)
 			if e.Types != nil {
