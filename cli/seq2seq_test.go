@@ -209,3 +209,26 @@ func TestTranslationRecipes(t *testing.T) {
 		})
 	}
 }
+
+// TestContinuationsAreScored asks for texts of a decoder, whose rows say what should follow.
+func TestContinuationsAreScored(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := makeWorld("."); err != nil {
+		t.Fatal(err)
+	}
+	ok(t, "train", "r.toml", "--set", "eval.generate=3", "--set", "generate.max_new_tokens=5")
+	text := readText(t, "run/report.md")
+	if !strings.Contains(text, "wrote texts for 3 held-out examples") || !strings.Contains(text, "| wanted | Rice at the Stone Oven! |") {
+		t.Errorf("report.md is\n%s", text)
+	}
+	if run := evaluated(t, "run"); len(run.Scores) == 0 || run.Scores[0].Name != "bleu" {
+		t.Errorf("scores are %v, want bleu first", run.Scores)
+	}
+	if out := ok(t, "predict", "run", "--input", "eval.jsonl", "-o", "p.jsonl", "-n", "3", "--json").stdout; !strings.Contains(out, `"scored": 4`) {
+		t.Errorf("graft predict says %s, want 4 scored", out)
+	}
+	file("plain.jsonl", "{\"text\": \"no prompt at all\"}\n")(t)
+	if r := graft("", "train", "r.toml", "-o", "other", "--set", "data.path=plain.jsonl", "--set", "data.eval_path=plain.jsonl", "--set", "eval.generate=3"); r.code != exitUsage || !strings.Contains(r.stderr, "no held-out row has both") {
+		t.Errorf("rows without prompts: %d, %s", r.code, r.stderr)
+	}
+}

@@ -83,3 +83,28 @@ func TestSeq2SeqLengths(t *testing.T) {
 		}
 	}
 }
+
+// TestSeq2SeqPredicts reads rows that lack what a model is to tell.
+func TestSeq2SeqPredicts(t *testing.T) {
+	rows := []Row{{Fields: Object{{"src", "ab"}}}, {Fields: Object{{"src", "c"}, {"tgt", "d"}}}, {Fields: Object{{"src", " "}}}}
+	e, err := NewEncoder(letters{}, nil, Settings{Task: "seq2seq-lm", Predict: true, DecoderStart: &start, SourcePrefix: "t: "}, &rows[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []struct{ source, wanted string }{{"[t:ab]\x02", ""}, {"[t:c]\x02", "d"}, {"", ""}} {
+		ids, err := e.Prompt(&rows[i])
+		if err != nil || text(ids) != want.source {
+			t.Errorf("prompt %q (%v), want %q", text(ids), err, want.source)
+		}
+		if got, ok := e.Wanted(&rows[i]); got != want.wanted || ok != (want.wanted != "") {
+			t.Errorf("wanted %q %v, want %q", got, ok, want.wanted)
+		}
+		x, err := e.Encode(&rows[i])
+		if err != nil || len(x.Examples) > 0 && text(x.Examples[0].IDs) != "^" || (len(x.Examples) == 0) != (want.source == "") {
+			t.Errorf("encoded as %+v (%v), want the start alone, or nothing", x, err)
+		}
+	}
+	if _, err := e.Prompt(&Row{Fields: Object{{"tgt", "x"}}}); err == nil {
+		t.Error("a row without a source is read, want an error")
+	}
+}

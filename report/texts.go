@@ -242,9 +242,11 @@ func (v *textsValue) blocks(in *Input) []Block {
 		}
 		t.Rows = append(t.Rows, row)
 	}
-	blocks := []Block{
-		Paragraph(fmt.Sprintf("The models wrote texts for %d held-out examples, scored from 0 to 100 against what was wanted. BLEU's signature is %s; ROUGE-L is the F1 of rouge-score without stemming.",
-			v.Texts, v.Signature)), t}
+	says := fmt.Sprintf("The models wrote texts for %d held-out examples, scored from 0 to 100 against what was wanted. BLEU's signature is %s.", v.Texts, v.Signature)
+	if latin(in.Texts.Wanted) {
+		says += " ROUGE-L is the F1 of rouge-score without stemming."
+	}
+	blocks := []Block{Paragraph(says), t}
 	for _, e := range v.Examples {
 		x := Table{Head: []string{"prompt", line(e.Prompt)}, Rows: [][]string{{"wanted", line(e.Wanted)}}}
 		if in.Texts.Base != nil {
