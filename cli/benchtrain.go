@@ -140,7 +140,9 @@ type stepWatch struct {
 	firstDone    time.Time
 	memory       meminfo.Usage
 	before       runtime.MemStats
+	sources      int64 // of the tokens
 	countTokens  int64
+	countSources int64
 	countTargets int64
 }
 
@@ -210,6 +212,7 @@ func (o timedObjective) Loss(p *op.Pass, b *data.Batch, scale float64, l train.L
 	o.w.parts[partForward] += o.w.hidden.Sub(start)
 	o.w.parts[partLoss] += o.w.now().Sub(o.w.hidden)
 	o.w.countTokens += int64(b.NumRows())
+	o.w.countSources += int64(b.NumRows() - len(b.Tokens))
 	o.w.countTargets += int64(sums.Targets)
 	return node, sums, err
 }
@@ -217,11 +220,11 @@ func (o timedObjective) Loss(p *op.Pass, b *data.Batch, scale float64, l train.L
 // begin starts a step; the first measured one starts the profile.
 func (w *stepWatch) begin() {
 	if w.skip == 0 && len(w.each) == 0 {
-		w.flops, w.tokens, w.targets = 0, 0, 0
+		w.flops, w.tokens, w.sources, w.targets = 0, 0, 0, 0
 		w.startProfile()
 		runtime.ReadMemStats(&w.before)
 	}
-	w.parts, w.countTokens, w.countTargets = [4]time.Duration{}, 0, 0
+	w.parts, w.countTokens, w.countSources, w.countTargets = [4]time.Duration{}, 0, 0, 0
 	w.began = w.now()
 }
 
@@ -249,6 +252,7 @@ func (w *stepWatch) report(ev train.Event) {
 	}
 	w.each = append(w.each, total)
 	w.tokens += w.countTokens
+	w.sources += w.countSources
 	w.targets += w.countTargets
 }
 
@@ -268,7 +272,7 @@ func (w *stepWatch) result(p *plan, started time.Time) *trainBench {
 		TokensPS: round3(float64(w.tokens) / total.Seconds()), TargetPS: round3(float64(w.targets) / total.Seconds()),
 		Median: round3(w.each[len(w.each)/2].Seconds() * 1e3),
 		Parts:  stepParts{ms(w.spent[0]), ms(w.spent[1]), ms(w.spent[2]), ms(w.spent[3]), ms(w.spent[4])},
-		Needed: round3(neededFLOP(p.base.model, w.tokens, w.targets) / n / 1e9), Executed: round3(w.flops / n / 1e9),
+		Needed: round3(neededFLOP(p.base.model, w.tokens, w.sources, w.targets) / n / 1e9), Executed: round3(w.flops / n / 1e9),
 		Rate:      round3(w.flops / 1e9 / total.Seconds()),
 		Anonymous: w.memory.Anonymous, Mapped: w.memory.Mapped, MemoryPeak: w.memory.Peak,
 		Allocations: math.Round(float64(after.Mallocs-w.before.Mallocs) / n), Allocated: math.Round(float64(after.TotalAlloc-w.before.TotalAlloc) / n),
@@ -286,16 +290,21 @@ func peakGFLOPS(mode kernel.Mode) float64 {
 	return round3(2 / (1/r[0].GFLOPS + 1/r[1].GFLOPS))
 }
 
-// neededFLOP is what the products with weights cannot do without: each token through the layers, each target through the head.
-func neededFLOP(m *model.Model, tokens, targets int64) (n float64) {
+// neededFLOP is what the products with weights cannot do without: each token through the layers of its
+// stack, each target through the head.
+func neededFLOP(m *model.Model, tokens, sources, targets int64) (n float64) {
+	read := sourceSlots(m)
 	for s := range m.Slots() {
 		c, ok := s.Projection.(*counted)
 		if !ok {
 			continue
 		}
-		rows := float64(tokens)
-		if m.Head() == s {
+		rows := float64(tokens - sources)
+		switch {
+		case m.Head() == s:
 			rows = float64(targets)
+		case read[s]:
+			rows = float64(sources)
 		}
 		n += rows * (4*c.frozen + 6*c.trained)
 	}

@@ -117,8 +117,7 @@ func (p *plan) seconds() float64 {
 	}
 	st := p.train.Stats()
 	head := float64(c.HiddenSize) * float64(c.VocabSize)
-	body := float64(p.numBase()) - head
-	perEpoch := float64(st.Tokens)*4*body + float64(st.Targets)*4*head
+	perEpoch := 4*p.passedWeights() + float64(st.Targets)*4*head
 	if p.adapter == nil {
 		perEpoch *= 1.5 // the gradient of every weight
 	}

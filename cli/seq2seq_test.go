@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/graft-ml/graft/checkpoint"
+	"github.com/graft-ml/graft/model/layer"
 	"github.com/graft-ml/graft/recipes"
 )
 
@@ -48,6 +49,10 @@ func TestTellers(t *testing.T) {
 			newTellerWorld(t, base.config, toldLines)
 			if out := ok(t, "check", "r.toml").stdout; !strings.Contains(out, "task       seq2seq-lm") || !strings.Contains(out, "empty source") || !strings.Contains(out, "source") {
 				t.Errorf("graft check says\n%s", out)
+			}
+			var b trainBench
+			if err := json.Unmarshal([]byte(ok(t, "bench", "train", "r.toml", "--steps", "1", "--warmup", "0", "--json").stdout), &b); err != nil || b.Tokens <= b.Targets {
+				t.Errorf("graft bench train: %+v (%v), want tokens of sources counted", b, err)
 			}
 			if out := ok(t, "train", "r.toml").stdout; !strings.Contains(out, "before") || !strings.Contains(out, "graft generate run") {
 				t.Errorf("graft train says\n%s", out)
@@ -230,5 +235,31 @@ func TestContinuationsAreScored(t *testing.T) {
 	file("plain.jsonl", "{\"text\": \"no prompt at all\"}\n")(t)
 	if r := graft("", "train", "r.toml", "-o", "other", "--set", "data.path=plain.jsonl", "--set", "data.eval_path=plain.jsonl", "--set", "eval.generate=3"); r.code != exitUsage || !strings.Contains(r.stderr, "no held-out row has both") {
 		t.Errorf("rows without prompts: %d, %s", r.code, r.stderr)
+	}
+}
+
+// TestSourceSlots counts the projections that rows of sources pass.
+func TestSourceSlots(t *testing.T) {
+	newTellerWorld(t, tellers[0].config, "")
+	b, err := openBase("base", "f32")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.close()
+	read, all := sourceSlots(b.model), 0
+	for s := range b.model.Slots() {
+		if s.Kind != layer.Embedding {
+			all++
+		}
+	}
+	// One layer of the encoder: q, k, v, o, wi, wo. Two of the decoder, of whose ten two read the source. A head.
+	n := 0
+	for s := range read {
+		if s.Kind != layer.Embedding {
+			n++
+		}
+	}
+	if n != 6+2*2 || all != 6+2*10+1 {
+		t.Errorf("%d of %d projections read sources, want 10 of 27", n, all)
 	}
 }
