@@ -194,9 +194,9 @@ func TestBadGGUF(t *testing.T) {
 		"a part that is none":     {func(f *gguf.File) { f.Tensors[0].Name = "blk.0.ssm_in.weight.lora_a" }, base, `"blk.0.ssm_in" is no part of llama.cpp's llama`},
 		"a vector":                {func(f *gguf.File) { f.Tensors[0].Shape = []int{16} }, base, `is [16], want a matrix`},
 		"ranks that do not fit":   {func(f *gguf.File) { f.Tensors[0].Shape = []int{4, 4} }, base, `A is [4, 4] and B [16, 2], want one rank`},
-		"a quantised tensor": {func(f *gguf.File) {
-			f.Tensors[0] = gguf.Tensor{Name: f.Tensors[0].Name, Type: 8, Shape: []int{1, 32}, Data: make([]byte, 34)}
-		}, base, "is Q8_0, want F32, F16 or BF16"},
+		"a tensor of a type that is not read": {func(f *gguf.File) {
+			f.Tensors[0] = gguf.Tensor{Name: f.Tensors[0].Name, Type: 9, Shape: []int{1, 32}, Data: make([]byte, 36)}
+		}, base, "Q8_1 is not read, want one of F32"},
 		"a number that is not one": {func(f *gguf.File) { copy(f.Tensors[0].Data[4:], []byte{0, 0, 0xc0, 0x7f}) }, base, "has no finite number at 1"},
 	} {
 		path := filepath.Join(t.TempDir(), "a.gguf")
