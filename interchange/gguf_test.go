@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/graft-ml/graft/checkpoint/gguf"
+	"github.com/graft-ml/graft/interchange/llamacpp"
 	"github.com/graft-ml/graft/internal/kernel"
 	"github.com/graft-ml/graft/model"
 	"github.com/graft-ml/graft/peft"
@@ -181,11 +182,11 @@ func TestBadGGUF(t *testing.T) {
 		base   *model.Config
 		want   string
 	}{
-		"a model":                 {set(keyType, "model"), base, `general.type is "model", want "adapter"`},
+		"a model":                 {set(llamacpp.KeyType, "model"), base, `general.type is "model", want "adapter"`},
 		"no type":                 {func(f *gguf.File) { f.Pairs = f.Pairs[2:] }, base, `"general.type" is missing`},
 		"a control vector":        {set(keyKind, "control"), base, `adapter.type is "control", want "lora"`},
-		"an unknown architecture": {set(keyArch, "rwkv"), base, `general.architecture is "rwkv", want one of llama,`},
-		"another architecture":    {set(keyArch, "qwen2"), base, `general.architecture is "qwen2", and the base's model_type "llama"`},
+		"an unknown architecture": {set(llamacpp.KeyArch, "rwkv"), base, `general.architecture is "rwkv", want one of llama,`},
+		"another architecture":    {set(llamacpp.KeyArch, "qwen2"), base, `general.architecture is "qwen2", and the base's model_type "llama"`},
 		"an alpha that is a word": {set(keyAlpha, "four"), base, `"adapter.lora.alpha" is four, want a float32`},
 		"no base":                 {func(*gguf.File) {}, nil, `"blk.0.attn_q": its rows are permuted by head: want the base's config.json`},
 		"other heads":             {func(*gguf.File) {}, config(t, strings.Replace(llamaConfig, `"num_attention_heads": 4`, `"num_attention_heads": 6`, 1)), "16 rows, which 6 heads of even size do not share"},

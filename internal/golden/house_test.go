@@ -32,7 +32,7 @@ var floors = []struct {
 	{"methods", []string{"lora", "adapter", "prefix"}},
 	{"methods on files", []string{"lora/factor"}},
 	{"table of methods", []string{"peft/methods"}},
-	{"programs", []string{"train", "generate", "interchange"}},
+	{"programs", []string{"train", "generate", "interchange", "interchange/llamacpp"}},
 	{"reports", []string{"report"}},
 	{"laws", []string{"peft/pefttest"}}, // for tests: trains, merges and loads by any method
 	{"surface", []string{"cli", "internal/corpus/gen"}},
