@@ -29,6 +29,7 @@ type vocabulary struct {
 	Model struct {
 		Type         string    `json:"type"`
 		ByteFallback bool      `json:"byte_fallback"`
+		UnkToken     *string   `json:"unk_token"`
 		Merges       []joining `json:"merges"`
 	} `json:"model"`
 	PreTokenizer *preTokenizer `json:"pre_tokenizer"`
@@ -136,7 +137,14 @@ func (j *Job) vocabKeys(size int) (pairs []gguf.Pair, notes []string, err error)
 	}
 	add("ggml.model", map[bool]string{true: "llama", false: "gpt2"}[pieces])
 	add("ggml.pre", pre)
-	tokens, kinds := j.tokens(size, pieces)
+	unknown, hasUnknown := j.Tokenizer.UNK()
+	if name := v.Model.UnkToken; name != nil && !hasUnknown {
+		unknown, hasUnknown = j.Tokenizer.TokenID(*name)
+	}
+	if !hasUnknown {
+		unknown = -1
+	}
+	tokens, kinds := j.tokens(size, pieces, unknown)
 	add("ggml.tokens", tokens)
 	if pieces {
 		add("ggml.scores", v.scores(tokens, kinds))
@@ -147,19 +155,18 @@ func (j *Job) vocabKeys(size int) (pairs []gguf.Pair, notes []string, err error)
 	} else {
 		add("ggml.merges", v.merges())
 	}
-	pairs = append(pairs, j.specialKeys()...)
+	pairs = append(pairs, j.specialKeys(unknown)...)
 	return append(pairs, j.templateKeys()...), notes, nil
 }
 
 var bytePiece = regexp.MustCompile(`^<0x[0-9A-Fa-f]{2}>$`)
 
 // tokens are all tokens by id and what they are.
-func (j *Job) tokens(size int, pieces bool) (tokens []string, kinds []int32) {
+func (j *Job) tokens(size int, pieces bool, unknown int32) (tokens []string, kinds []int32) {
 	added := map[int32]tokenizer.AddedToken{}
 	for _, t := range j.Tokenizer.AddedTokens() {
 		added[t.ID] = t
 	}
-	unknown, hasUnknown := j.Tokenizer.UNK()
 	for id := range int32(size) {
 		token, ok := j.Tokenizer.Token(id)
 		t, isAdded := added[id]
@@ -167,7 +174,7 @@ func (j *Job) tokens(size int, pieces bool) (tokens []string, kinds []int32) {
 		switch {
 		case !ok:
 			token, kind = fmt.Sprintf("[PAD%d]", id), unusedToken
-		case pieces && hasUnknown && id == unknown:
+		case pieces && id == unknown:
 			kind = unknownToken
 		case isAdded && (t.Special || looksSpecial(token)):
 			kind = controlToken
@@ -226,7 +233,7 @@ func (j *Job) spacePrefix() bool {
 }
 
 // specialKeys are the tokens that begin and end texts.
-func (j *Job) specialKeys() (pairs []gguf.Pair) {
+func (j *Job) specialKeys(unknown int32) (pairs []gguf.Pair) {
 	t, c := j.Tokenizer, j.config
 	bos, hasBOS := t.BOS()
 	if !hasBOS && len(c.BOSTokenID) > 0 {
@@ -236,14 +243,13 @@ func (j *Job) specialKeys() (pairs []gguf.Pair) {
 	if !hasEOS && len(c.EOSTokenID) > 0 {
 		eos, hasEOS = c.EOSTokenID[0], true
 	}
-	unk, hasUNK := t.UNK()
 	pad, hasPAD := t.PAD()
 	mask, hasMASK := t.MASK()
 	for _, s := range []struct {
 		key string
 		id  int32
 		has bool
-	}{{"bos", bos, hasBOS}, {"eos", eos, hasEOS}, {"unknown", unk, hasUNK}, {"padding", pad, hasPAD}, {"mask", mask, hasMASK}} {
+	}{{"bos", bos, hasBOS}, {"eos", eos, hasEOS}, {"unknown", unknown, true}, {"padding", pad, hasPAD}, {"mask", mask, hasMASK}} {
 		if s.has && s.id >= 0 && int(s.id) < c.VocabSize {
 			pairs = append(pairs, gguf.Pair{Key: "tokenizer.ggml." + s.key + "_token_id", Value: uint32(s.id)})
 		}
