@@ -79,6 +79,8 @@ type Job struct {
 	Fields map[string]any
 	// Files are written into the output beside, or instead of, those copied from the base's folder.
 	Files map[string][]byte
+	// Keep says which files of the base's folder are copied, of those that are no weights; nil copies all.
+	Keep func(name string) bool
 	// Adapter is what the record says about where the deltas came from.
 	Adapter any
 	// NoHash leaves the hash of the base out of the record, which takes a pass over all its bytes.
@@ -151,7 +153,9 @@ func newPlan(j Job) (*plan, error) {
 		return nil, err
 	}
 	var err error
-	p.sources, err = companions(p.Base.Folder())
+	if p.sources, err = companions(p.Base.Folder()); p.Keep != nil {
+		p.sources = slices.DeleteFunc(p.sources, func(name string) bool { return !p.Keep(name) })
+	}
 	return p, err
 }
 

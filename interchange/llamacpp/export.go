@@ -137,6 +137,9 @@ func (j *Job) head(x *Arch, f *FileType, r *Report) (*gguf.File, error) {
 	}
 	r.Notes = append(append(r.Notes, notes...), more...)
 	r.Tokenizer, _ = words[0].Value.(string)
+	if len(words) > 1 {
+		r.Tokenizer += fmt.Sprintf(", cut as %v", words[1].Value)
+	}
 	file.Pairs = append(file.Pairs, sizes...)
 	file.Pairs = append(file.Pairs, gguf.Pair{Key: KeyFile, Value: f.number})
 	if f.quantised() {
