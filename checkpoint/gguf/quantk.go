@@ -28,6 +28,18 @@ func nearest(v float32) int {
 // within is the whole number nearest to v between lo and hi.
 func within(v float32, lo, hi int) int { return max(lo, min(hi, nearest(v))) }
 
+// whole is within as a float32; what is no number is lo.
+func whole(v, lo, hi float32) float32 {
+	const shift = 3 << 22 // as in nearest
+	if v = float32(v+shift) - shift; !(v > lo) {
+		return lo
+	}
+	if v > hi {
+		return hi
+	}
+	return v
+}
+
 // affine is a type whose groups of 32 have a scale and a minimum.
 type affine struct {
 	top         int     // highest q
@@ -166,39 +178,46 @@ func scales(b []byte, j int) (s, m uint8) {
 //
 //	weight of x  = √(mean of the group's x²) + |x|
 func (a *affine) search(g *group, x []float32) {
-	f := newFit(x)
+	f := newFit((*[affineLen]float32)(x))
 	g.q, g.scale, g.least = [affineLen]uint8{}, 0, -f.lo
 	if f.hi == f.lo {
 		return
 	}
-	least, inverse := f.lo, float32(a.top)/(f.hi-f.lo)
+	var chosen, q levels
+	top := float32(a.top)
+	least, inverse := f.lo, top/(f.hi-f.lo)
 	g.scale = 1 / inverse
-	f.levels(&g.q, inverse, least, a.top)
-	best := f.loss(&g.q, g.scale, least)
-	var q [affineLen]uint8
+	f.levels(&chosen, inverse, least, top)
+	best := f.loss(&chosen, g.scale, least)
 	for i := range a.steps + 1 {
-		f.levels(&q, (float32(a.first+float32(a.step*float32(i)))+float32(a.top))/(f.hi-least), least, a.top)
+		f.levels(&q, (float32(a.first+float32(a.step*float32(i)))+top)/(f.hi-least), least, top)
 		scale, lo, ok := f.solve(&q)
 		if !ok {
 			continue
 		}
 		if loss := f.loss(&q, scale, lo); loss < best {
-			g.q, g.scale, least, best = q, scale, lo, loss
+			chosen, g.scale, least, best = q, scale, lo, loss
 		}
 	}
 	g.least = -least
+	for i, v := range chosen {
+		g.q[i] = uint8(v)
+	}
 }
+
+// levels are the q of a group as float32, which the search computes with.
+type levels [affineLen]float32
 
 // fit is what the search knows of a group.
 type fit struct {
-	x      []float32
+	x      *[affineLen]float32
 	w      [affineLen]float32
 	lo, hi float32 // the ends, with 0 between or at one of them
 	sumW   float32 // Σ w
 	sumX   float32 // Σ w·x
 }
 
-func newFit(x []float32) *fit {
+func newFit(x *[affineLen]float32) *fit {
 	f := &fit{x: x, lo: x[0], hi: x[0]}
 	squares := float32(0)
 	for _, v := range x {
@@ -216,28 +235,28 @@ func newFit(x []float32) *fit {
 }
 
 // levels are the q of a scale 1/inverse and a minimum.
-func (f *fit) levels(q *[affineLen]uint8, inverse, least float32, top int) {
+func (f *fit) levels(q *levels, inverse, least, top float32) {
 	for i, v := range f.x {
-		q[i] = uint8(within(inverse*(v-least), 0, top))
+		q[i] = whole(inverse*(v-least), 0, top)
 	}
 }
 
 // loss is Σ w·(scale·q + least − x)².
-func (f *fit) loss(q *[affineLen]uint8, scale, least float32) (sum float32) {
+func (f *fit) loss(q *levels, scale, least float32) (sum float32) {
 	for i, v := range f.x {
-		d := float32(scale*float32(q[i])) + least - v
+		d := float32(scale*q[i]) + least - v
 		sum += float32(f.w[i] * float32(d*d))
 	}
 	return sum
 }
 
 // solve gives scale and minimum of least loss for the q; the minimum is at most 0. There are none if all q are alike.
-func (f *fit) solve(q *[affineLen]uint8) (scale, least float32, ok bool) {
+func (f *fit) solve(q *levels) (scale, least float32, ok bool) {
 	var sumQ, sumQQ, sumXQ float32
 	for i, v := range f.x {
-		wq := f.w[i] * float32(q[i])
+		wq := float32(f.w[i] * q[i])
 		sumQ += wq
-		sumQQ += float32(wq * float32(q[i]))
+		sumQQ += float32(wq * q[i])
 		sumXQ += float32(wq * v)
 	}
 	det := float32(f.sumW*sumQQ) - float32(sumQ*sumQ)
@@ -341,7 +360,7 @@ func levels6(q []uint8, x []float32, inv float32) {
 // sums6 are Σ x²·x·q and Σ x²·q².
 func sums6(x []float32, inv float32) (sumXQ, sumQQ float32) {
 	for _, v := range x {
-		l, w := float32(within(inv*v, -middle6, middle6-1)), v*v
+		l, w := whole(inv*v, -middle6, middle6-1), float32(v*v)
 		sumXQ += float32(float32(w*v) * l)
 		sumQQ += float32(float32(w*l) * l)
 	}
