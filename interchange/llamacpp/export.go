@@ -51,12 +51,6 @@ type Report struct {
 	Tokenizer string           `json:"tokenizer"`
 }
 
-// Check says why a model cannot be exported, if so.
-func Check(config []byte) error {
-	_, _, err := checked(config)
-	return wrap(err)
-}
-
 // wrap says which package an error is from.
 func wrap(err error) error {
 	if err == nil {
@@ -65,6 +59,7 @@ func wrap(err error) error {
 	return fmt.Errorf("llamacpp: %w", err)
 }
 
+// checked is a config.json that can be exported, and what llama.cpp calls its architecture.
 func checked(raw []byte) (*model.Config, *Arch, error) {
 	c, err := model.ParseConfig(raw)
 	if err != nil {

@@ -61,7 +61,7 @@ func exported(t *testing.T, dir, typ string) (*gguf.File, *Report) {
 // exportable are the tiny models of the architectures that are exported whole.
 func exportable(t *testing.T) (list []modeltest.Config) {
 	for _, c := range modeltest.Tiny {
-		if Check([]byte(c.JSON)) == nil {
+		if _, _, err := checked([]byte(c.JSON)); err == nil {
 			list = append(list, c)
 		}
 	}
@@ -315,8 +315,8 @@ func TestRefuses(t *testing.T) {
 		`{"model_type": "gpt2", "scale_attn_by_inverse_layer_idx": true}`:                        `llamacpp: scale_attn_by_inverse_layer_idx is true, want false`,
 		llama + `, "rope_scaling": {"rope_type": "yarn", "factor": 2, "attention_factor": 1.5}}`: `attention_factor`,
 	} {
-		err := Check([]byte(config))
-		if err == nil {
+		_, _, err := checked([]byte(config))
+		if err = wrap(err); err == nil {
 			dir := t.TempDir()
 			copyModel(t, dir, config)
 			_, f := folded(t, dir)
