@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/graft-ml/graft/adapter"
+	"github.com/graft-ml/graft/checkpoint"
 	"github.com/graft-ml/graft/merge"
 	"github.com/graft-ml/graft/merge/verify"
 	"github.com/graft-ml/graft/peft"
@@ -139,13 +142,23 @@ func aboutAdapter(ctx context.Context, folder string, noHash bool) (*adapterInpu
 	if noHash {
 		return a, nil
 	}
-	file, err := peft.OpenTensors(folder)
+	file, err := openAdapterTensors(folder)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
 	a.SHA256, err = file.Hash(ctx)
 	return a, err
+}
+
+// openAdapterTensors opens the tensors of an adapter's folder, whichever library's it is.
+func openAdapterTensors(folder string) (*checkpoint.Checkpoint, error) {
+	for _, name := range adapter.HubFiles {
+		if path := filepath.Join(folder, name); exists(path) {
+			return checkpoint.Open(path)
+		}
+	}
+	return peft.OpenTensors(folder)
 }
 
 // printMerge sums up what was written and what survived the rounding.
