@@ -16,7 +16,7 @@ const (
 
 // badInputs is the table of TestBadInput.
 func badInputs() (rows []bad) {
-	for _, part := range [][]bad{badFlags(), badRecipes(), badWeights(), badConfigs(), badTokenizers(), badRows(), badAdapters(), badConversions(), badOutputs(), badResumes(), badMerges()} {
+	for _, part := range [][]bad{badFlags(), badRecipes(), badWeights(), badConfigs(), badTokenizers(), badRows(), badAdapters(), badConversions(), badOutputs(), badResumes(), badMerges(), badExports()} {
 		rows = append(rows, part...)
 	}
 	return rows

@@ -234,6 +234,10 @@ func TestFullDisk(t *testing.T) {
 		{"merge of models, at the config", "merge --method linear base base --weights 1,1 -o merged", "100", ""},
 		{"combine", "combine run -o combined", "500", ""},
 		{"resize", "resize run --rank 1 -o resized", "500", ""},
+		{"export", "export run -o m.gguf", "60000", ""},
+		{"export, at the keys", "export run -o m.gguf --type q8_0", "100", ""},
+		{"release", "release run out", "500", ""},
+		{"release of a model", "release run out --merged", "60000", ""},
 		{"logits", "logits run --ids 1,2,3 --out l.safetensors", "5000", ""},
 		{"copy of a recipe", "cp quickstart q.toml", "100", ""},
 		{"new recipe", "init q.toml", "100", ""},
@@ -275,6 +279,7 @@ func TestFullOutput(t *testing.T) {
 	for _, args := range []string{"ls", "ls --json", "cat quickstart", "explain", "explain method.r", "explain --schema", "explain --json", "completion bash", "version",
 		"version --json", "inspect run", "inspect run --json", "check r.toml", "check r.toml --json", "check r.toml --recipe", "eval run", "eval run --json",
 		"generate run -p x", "generate run -p x -p y", "generate run -p x --json", "merge run -o merged", "merge --method linear base base --weights 1,1 -o mixed", "combine run -o combined", "resize run --rank 1 -o resized",
+		"export run -o m.gguf", "release run out",
 		"extract merged --base base --rank 1 -o extracted", "diff base base", "diff base base --json", "train r.toml --overwrite", "train r.toml --overwrite --json", "help", "train --help",
 		"logits run --ids 1 --out l.safetensors", "bench gemm --shape 2x2x2 --threads 1 --mode f32 --time 1ms"} {
 		var stderr strings.Builder

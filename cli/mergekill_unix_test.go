@@ -27,7 +27,8 @@ func TestKilledMerges(t *testing.T) {
 	for _, c := range []struct {
 		args string
 		outs []string
-	}{{"merge run -o one", []string{"one"}}, {"merge two.toml", []string{"one", "two"}}, {"combine run -o one", []string{"one"}}} {
+	}{{"merge run -o one", []string{"one"}}, {"merge two.toml", []string{"one", "two"}}, {"combine run -o one", []string{"one"}},
+		{"release run one --merged", []string{"one"}}, {"export run -o one.gguf --type q4_k", []string{"one.gguf"}}} {
 		clearAway(t, c.outs)
 		begin := time.Now()
 		finish(t, ".", nil, strings.Fields(c.args)...)
@@ -72,7 +73,16 @@ func hashes(t *testing.T, outs []string) []string {
 	t.Helper()
 	list := make([]string, len(outs))
 	for i, o := range outs {
-		if !exists(o) {
+		st, err := os.Stat(o)
+		if err != nil {
+			continue
+		}
+		if !st.IsDir() {
+			b, err := os.ReadFile(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			list[i] = string(b)
 			continue
 		}
 		list[i] = ok(t, "inspect", o, "--hash", "--json").stdout

@@ -6,11 +6,13 @@ import (
 	"math"
 	"os"
 	"os/exec"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/graft-ml/graft/checkpoint"
+	"github.com/graft-ml/graft/checkpoint/gguf"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -22,7 +24,7 @@ func TestScripts(t *testing.T) {
 		Dir:   "testdata/script",
 		Setup: func(e *testscript.Env) error { return os.CopyFS(e.WorkDir, os.DirFS(origin)) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "json": jsonKeys, "plain": plain, "near": near, "script": shellScript,
+			"exits": exits, "json": jsonKeys, "plain": plain, "near": near, "script": shellScript, "sametensors": sameTensors,
 		},
 		RequireExplicitExec: true,
 	})
@@ -105,6 +107,19 @@ func logitsIn(ts *testscript.TestScript, name string) []float32 {
 	v, err := c.Floats("logits")
 	ts.Check(err)
 	return v
+}
+
+// sameTensors compares the tensors of two GGUF files, byte by byte: sametensors A B.
+func sameTensors(ts *testscript.TestScript, neg bool, args []string) {
+	var files [2]*gguf.File
+	for i := range files {
+		f, err := gguf.Parse([]byte(ts.ReadFile(args[i])))
+		ts.Check(err)
+		files[i] = f
+	}
+	if reflect.DeepEqual(files[0].Tensors, files[1].Tensors) == neg {
+		ts.Fatalf("the tensors of %s and %s are the same: %v", args[0], args[1], neg)
+	}
 }
 
 // shellScript gives the output to a shell that only reads it: script bash -n. Without the shell it is skipped.

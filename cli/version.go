@@ -10,15 +10,15 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// release is the version of a build that did not come through the module system.
-const release = "0.1.0-dev"
+// unreleased is the version of a build that did not come through the module system.
+const unreleased = "0.1.0-dev"
 
 // version is the module's version, or the release this source is working towards.
 func version() string {
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
 		return info.Main.Version
 	}
-	return release
+	return unreleased
 }
 
 // build describes the binary.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/graft-ml/graft/checkpoint/gguf"
+	"github.com/graft-ml/graft/interchange/llamacpp"
 	"github.com/graft-ml/graft/internal/kernel"
 	"github.com/graft-ml/graft/model"
 	"github.com/graft-ml/graft/peft"
@@ -15,16 +16,9 @@ import (
 
 // Keys of an adapter's GGUF file.
 const (
-	keyArch  = "general.architecture"
-	keyType  = "general.type" // "adapter"
 	keyKind  = "adapter.type" // "lora"
 	keyAlpha = "adapter.lora.alpha"
-	keyFile  = "general.file_type" // llama.cpp's number for the dtype of most tensors
-	keyBase  = "general.base_model.0.name"
 )
-
-// tokenEmbedding is the tensor whose A llama.cpp wants transposed, because it picks rows of it.
-const tokenEmbedding = "token_embd"
 
 func isGGUF(path string) bool {
 	f, err := os.Open(path)
@@ -56,7 +50,7 @@ func encodeGGUF(a *Adapter, o Options) (*gguf.File, error) {
 	if o.Base == nil {
 		return nil, errors.New("names and the order of rows depend on the base: want its config.json")
 	}
-	arch, err := archOf(o.Base)
+	arch, err := llamacpp.ArchOf(o.Base)
 	if err != nil {
 		return nil, err
 	}
@@ -73,36 +67,36 @@ func encodeGGUF(a *Adapter, o Options) (*gguf.File, error) {
 	}
 	alpha, factors := a.oneScale(alphaOf)
 	a.noteFactors(factors)
-	f := &gguf.File{Pairs: []gguf.Pair{{Key: keyArch, Value: arch.name}, {Key: keyType, Value: "adapter"}, {Key: keyKind, Value: "lora"},
-		{Key: keyAlpha, Value: float32(alpha)}, {Key: keyFile, Value: typ.file}}}
+	f := &gguf.File{Pairs: []gguf.Pair{{Key: llamacpp.KeyArch, Value: arch.Name}, {Key: llamacpp.KeyType, Value: "adapter"}, {Key: keyKind, Value: "lora"},
+		{Key: keyAlpha, Value: float32(alpha)}, {Key: llamacpp.KeyFile, Value: typ.file}}}
 	if base := a.text("base_model_name_or_path"); base != "" {
-		f.Pairs = append(f.Pairs, gguf.Pair{Key: "general.base_model.count", Value: uint32(1)}, gguf.Pair{Key: keyBase, Value: base})
+		f.Pairs = append(f.Pairs, gguf.Pair{Key: llamacpp.KeyBases, Value: uint32(1)}, gguf.Pair{Key: llamacpp.KeyBase, Value: base})
 	}
 	if a.BaseHash != "" {
 		f.Pairs = append(f.Pairs, gguf.Pair{Key: peft.BaseKey, Value: a.BaseHash})
 	}
 	var errs []error
 	for i := range a.Modules {
-		list, err := arch.tensors(&a.Modules[i], factors[i], o.Base, typ.typ)
+		list, err := factorTensors(arch, &a.Modules[i], factors[i], o.Base, typ.typ)
 		f.Tensors, errs = append(f.Tensors, list...), append(errs, err)
 	}
 	return f, errors.Join(errs...)
 }
 
-// tensors are the pair of a module.
-func (x *arch) tensors(m *Module, factor float64, base *model.Config, typ gguf.Type) ([]gguf.Tensor, error) {
-	name, err := x.toGGUF(m.Name)
+// factorTensors are the pair of a module.
+func factorTensors(x *llamacpp.Arch, m *Module, factor float64, base *model.Config, typ gguf.Type) ([]gguf.Tensor, error) {
+	name, err := x.ToGGUF(m.Name)
 	if err != nil {
 		return nil, err
 	}
-	if tied := base.TieWordEmbeddings; tied && (name == tokenEmbedding || name == "output") {
+	if tied := base.TieWordEmbeddings; tied && (name == llamacpp.TokenEmbedding || name == "output") {
 		return nil, fmt.Errorf("%q: embedding and head of the base are one tensor, of which llama.cpp cannot adapt one end", m.Name)
 	}
 	A, B := m.A, times(m.B, factor)
-	if name == tokenEmbedding {
+	if name == llamacpp.TokenEmbedding {
 		A = transposed(A)
 	}
-	if heads := x.heads(name, base); heads > 0 {
+	if heads := x.Heads(name, base); heads > 0 {
 		if B.Rows%(2*heads) != 0 {
 			return nil, fmt.Errorf("%q: B has %d rows, which %d heads of even size do not share", m.Name, B.Rows, heads)
 		}
@@ -113,24 +107,10 @@ func (x *arch) tensors(m *Module, factor float64, base *model.Config, typ gguf.T
 	return []gguf.Tensor{a, b}, errors.Join(err1, err2)
 }
 
-// permuted reorders the rows of each head as llama.cpp's rotary embedding wants queries and keys: neighbours are a pair instead of
-// the halves' rows i. With back it undoes that.
-//
-//	row h·d + 2·i + s  of the result is row  h·d + s·d/2 + i      s = 0, 1
+// permuted is a matrix with its rows in the order that llama.cpp wants, or back: see llamacpp.Permute.
 func permuted(m kernel.Mat, heads int, back bool) kernel.Mat {
 	p := kernel.NewMat(make([]float32, len(m.Data)), m.Rows, m.Cols)
-	d := m.Rows / heads
-	for h := range heads {
-		for i := range d / 2 {
-			for s := range 2 {
-				to, from := h*d+2*i+s, h*d+s*d/2+i
-				if back {
-					to, from = from, to
-				}
-				copy(p.Row(to), m.Row(from))
-			}
-		}
-	}
+	llamacpp.Permute(p.Data, m.Data, heads, m.Cols, back)
 	return p
 }
 
@@ -148,16 +128,16 @@ func decodeGGUF(data []byte, o Options) (*Adapter, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, want := range [][2]string{{keyType, "adapter"}, {keyKind, "lora"}} {
+	for _, want := range [][2]string{{llamacpp.KeyType, "adapter"}, {keyKind, "lora"}} {
 		if got, err := f.String(want[0]); err != nil || got != want[1] {
 			return nil, errors.Join(err, fmt.Errorf("%s is %q, want %q", want[0], got, want[1]))
 		}
 	}
-	name, err := f.String(keyArch)
+	name, err := f.String(llamacpp.KeyArch)
 	if err != nil {
 		return nil, err
 	}
-	x, err := archNamed(name, o.Base)
+	x, err := llamacpp.ArchNamed(name, o.Base)
 	if err != nil {
 		return nil, err
 	}
@@ -167,10 +147,10 @@ func decodeGGUF(data []byte, o Options) (*Adapter, error) {
 	}
 	a := &Adapter{}
 	a.BaseHash, _ = valueText(f, peft.BaseKey)
-	if base, ok := valueText(f, keyBase); ok && o.BaseName == "" {
+	if base, ok := valueText(f, llamacpp.KeyBase); ok && o.BaseName == "" {
 		o.BaseName = base
 	}
-	if a.Modules, err = x.modules(f, o.Base, float64(alpha)); err != nil {
+	if a.Modules, err = modules(f, x, o.Base, float64(alpha)); err != nil {
 		return nil, err
 	}
 	return a, a.settle(o, 0)
@@ -183,7 +163,7 @@ func valueText(f *gguf.File, key string) (string, bool) {
 }
 
 // modules puts the tensors of a file in pairs.
-func (x *arch) modules(f *gguf.File, base *model.Config, alpha float64) ([]Module, error) {
+func modules(f *gguf.File, x *llamacpp.Arch, base *model.Config, alpha float64) ([]Module, error) {
 	byName := map[string]*Module{}
 	var order []string
 	var errs []error
@@ -196,9 +176,9 @@ func (x *arch) modules(f *gguf.File, base *model.Config, alpha float64) ([]Modul
 			continue
 		}
 		if byName[stem] == nil {
-			hf, err := x.toHF(stem)
+			hf, err := x.ToHF(stem)
 			errs = append(errs, err)
-			byName[stem] = &Module{Name: hf, Embedding: stem == tokenEmbedding}
+			byName[stem] = &Module{Name: hf, Embedding: stem == llamacpp.TokenEmbedding}
 			order = append(order, stem)
 		}
 		v, err := t.Floats()
@@ -219,14 +199,14 @@ func (x *arch) modules(f *gguf.File, base *model.Config, alpha float64) ([]Modul
 	var list []Module
 	for _, stem := range order {
 		m := byName[stem]
-		errs = append(errs, x.finish(m, stem, base, alpha))
+		errs = append(errs, finish(m, x, stem, base, alpha))
 		list = append(list, *m)
 	}
 	return list, errors.Join(slices.DeleteFunc(errs, func(e error) bool { return e == nil })...)
 }
 
 // finish brings a pair into Hugging Face's order.
-func (x *arch) finish(m *Module, stem string, base *model.Config, alpha float64) error {
+func finish(m *Module, x *llamacpp.Arch, stem string, base *model.Config, alpha float64) error {
 	if m.A.Data == nil || m.B.Data == nil {
 		return fmt.Errorf("%q lacks its lora_a or lora_b", stem)
 	}
@@ -237,7 +217,7 @@ func (x *arch) finish(m *Module, stem string, base *model.Config, alpha float64)
 	if alpha == 0 {
 		m.Scale = 1 // what llama.cpp makes of it
 	}
-	heads := x.heads(stem, base)
+	heads := x.Heads(stem, base)
 	switch {
 	case heads < 0:
 		return fmt.Errorf("%q: its rows are permuted by head: want the base's config.json", stem)

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/graft-ml/graft/checkpoint/gguf"
+	"github.com/graft-ml/graft/interchange/llamacpp"
 	"github.com/graft-ml/graft/internal/kernel"
 	"github.com/graft-ml/graft/model"
 	"github.com/graft-ml/graft/peft"
@@ -181,11 +182,11 @@ func TestBadGGUF(t *testing.T) {
 		base   *model.Config
 		want   string
 	}{
-		"a model":                 {set(keyType, "model"), base, `general.type is "model", want "adapter"`},
+		"a model":                 {set(llamacpp.KeyType, "model"), base, `general.type is "model", want "adapter"`},
 		"no type":                 {func(f *gguf.File) { f.Pairs = f.Pairs[2:] }, base, `"general.type" is missing`},
 		"a control vector":        {set(keyKind, "control"), base, `adapter.type is "control", want "lora"`},
-		"an unknown architecture": {set(keyArch, "rwkv"), base, `general.architecture is "rwkv", want one of llama,`},
-		"another architecture":    {set(keyArch, "qwen2"), base, `general.architecture is "qwen2", and the base's model_type "llama"`},
+		"an unknown architecture": {set(llamacpp.KeyArch, "rwkv"), base, `general.architecture is "rwkv", want one of llama,`},
+		"another architecture":    {set(llamacpp.KeyArch, "qwen2"), base, `general.architecture is "qwen2", and the base's model_type "llama"`},
 		"an alpha that is a word": {set(keyAlpha, "four"), base, `"adapter.lora.alpha" is four, want a float32`},
 		"no base":                 {func(*gguf.File) {}, nil, `"blk.0.attn_q": its rows are permuted by head: want the base's config.json`},
 		"other heads":             {func(*gguf.File) {}, config(t, strings.Replace(llamaConfig, `"num_attention_heads": 4`, `"num_attention_heads": 6`, 1)), "16 rows, which 6 heads of even size do not share"},
@@ -194,9 +195,9 @@ func TestBadGGUF(t *testing.T) {
 		"a part that is none":     {func(f *gguf.File) { f.Tensors[0].Name = "blk.0.ssm_in.weight.lora_a" }, base, `"blk.0.ssm_in" is no part of llama.cpp's llama`},
 		"a vector":                {func(f *gguf.File) { f.Tensors[0].Shape = []int{16} }, base, `is [16], want a matrix`},
 		"ranks that do not fit":   {func(f *gguf.File) { f.Tensors[0].Shape = []int{4, 4} }, base, `A is [4, 4] and B [16, 2], want one rank`},
-		"a quantised tensor": {func(f *gguf.File) {
-			f.Tensors[0] = gguf.Tensor{Name: f.Tensors[0].Name, Type: 8, Shape: []int{1, 32}, Data: make([]byte, 34)}
-		}, base, "is Q8_0, want F32, F16 or BF16"},
+		"a tensor of a type that is not read": {func(f *gguf.File) {
+			f.Tensors[0] = gguf.Tensor{Name: f.Tensors[0].Name, Type: 9, Shape: []int{1, 32}, Data: make([]byte, 36)}
+		}, base, "Q8_1 is not read, want one of F32"},
 		"a number that is not one": {func(f *gguf.File) { copy(f.Tensors[0].Data[4:], []byte{0, 0, 0xc0, 0x7f}) }, base, "has no finite number at 1"},
 	} {
 		path := filepath.Join(t.TempDir(), "a.gguf")

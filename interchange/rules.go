@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/graft-ml/graft/interchange/llamacpp"
 	"github.com/graft-ml/graft/peft"
 	"github.com/graft-ml/graft/peft/methods"
 )
@@ -127,22 +128,22 @@ var llamaRules = []Rule{
 	{Name: "use_rslora", Wrong: true, Source: "convert_lora_to_gguf.py writes lora_alpha, src/llama-adapter.h divides by r: not by √r. graft convert adapter --to gguf takes care", Find: says("use_rslora")},
 	{Name: "alpha_pattern", Wrong: true, Source: "convert_lora_to_gguf.py writes one lora_alpha. graft convert adapter --to gguf takes care", Find: says("alpha_pattern")},
 	{Name: "architecture", Base: true, Source: "general.architecture must be the model's; names that graft knows", Find: func(c *Case) []string {
-		if _, err := archOf(c.Base); err != nil {
+		if _, err := llamacpp.ArchOf(c.Base); err != nil {
 			return lines(err)
 		}
 		return nil
 	}},
 	{Name: "modules", Base: true, Source: "src/llama-adapter.cpp: LoRA tensor … does not exist in base model", Find: func(c *Case) (found []string) {
-		x, err := archOf(c.Base)
+		x, err := llamacpp.ArchOf(c.Base)
 		if err != nil {
 			return nil // the rule above
 		}
 		for _, m := range c.modules() {
-			if _, err := x.toGGUF(m); err != nil {
+			if _, err := x.ToGGUF(m); err != nil {
 				found = append(found, m)
 			}
 		}
-		return firstFew(found, "%s: no part of llama.cpp's "+x.name)
+		return firstFew(found, "%s: no part of llama.cpp's "+x.Name)
 	}},
 	{Name: "tied ends", Base: true, Source: "convert_lora_to_gguf.py: lm_head is present in adapter, but is ignored in base model; llama.cpp#9065", Find: func(c *Case) []string {
 		if !c.Base.TieWordEmbeddings {

@@ -124,14 +124,8 @@ func (p *plan) copyFiles(ctx context.Context, dir string, r *Report) error {
 		}
 		files[name] = b
 	}
-	config, err := p.config, error(nil)
-	if p.convert {
-		config = checkpoint.SetConfigDType(config, p.dtype)
-	}
-	if p.loosen {
-		config = loosened(config)
-	}
-	if config, err = p.setFields(config); err != nil {
+	config, err := p.outConfig()
+	if err != nil {
 		return err
 	}
 	files["config.json"] = config
@@ -139,6 +133,18 @@ func (p *plan) copyFiles(ctx context.Context, dir string, r *Report) error {
 	names, err := writeFiles(ctx, dir, files)
 	r.Files = append(r.Files, names...)
 	return err
+}
+
+// outConfig is config.json of the output.
+func (p *plan) outConfig() ([]byte, error) {
+	config := p.config
+	if p.convert {
+		config = checkpoint.SetConfigDType(config, p.dtype)
+	}
+	if p.loosen {
+		config = loosened(config)
+	}
+	return p.setFields(config)
 }
 
 // writeFiles writes files into a folder and lists them.

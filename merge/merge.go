@@ -79,6 +79,8 @@ type Job struct {
 	Fields map[string]any
 	// Files are written into the output beside, or instead of, those copied from the base's folder.
 	Files map[string][]byte
+	// Keep says which files of the base's folder are copied, of those that are no weights; nil copies all.
+	Keep func(name string) bool
 	// Adapter is what the record says about where the deltas came from.
 	Adapter any
 	// NoHash leaves the hash of the base out of the record, which takes a pass over all its bytes.
@@ -147,20 +149,31 @@ func newPlan(j Job) (*plan, error) {
 	if err := p.parseDType(); err != nil {
 		return nil, err
 	}
+	if err := p.prepare(); err != nil {
+		return nil, err
+	}
 	var err error
+	if p.sources, err = companions(p.Base.Folder()); p.Keep != nil {
+		p.sources = slices.DeleteFunc(p.sources, func(name string) bool { return !p.Keep(name) })
+	}
+	return p, err
+}
+
+// prepare checks the deltas against the base and finds what they untie.
+func (p *plan) prepare() (err error) {
 	if p.config, err = p.Base.ReadFile("config.json"); err != nil {
-		return nil, fmt.Errorf("merge: the base has no config.json, so the output would be no model: %w", err)
+		return fmt.Errorf("merge: the base has no config.json, so the output would be no model: %w", err)
 	}
 	tied, err := p.ties()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if len(j.Deltas) == 0 && !j.AllowNothing {
-		return nil, errors.New("merge: there is nothing to add: no deltas")
+	if len(p.Deltas) == 0 && !p.AllowNothing {
+		return errors.New("merge: there is nothing to add: no deltas")
 	}
 	p.untie()
 	var wrong []string
-	for _, d := range j.Deltas {
+	for _, d := range p.Deltas {
 		if err := p.checkDelta(d, tied); err != nil {
 			wrong = append(wrong, err.Error())
 		}
@@ -169,10 +182,9 @@ func newPlan(j Job) (*plan, error) {
 	p.spread()
 	if len(wrong) > 0 {
 		slices.Sort(wrong)
-		return nil, fmt.Errorf("merge: %s: %s", p.Base.Path(), strings.Join(wrong, "; "))
+		return fmt.Errorf("merge: %s: %s", p.Base.Path(), strings.Join(wrong, "; "))
 	}
-	p.sources, err = companions(p.Base.Folder())
-	return p, err
+	return nil
 }
 
 // dtypes are the values of Job.DType.

@@ -277,3 +277,6 @@ func longRope(r ropeInput) *op.Rope {
 		return short
 	}}
 }
+
+// Rope is how rotary positions are set, in either version of config.json: rope_type and rope_theta are filled in.
+func (c *Config) Rope() RopeParameters { return c.ropeParameters("") }

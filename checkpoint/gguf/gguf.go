@@ -25,11 +25,14 @@
 //
 // A Tensor's Shape is in row-major order, as everywhere else in graft: the reverse of the file's.
 //
+// How numbers are packed in blocks is said in quant.go and quantk.go.
+//
 // Words: a type of tensors (Type) says how numbers are packed, in blocks for the quantised ones; a kind says what a value is.
 package gguf
 
 import (
 	"fmt"
+	"io"
 	"slices"
 )
 
@@ -60,6 +63,10 @@ type Tensor struct {
 	Type  Type
 	Shape []int  // row-major
 	Data  []byte // as in the file; aliases what was parsed
+
+	// Fill writes the tensor's bytes in place of Data, in any order and from several goroutines if it likes; for files larger than memory.
+	// Only WriteFile calls it, for one tensor after the other.
+	Fill func(w io.WriterAt) error
 }
 
 // Get is the value of a key.
@@ -117,27 +124,23 @@ func (t *Tensor) Len() int {
 
 // Floats are the numbers of the tensor, converted.
 func (t *Tensor) Floats() ([]float32, error) {
-	row := t.Type.row()
-	if row.decode == nil {
-		return nil, fmt.Errorf("gguf: tensor %q is %s, want F32, F16 or BF16", t.Name, t.Type)
-	}
 	x := make([]float32, t.Len())
-	row.decode(x, t.Data)
+	if err := t.Type.Decode(x, t.Data); err != nil {
+		return nil, fmt.Errorf("gguf: tensor %q: %w", t.Name, err)
+	}
 	return x, nil
 }
 
-// NewTensor packs numbers as a type that has an encoder.
+// NewTensor packs numbers as a type that is written.
 func NewTensor(name string, typ Type, shape []int, x []float32) (Tensor, error) {
-	row := typ.row()
 	t := Tensor{Name: name, Type: typ, Shape: shape}
-	if row.encode == nil {
-		return t, fmt.Errorf("gguf: tensor %q: %s cannot be written, want F32, F16 or BF16", name, typ)
-	}
 	n, err := typ.size(shape)
 	if err != nil || t.Len() != len(x) {
-		return t, fmt.Errorf("gguf: tensor %q: %d numbers for shape %v", name, len(x), shape)
+		return t, fmt.Errorf("gguf: tensor %q: %d numbers for shape %v of %s", name, len(x), shape, typ)
 	}
 	t.Data = make([]byte, n)
-	row.encode(t.Data, x)
+	if err := typ.Encode(t.Data, x); err != nil {
+		return t, fmt.Errorf("gguf: tensor %q: %w", name, err)
+	}
 	return t, nil
 }

@@ -4,13 +4,16 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"io"
 	"math"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 )
 
-// sample has a value of every kind and a tensor of every type that is converted.
+// sample has a value of every kind, a tensor of every type that is converted, and one that is not.
 func sample(t testing.TB) *File {
 	t.Helper()
 	f := &File{Pairs: []Pair{{"general.architecture", "llama"}, {"a", uint8(1)}, {"b", int8(-1)}, {"c", uint16(2)}, {"d", int16(-2)}, {"e", uint32(3)},
@@ -23,7 +26,15 @@ func sample(t testing.TB) *File {
 		}
 		f.Tensors = append(f.Tensors, x)
 	}
-	f.Tensors = append(f.Tensors, Tensor{Name: "q", Type: 8, Shape: []int{1, 64}, Data: bytes.Repeat([]byte{7}, 68)})
+	f.Tensors = append(f.Tensors, Tensor{Name: "q", Type: 9, Shape: []int{1, 64}, Data: bytes.Repeat([]byte{7}, 72)})
+	for _, q := range quantised {
+		n := q.typ.Block()
+		x, err := NewTensor(q.typ.String(), q.typ, []int{2, n}, reference()[5*superLen:][:2*n])
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Tensors = append(f.Tensors, x)
+	}
 	return f
 }
 
@@ -57,12 +68,50 @@ func TestRoundTrip(t *testing.T) {
 				t.Errorf("tensor %q is %v, %v", x.Name, v, err)
 			}
 		}
-		if _, err := got.Tensors[3].Floats(); err == nil || !strings.Contains(err.Error(), `tensor "q" is Q8_0, want F32, F16 or BF16`) {
-			t.Errorf("numbers of Q8_0: %v", err)
+		if _, err := got.Tensors[3].Floats(); err == nil || !strings.Contains(err.Error(), `tensor "q": Q8_1 is not read, want one of F32, F16`) {
+			t.Errorf("numbers of Q8_1: %v", err)
 		}
 	}
 	if b := marshal(t, &File{}); len(b) != 24 {
 		t.Errorf("an empty file has %d bytes, want 24", len(b))
+	}
+}
+
+// TestWriteFile makes tensors while the file is written, in any order; what does not give all its bytes leaves no file.
+func TestWriteFile(t *testing.T) {
+	f := sample(t)
+	want := marshal(t, f)
+	for i := range f.Tensors {
+		data := f.Tensors[i].Data
+		f.Tensors[i].Data, f.Tensors[i].Fill = nil, func(w io.WriterAt) error {
+			for n := len(data) - 1; n >= 0; n-- {
+				if _, err := w.WriteAt(data[n:n+1], int64(n)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}
+	path := filepath.Join(t.TempDir(), "a.gguf")
+	if err := f.WriteFile(path); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%d bytes, %v; want the %d of Write", len(got), err, len(want))
+	}
+	for want, fill := range map[string]func(io.WriterAt) error{
+		"1 bytes written, want": func(w io.WriterAt) error { _, err := w.WriteAt([]byte{1}, 0); return err },
+		"1 bytes at 1000000 of": func(w io.WriterAt) error { _, err := w.WriteAt([]byte{1}, 1e6); return err },
+		"no more":               func(io.WriterAt) error { return errors.New("no more") },
+	} {
+		f.Tensors[2].Fill = fill
+		path := filepath.Join(t.TempDir(), "b.gguf")
+		if err := f.WriteFile(path); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+		if left, err := os.ReadDir(filepath.Dir(path)); err != nil || len(left) > 0 {
+			t.Errorf("%v, %v left", left, err)
+		}
 	}
 }
 
@@ -95,7 +144,8 @@ func TestBytes(t *testing.T) {
 func TestTruncated(t *testing.T) {
 	f := sample(t)
 	b := marshal(t, f)
-	for n := range len(b) - (-68 & 31) {
+	padding := -len(f.Tensors[len(f.Tensors)-1].Data) & 31
+	for n := range len(b) - padding {
 		_, err := Parse(b[:n:n])
 		if err == nil || !errors.Is(err, ErrFormat) || strings.Contains(err.Error(), "\n") {
 			t.Fatalf("cut to %d of %d bytes: %v, want one line", n, len(b), err)
@@ -147,6 +197,7 @@ func TestParseRefuses(t *testing.T) {
 // TestWriteRefuses gives files that cannot be.
 func TestWriteRefuses(t *testing.T) {
 	w := Tensor{Name: "w", Type: F32, Shape: []int{1}, Data: make([]byte, 4)}
+	streamed := Tensor{Name: "w", Type: F32, Shape: []int{1}, Fill: func(io.WriterAt) error { return nil }}
 	long := w
 	long.Name = strings.Repeat("w", 64)
 	short := w
@@ -162,6 +213,7 @@ func TestWriteRefuses(t *testing.T) {
 		{File{Tensors: []Tensor{w, w}}, `tensor "w" is there twice`},
 		{File{Tensors: []Tensor{long}}, "a name of 64 characters"},
 		{File{Tensors: []Tensor{short}}, `tensor "w": 0 bytes, want 4`},
+		{File{Tensors: []Tensor{streamed}}, `tensor "w" is made while a file is written`},
 	} {
 		if err := x.f.Write(&bytes.Buffer{}); err == nil || !strings.Contains(err.Error(), x.want) {
 			t.Errorf("%+v: %v, want %s", x.f, err, x.want)
@@ -194,6 +246,11 @@ func FuzzParse(f *testing.F) {
 		a, err := Parse(data)
 		if err != nil {
 			return
+		}
+		for i := range a.Tensors {
+			if x, err := a.Tensors[i].Floats(); err == nil && len(x) != a.Tensors[i].Len() {
+				t.Errorf("tensor %q has %d numbers, want %d", a.Tensors[i].Name, len(x), a.Tensors[i].Len())
+			}
 		}
 		b, err := Parse(marshal(t, a))
 		if err != nil {

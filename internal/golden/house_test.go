@@ -22,7 +22,7 @@ var floors = []struct {
 	{"schema", []string{"recipes"}}, // imports nothing of ours; examples may use it
 	{"ground", []string{"internal/kernel", "internal/check", "internal/atomicfile", "internal/meminfo", "internal/golden", "internal/corpus", "internal/jinja", "metric", "internal/pickle"}},
 	{"leaves", []string{"internal/linalg", "internal/op", "checkpoint", "checkpoint/gguf", "tokenizer"}},
-	{"writers", []string{"internal/synth", "internal/tape"}},
+	{"writers", []string{"internal/synth", "internal/tape", "release"}},
 	{"data", []string{"data", "data/source"}},
 	{"layers", []string{"model/layer"}},
 	{"models", []string{"model", "model/modeltest"}},
@@ -32,7 +32,7 @@ var floors = []struct {
 	{"methods", []string{"lora", "adapter", "prefix"}},
 	{"methods on files", []string{"lora/factor"}},
 	{"table of methods", []string{"peft/methods"}},
-	{"programs", []string{"train", "generate", "interchange"}},
+	{"programs", []string{"train", "generate", "interchange", "interchange/llamacpp"}},
 	{"reports", []string{"report"}},
 	{"laws", []string{"peft/pefttest"}}, // for tests: trains, merges and loads by any method
 	{"surface", []string{"cli", "internal/corpus/gen"}},
