@@ -298,6 +298,9 @@ func othersLaws() (rows []pefttest.Case) {
 // lawConfig is nil on models that are not looked at.
 func lawConfig(m peft.Method, settings string, base layer.Model) peft.Config {
 	targets, ok := lawTargets[base.ModelType()]
+	if base.ModelType() == "bert" {
+		targets, ok = `["query", "value"]`, true
+	}
 	for s := range base.Slots() {
 		ok = ok && (base.ModelType() != "gpt2" || s.Kind != layer.Head || s.Tied) // one of the two is enough
 	}

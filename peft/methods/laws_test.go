@@ -1,6 +1,7 @@
 package methods_test
 
 import (
+	"flag"
 	"slices"
 	"strings"
 	"testing"
@@ -248,12 +249,53 @@ func linearNames(m layer.Model) (ends []string) {
 	return ends
 }
 
-// TestLaws holds every method to the laws on every architecture.
+// long asks for the whole of what the default run does a part of.
+var long = flag.Bool("long", false, "run the heavier suites in full")
+
+// standIns are the models that stand for all in the default run: a decoder, for all rows, and an encoder, for those that are no variants.
+var standIns = []string{"qwen2, window in the upper layer", "bert"}
+
+// besides are models of the default run beside these, for methods that depend on how a model is built; by row.
+var besides = map[string][]string{
+	"pfeiffer":                       {"gpt2"},
+	"compacter with shared weights":  {"gpt2"},
+	"the library's prompt tuning":    {"gpt2"},
+	"the library's lora":             {"gpt2"},
+	"ia3":                            {"gpt2"},
+	"oft":                            {"gpt2"},
+	"lora on the weights of experts": {"mixtral"},
+	"dora":                           {"phi3"},
+	"lora on the embedding":          {"t5", "albert, two groups of two"},
+	"prefix tuning":                  {"bloom", "gemma3", "t5 1.1", "bart"},
+	"prompt tuning":                  {"opt, norms after, projected", "t5", "deberta-v2", "marian"},
+	"houlsby":                        {"falcon, new", "gemma2", "albert, two groups of two"},
+	"adaption prompt":                {"llama"},
+	"adaption prompt where the output has a bias": {"llama, tied, with biases"},
+}
+
+// wanted are the models that a row goes over: LoRA all, the others those that stand for them, of which the first shows all laws; with
+// -long all show all.
+func wanted(row pefttest.Case) func(model string) pefttest.Extent {
+	if *long {
+		return nil
+	}
+	return func(model string) pefttest.Extent {
+		switch {
+		case model == standIns[0]:
+			return pefttest.All
+		case row.Name == "lora" || !row.Variant && slices.Contains(standIns, model) || slices.Contains(besides[row.Name], model):
+			return pefttest.Most
+		}
+		return pefttest.Nothing
+	}
+}
+
+// TestLaws holds every method to the laws, on every architecture if asked for.
 func TestLaws(t *testing.T) {
 	has := map[string]bool{}
 	for _, c := range slices.Concat(laws, hubLaws, othersLaws()) {
 		has[c.Method.Name] = has[c.Method.Name] || !c.Variant
-		t.Run(c.Name, func(t *testing.T) { pefttest.Run(t, c) })
+		t.Run(c.Name, func(t *testing.T) { pefttest.Run(t, c, wanted(c)) })
 	}
 	for _, m := range methods.All {
 		if !has[m.Name] && !slices.Contains(untrainable, m.Name) {

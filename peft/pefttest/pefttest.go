@@ -8,7 +8,7 @@
 //			c.Rank, c.Alpha = 3, 7
 //			return c
 //		},
-//	})
+//	}, nil)
 //
 // Settings must not sit where the mathematics has a fixed point: alpha = r, zero, one.
 package pefttest
@@ -54,7 +54,7 @@ type Case struct {
 type law struct {
 	says  string
 	hold  func(t *testing.T, x *bench)
-	once  bool // does not depend on settings, so variants need not show it again
+	once  bool // does not depend on settings or models, so variants need not show it again
 	alone bool // changes what all tests share
 }
 
@@ -79,9 +79,26 @@ var laws = []law{
 	{says: "a file cut off anywhere is refused", hold: truncating, once: true},
 }
 
-// Run holds the case to every law on every architecture.
-func Run(t *testing.T, c Case) {
+// Extent is how many laws are looked at.
+type Extent uint8
+
+// Extents.
+const (
+	Nothing Extent = iota
+	Most           // all that depend on model and settings
+	All
+)
+
+// Run holds the case to the laws on every architecture, to as many of them as are wanted of a model; nil = all.
+func Run(t *testing.T, c Case, wanted func(model string) Extent) {
 	for _, tiny := range modeltest.Tiny {
+		extent := All
+		if wanted != nil {
+			extent = wanted(tiny.Name)
+		}
+		if extent == Nothing {
+			continue
+		}
 		if c.Variant && modeltest.Like[tiny.Name] != "" {
 			continue
 		}
@@ -91,7 +108,7 @@ func Run(t *testing.T, c Case) {
 				return
 			}
 			for _, l := range laws {
-				if l.once && c.Variant {
+				if l.once && (c.Variant || extent == Most) {
 					continue
 				}
 				t.Run(l.says, func(t *testing.T) {
