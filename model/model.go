@@ -164,18 +164,16 @@ func (m *Model) hidden(p *op.Pass, tokens []int32, lead bool) (x mat.Tensor, led
 		p, words = m.read(p, tokens, list)
 		list = withoutRows(list)
 	}
-	g, rows, behind := grow(p, list)
-	switch {
-	case words != nil:
-		x = m.Stem.ForwardWords(p, g, words, rows)
-	case behind && rows != nil:
-		x = op.Insert(p, m.Stem.Forward(p, p, tokens, nil), rows, 1)
-	default:
-		x = m.Stem.Forward(p, g, tokens, rows)
-	}
-	x = m.through(g, x, slices.Concat(g.Prefixes, []mat.Tensor{g.Memory})...)
-	if rows != nil {
-		list, begun, last := own(p, g, m.Kind == SequenceLabels && m.Top.Pool == layer.FirstRow)
+	g := grow(p, list)
+	x = g.embed(func(g *op.Pass, rows []mat.Tensor) mat.Tensor {
+		if words != nil {
+			return m.Stem.ForwardWords(p, g, words, rows)
+		}
+		return m.Stem.Forward(p, g, tokens, rows)
+	})
+	x = m.through(g.Pass, x, slices.Concat(g.Prefixes, []mat.Tensor{g.Memory})...)
+	if g.virtual() {
+		list, begun, last := own(p, g.Pass, m.Kind == SequenceLabels && m.Top.Pool == layer.FirstRow)
 		if lead {
 			list, led = append(list, last...), begun
 		}

@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/graft-ml/graft/internal/op"
 	"github.com/graft-ml/graft/model/layer"
@@ -59,28 +60,67 @@ func (m *Model) MaxTokens() int {
 	return m.Config.MaxPositionEmbeddings - m.numVirtual(m.Encoder != nil)
 }
 
-// grow adds the prompts to a pass: positions move up by the virtual tokens, segments grow by rows. It returns the grown pass,
-// which is p itself without prompts, and the rows to put before each segment, nil if there are none.
-//
-// behind says that the rows go behind the embedding rather than into it.
-func grow(p *op.Pass, list []layer.Prompt) (g *op.Pass, rows []mat.Tensor, behind bool) {
+// grown is a pass with what comes before its segments: positions moved up by the virtual tokens, segments grown by rows.
+type grown struct {
+	*op.Pass              // with all virtual rows; the pass itself without prompts
+	inner    *op.Pass     // with those that go into the embedding
+	into     []mat.Tensor // by segment the rows that go into the embedding, nil for none
+	behind   []mat.Tensor // and those that come behind it
+}
+
+// grow adds prompts to a pass.
+func grow(p *op.Pass, list []layer.Prompt) grown {
 	if list == nil {
-		return p, nil, false
+		return grown{Pass: p, inner: p}
 	}
-	grown := *p.Unrouted()
-	grown.Segments, grown.Positions, grown.Types = nil, nil, nil
-	grown.Prefixes = make([]mat.Tensor, len(list))
-	rows = make([]mat.Tensor, len(list))
-	inserted := false
+	outer, inner := bare(p), bare(p)
+	g := grown{Pass: outer, inner: inner, into: make([]mat.Tensor, len(list)), behind: make([]mat.Tensor, len(list))}
 	for i, x := range list {
-		growSegment(&grown, p, i, x)
-		grown.Prefixes[i], rows[i] = x.KeyValues, x.Rows
-		inserted, behind = inserted || x.Rows != nil, behind || x.Rows != nil && x.Still
+		rows := numTokens(x.Rows)
+		moved := x.Moves(rows, numTokens(x.KeyValues))
+		if p.Cache != nil {
+			moved = p.Cache.Moved(p.Segments[i].Sequence)
+		}
+		growSegment(outer, p, i, rows, moved)
+		if x.Still {
+			g.behind[i], rows = x.Rows, 0
+		} else {
+			g.into[i] = x.Rows
+		}
+		growSegment(inner, p, i, rows, moved)
+		outer.Prefixes = append(outer.Prefixes, x.KeyValues)
 	}
-	if !inserted {
-		rows = nil
+	outer.RoutedAs(p)
+	inner.RoutedAs(p)
+	g.into, g.behind = orNone(g.into), orNone(g.behind)
+	return g
+}
+
+// bare is the pass without rows.
+func bare(p *op.Pass) *op.Pass {
+	q := *p.Unrouted()
+	q.Segments, q.Positions, q.Types, q.Prefixes = nil, nil, nil, nil
+	return &q
+}
+
+// orNone is nil for a list of nothing.
+func orNone(list []mat.Tensor) []mat.Tensor {
+	if slices.ContainsFunc(list, func(x mat.Tensor) bool { return x != nil }) {
+		return list
 	}
-	return grown.RoutedAs(p), rows, behind
+	return nil
+}
+
+// virtual says that virtual tokens are among the rows.
+func (g *grown) virtual() bool { return g.into != nil || g.behind != nil }
+
+// embed puts the rows where they go; stem makes the hidden states of a pass with the rows that go into the embedding.
+func (g *grown) embed(stem func(g *op.Pass, rows []mat.Tensor) mat.Tensor) mat.Tensor {
+	x := stem(g.inner, g.into)
+	if g.behind != nil {
+		x = op.Insert(g.inner, x, g.behind, 1)
+	}
+	return x
 }
 
 // prompted says that something comes before a text of the pass.
@@ -108,14 +148,9 @@ func (m *Model) ask(p *op.Pass) []layer.Prompt {
 	return list
 }
 
-// growSegment appends segment i of p with its prompt to the grown pass.
-func growSegment(grown, p *op.Pass, i int, x layer.Prompt) {
+// growSegment appends segment i of p to the grown pass, behind so many rows and with its positions moved.
+func growSegment(grown, p *op.Pass, i, rows, moved int) {
 	seg := p.Segments[i]
-	rows := numTokens(x.Rows)
-	moved := x.Moves(rows, numTokens(x.KeyValues))
-	if p.Cache != nil {
-		moved = p.Cache.Moved(seg.Sequence)
-	}
 	start := len(grown.Positions)
 	for j := range rows {
 		grown.Positions = append(grown.Positions, int32(max(0, moved-rows)+j))

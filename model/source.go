@@ -41,21 +41,16 @@ func (m *Model) remember(p *op.Pass, words mat.Tensor, list []layer.Prompt, keep
 	q := *p.Unrouted()
 	q.Segments, q.Positions, q.Source, q.Types = sourceSegments(p), p.Source.Positions, nil, nil
 	q.RoutedAs(p)
-	g, rows, behind := grow(&q, withoutKeyValues(list))
+	g := grow(&q, withoutKeyValues(list))
 	kept := []mat.Tensor{keep}
 	for _, x := range list {
 		kept = append(kept, x.KeyValues)
 	}
-	var x mat.Tensor
-	if behind && rows != nil {
-		x = op.Insert(&q, m.Encoder.Stem.ForwardWords(&q, &q, words, nil), rows, 1)
-	} else {
-		x = m.Encoder.Stem.ForwardWords(&q, g, words, rows)
-	}
-	x = m.Encoder.through(g, x, kept...)
-	x = m.Encoder.end(g, x)
+	x := g.embed(func(g *op.Pass, rows []mat.Tensor) mat.Tensor { return m.Encoder.Stem.ForwardWords(&q, g, words, rows) })
+	x = m.Encoder.through(g.Pass, x, kept...)
+	x = m.Encoder.end(g.Pass, x)
 	m.Encoder.trace(len(m.Encoder.Blocks), x)
-	return layer.Remember(g, x, m.Blocks), g.Segments
+	return layer.Remember(g.Pass, x, m.Blocks), g.Segments
 }
 
 // Encode passes a pass's source through the encoder and gives, by text, what a cache remembers of it, in memory of its own.

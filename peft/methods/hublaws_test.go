@@ -25,6 +25,7 @@ var hubLaws = []pefttest.Case{
 	{Name: "mam", Method: adapter.Hub, Config: onTwo(hub(adapter.Hub, `{"config": "prefix_tuning[prefix_length=3, bottleneck_size=5]|par_bn[reduction_factor=3]"}`))},
 	{Name: "unipelt", Method: adapter.Hub, Variant: true, Config: onTwo(hub(adapter.Hub,
 		`{"config": "prefix_tuning_flat[prefix_length=3, use_gating=True, shared_gating=False, leave_out=[0]]|seq_bn[reduction_factor=3, use_gating=True]|lora[r=3, alpha=7, use_gating=True, dropout=0.2]"}`))},
+	{Name: "the library's prompt tuning", Method: adapter.Hub, Variant: true, Config: onOne("gpt2", hub(adapter.Hub, `{"config": "prompt_tuning[prompt_length=3]"}`))},
 	{Name: "the library's lora", Method: adapter.Hub, Variant: true, Identity: true, Mergeable: true, Config: onTwo(hub(adapter.Hub,
 		`{"config": "lora[r=3, alpha=7, attn_matrices=['q', 'k', 'v'], intermediate_lora=True, output_lora=True]"}`))},
 	{Name: "the library's ia3", Method: adapter.Hub, Variant: true, Identity: true, Mergeable: true, Config: onTwo(hub(adapter.Hub, `{"config": "ia3"}`))},

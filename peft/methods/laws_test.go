@@ -257,9 +257,9 @@ var standIns = []string{"qwen2, window in the upper layer", "bert"}
 
 // besides are models of the default run beside these, for methods that depend on how a model is built; by row.
 var besides = map[string][]string{
+	"the library's prompt tuning":    {"gpt2"},
 	"pfeiffer":                       {"gpt2"},
 	"compacter with shared weights":  {"gpt2"},
-	"the library's prompt tuning":    {"gpt2"},
 	"the library's lora":             {"gpt2"},
 	"ia3":                            {"gpt2"},
 	"oft":                            {"gpt2"},
