@@ -39,6 +39,9 @@ type qualityRow struct {
 const (
 	nearly  = 1e-4
 	roughly = 1e-3
+	// A prompt of few numbers at a rate of 0.05 multiplies what it is off by: the reference with one thread instead of two is 2.7e-3 away from
+	// itself within 50 steps, and 0.037 within all 250.
+	unsteadily = 1e-2
 )
 
 const (
@@ -58,7 +61,7 @@ func encoderMethods(head float64) []qualityRow {
 		{"bitfit", 1e-2, biases, roughly},
 		{"head", head, "type = \"full\"\ntrainable = '^classifier\\.'\n", nearly},
 		{"prefix-10", 3e-2, "type = \"prefix_tuning\"\nnum_virtual_tokens = 10\n", roughly},
-		{"prompt-10", 5e-2, "type = \"prompt_tuning\"\nnum_virtual_tokens = 10\n", roughly},
+		{"prompt-10", 5e-2, "type = \"prompt_tuning\"\nnum_virtual_tokens = 10\n", unsteadily},
 		{"houlsby", 0, "type = \"houlsby\"\nreduction_factor = 16\nadapter_name = \"a\"\n", nearly},
 		{"pfeiffer", 0, "type = \"pfeiffer\"\nreduction_factor = 16\nadapter_name = \"a\"\n", nearly},
 		{"full", 2e-4, "type = \"full\"\n", roughly},
