@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/graft-ml/graft/adapter"
 	"github.com/graft-ml/graft/internal/check"
 	"github.com/graft-ml/graft/internal/kernel"
 	"github.com/graft-ml/graft/internal/op"
@@ -32,6 +34,10 @@ func lowRank(rank int, set func(c *lora.Config)) peft.Config {
 func kinds() map[string]peft.Config {
 	keys, rows := prefix.NewTuning(), prefix.NewPrompt()
 	keys.NumVirtualTokens, rows.NumVirtualTokens = 3, 2
+	pfeiffer, err := adapter.ParseHub("seq_bn[reduction_factor=4]")
+	if err != nil {
+		panic(err) // the string is the test's own
+	}
 	return map[string]peft.Config{"r8": lowRank(8, nil), "r64": lowRank(64, nil), "dora": lowRank(4, func(c *lora.Config) { c.UseDoRA = true }),
 		"copy": lowRank(2, func(c *lora.Config) {
 			c.TargetModules.Pattern, c.Beside.ModulesToSave = ".*q_proj", []string{"lm_head"}
@@ -39,7 +45,7 @@ func kinds() map[string]peft.Config {
 		"copy2": lowRank(2, func(c *lora.Config) {
 			c.TargetModules.Pattern, c.Beside.ModulesToSave = ".*q_proj", []string{"lm_head"}
 		}),
-		"prefix": keys, "prompt": rows}
+		"pfeiffer": pfeiffer, "prefix": keys, "prompt": rows}
 }
 
 // shelfOf puts moved adapters of all kinds on a small model.
@@ -104,11 +110,11 @@ func (d *decoding) step(t testing.TB, tokens ...[]int32) kernel.Mat {
 	return y
 }
 
-// TestMixedDecoding prefills and continues requests of six adapters together, and each alone on a model with just its adapter.
+// TestMixedDecoding prefills and continues requests of all kinds of adapters together, and each alone on a model with just its adapter.
 func TestMixedDecoding(t *testing.T) {
 	base, shelf := shelfOf(t)
-	names := []string{"r8", "dora", "", "prefix", "r64", "prompt", "r8", "copy"}
-	prompts := [][]int32{{3, 1, 4}, {1, 5}, {9, 2, 6, 5}, {3, 5, 8}, {9}, {7, 9, 3}, {2, 3, 8, 4}, {6, 2}}
+	names := []string{"r8", "dora", "", "prefix", "r64", "prompt", "r8", "copy", "pfeiffer"}
+	prompts := [][]int32{{3, 1, 4}, {1, 5}, {9, 2, 6, 5}, {3, 5, 8}, {9}, {7, 9, 3}, {2, 3, 8, 4}, {6, 2}, {6, 4, 3}}
 	var list []op.Overlay
 	var which []int
 	single := make([]*decoding, len(names))
@@ -278,10 +284,57 @@ func TestMixedDecodingKeepsItsMemory(t *testing.T) {
 	}
 }
 
-// BenchmarkMixed decodes 16 sequences by one row each: with the model alone, with as many LoRAs in one batch, and with one after the
-// other, as without mixed batches.
-func BenchmarkMixed(b *testing.B) {
-	const rows = 16
+// BenchmarkMixedKinds prefills 18 sequences of 32 rows, three of each: LoRA of rank 8 and of 64, DoRA, Pfeiffer's bottleneck, a prefix, the
+// model alone; in one forward pass, and with one kind after the other.
+func BenchmarkMixedKinds(b *testing.B) {
+	m := benchModel(b)
+	shelf := peft.NewShelf(m)
+	all := kinds()
+	var list []op.Overlay
+	for _, name := range []string{"r8", "r64", "dora", "pfeiffer", "prefix"} {
+		l, err := shelf.Attach(name, all[name], rand.New(rand.NewPCG(3, 4)))
+		if err != nil {
+			b.Fatal(err)
+		}
+		list = append(list, l)
+	}
+	const each, length = 3, 32
+	run := func(groups ...[]int) func(b *testing.B) {
+		return func(b *testing.B) {
+			rows := 0
+			for b.Loop() {
+				for _, which := range groups {
+					d := newDecoding(m, list, which...)
+					tokens := make([][]int32, len(which))
+					for i := range tokens {
+						tokens[i] = make([]int32, length)
+					}
+					d.step(b, tokens...)
+					rows += length * len(which)
+				}
+			}
+			b.ReportMetric(float64(rows)/b.Elapsed().Seconds(), "rows/s")
+		}
+	}
+	var mixed, base []int
+	var apart [][]int
+	for k := range len(list) + 1 {
+		apart = append(apart, slices.Repeat([]int{k}, each))
+		mixed, base = append(mixed, apart[k]...), append(base, make([]int, each)...)
+	}
+	b.Run("the model alone", run(base))
+	b.Run("six kinds in one forward", run(mixed))
+	b.Run("one kind at a time", run(apart...))
+	var single [][]int
+	for _, k := range mixed {
+		single = append(single, []int{k})
+	}
+	b.Run("one sequence at a time", run(single...))
+}
+
+// benchModel is large enough that its products count.
+func benchModel(b *testing.B) *model.Model {
+	b.Helper()
 	c, err := model.ParseConfig([]byte(`{"model_type": "llama", "hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 4, "num_attention_heads": 12,
 		"num_key_value_heads": 4, "vocab_size": 1024, "max_position_embeddings": 64}`))
 	if err != nil {
@@ -291,6 +344,14 @@ func BenchmarkMixed(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	return m
+}
+
+// BenchmarkMixed decodes 16 sequences by one row each: with the model alone, with as many LoRAs in one batch, and with one after the
+// other, as without mixed batches.
+func BenchmarkMixed(b *testing.B) {
+	const rows = 16
+	m := benchModel(b)
 	shelf := peft.NewShelf(m)
 	var list []op.Overlay
 	var tokens [][]int32
