@@ -240,6 +240,9 @@ func (m *Model) CheckRoutes(p *op.Pass) error {
 	for g, x := range p.At(layer.Prompts{}) {
 		virtual := x.(layer.Prompter).NumVirtualTokens()
 		for i, s := range p.Segments {
+			if s.End == s.Start {
+				continue
+			}
 			if last := p.Positions[s.End-1]; g.Of(s) && int(last)+virtual >= m.Config.MaxPositionEmbeddings {
 				return fmt.Errorf("model: segment %d ends at position %d behind %d virtual tokens, want less than %s %d together", i, last, virtual,
 					m.Config.key("max_position_embeddings"), m.Config.MaxPositionEmbeddings)
