@@ -8,7 +8,6 @@ import (
 	"math"
 	"math/bits"
 	"sync"
-	"sync/atomic"
 
 	"github.com/graft-ml/graft/checkpoint"
 	"github.com/graft-ml/graft/internal/kernel"
@@ -47,7 +46,7 @@ func (w *work) fill(ctx context.Context, pool *sync.Pool, wrote func(n int), to 
 	step := max(1, blockElements/max(1, cols))
 	blocks := (rows + step - 1) / step
 	tallies := make([]tally, blocks)
-	err := inParallel(ctx, blocks, func(i int) (err error) {
+	err := kernel.ParallelErr(ctx, blocks, func(i int) (err error) {
 		s := pool.Get().(*scratch)
 		defer pool.Put(s)
 		lo, hi := i*step, min(rows, (i+1)*step)
@@ -69,35 +68,12 @@ func (w *work) fill(ctx context.Context, pool *sync.Pool, wrote func(n int), to 
 // copy writes the tensor as it is.
 func (w *work) copy(ctx context.Context, wrote func(n int), to checkpoint.Section) error {
 	const piece = 1 << 22
-	return inParallel(ctx, (len(w.src)+piece-1)/piece, func(i int) error {
+	return kernel.ParallelErr(ctx, (len(w.src)+piece-1)/piece, func(i int) error {
 		lo, hi := i*piece, min(len(w.src), (i+1)*piece)
 		n, err := to.WriteAt(w.src[lo:hi], int64(lo))
 		wrote(n)
 		return err
 	})
-}
-
-// inParallel calls f for 0 to n until one fails or the context ends, and returns the first error in this order.
-func inParallel(ctx context.Context, n int, f func(i int) error) error {
-	errs := make([]error, n)
-	var failed atomic.Bool
-	kernel.Parallel(n, func(i int) {
-		if failed.Load() {
-			return
-		}
-		if errs[i] = ctx.Err(); errs[i] == nil {
-			errs[i] = f(i)
-		}
-		if errs[i] != nil {
-			failed.Store(true)
-		}
-	})
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // dims is the tensor as a matrix; a tensor without a delta may have any shape, and is cut as one row per element.

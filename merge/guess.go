@@ -3,6 +3,8 @@ package merge
 import (
 	"math"
 	"slices"
+
+	"github.com/graft-ml/graft/internal/kernel"
 )
 
 // A guess finds the ends of windows in one sweep instead of three: a sample says between which sizes each end must lie; the sweep
@@ -57,7 +59,7 @@ func (m *mixture) guess(cuts []*cut, of []int, channels int, numbers channel) (b
 func (m *mixture) sample(channels int, numbers channel) ([][]uint32, error) {
 	blocks := m.blocks(blockElements)
 	parts := make([][][]uint32, blocks)
-	err := inParallel(m.ctx, blocks, func(b int) error {
+	err := kernel.ParallelErr(m.ctx, blocks, func(b int) error {
 		s := m.pool.Get().(*sheet)
 		defer m.pool.Put(s)
 		parts[b] = make([][]uint32, channels)

@@ -78,7 +78,7 @@ func (m *mixture) blocks(grain int) int { return (m.len() + grain - 1) / grain }
 
 // sweep reads all inputs block by block, several at a time. Blocks are cut the same way whatever the number of threads.
 func (m *mixture) sweep(grain int, f func(block int, s *sheet, lo, hi int) error) error {
-	return inParallel(m.ctx, m.blocks(grain), func(i int) error {
+	return kernel.ParallelErr(m.ctx, m.blocks(grain), func(i int) error {
 		s := m.pool.Get().(*sheet)
 		defer m.pool.Put(s)
 		lo, hi := i*grain, min(m.len(), (i+1)*grain)

@@ -319,7 +319,7 @@ func (t *tensor) fill(ctx context.Context, m *merge.Folded, pool *sync.Pool, wro
 			return err
 		}
 	}
-	return inParallel(ctx, (t.rows+step-1)/step, func(i int) error {
+	return kernel.ParallelErr(ctx, (t.rows+step-1)/step, func(i int) error {
 		s := pool.Get().(*scratch)
 		defer pool.Put(s)
 		lo, hi := i*step, min(t.rows, (i+1)*step)
@@ -376,27 +376,4 @@ func (s *scratch) grow(numbers, bytes int) {
 		s.out = make([]byte, bytes)
 	}
 	s.x, s.y, s.out = s.x[:numbers], s.y[:numbers], s.out[:bytes]
-}
-
-// inParallel calls f for 0 to n until one fails or the context ends, and returns the first error in this order.
-func inParallel(ctx context.Context, n int, f func(i int) error) error {
-	errs := make([]error, n)
-	var failed atomic.Bool
-	kernel.Parallel(n, func(i int) {
-		if failed.Load() {
-			return
-		}
-		if errs[i] = ctx.Err(); errs[i] == nil {
-			errs[i] = f(i)
-		}
-		if errs[i] != nil {
-			failed.Store(true)
-		}
-	})
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"context"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -51,4 +52,28 @@ func Parallel(n int, f func(i int)) {
 func Split(n, grain int, f func(lo, hi int)) {
 	grain = max(grain, 1)
 	Parallel((n+grain-1)/grain, func(i int) { f(i*grain, min(n, (i+1)*grain)) })
+}
+
+// ParallelErr is Parallel for work that may fail: it calls f for 0 to n until one fails or the context ends, and returns the first error
+// in this order.
+func ParallelErr(ctx context.Context, n int, f func(i int) error) error {
+	errs := make([]error, n)
+	var failed atomic.Bool
+	Parallel(n, func(i int) {
+		if failed.Load() {
+			return
+		}
+		if errs[i] = ctx.Err(); errs[i] == nil {
+			errs[i] = f(i)
+		}
+		if errs[i] != nil {
+			failed.Store(true)
+		}
+	})
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
