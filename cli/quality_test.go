@@ -58,10 +58,15 @@ func e2e(t *testing.T, more ...string) []string {
 }
 
 // qualityMethods are the methods of the e2e runs, with what the shipped recipe's [method] becomes.
-var qualityMethods = []struct{ name, method string }{
-	{"lora-all-r16", ""}, // the recipe's own
-	{"houlsby", "type = \"houlsby\"\nreduction_factor = 4\nadapter_name = \"a\"\n"},
+var qualityMethods = []e2eMethod{
+	{"lora-all-r16", "", "5e-3"}, // the recipe's own
+	{"lora-qv-r4", "type = \"lora\"\nr = 4\nlora_alpha = 8\ntarget_modules = [\"q_proj\", \"v_proj\"]\n", "2e-2"},
+	{"prefix-10-proj", "type = \"prefix_tuning\"\nnum_virtual_tokens = 10\nprefix_projection = true\nencoder_hidden_size = 64\n", "3e-2"},
+	{"houlsby", "type = \"houlsby\"\nreduction_factor = 4\nadapter_name = \"a\"\n", "5e-3"},
 }
+
+// e2eMethod is a method, its section of a recipe, and its rate.
+type e2eMethod struct{ name, method, rate string }
 
 // TestQualityE2E trains the shipped recipe as the reference libraries did: from their initial values the losses agree step for
 // step, and from our own the held-out loss of three seeds is the same within the noise between seeds.
@@ -70,7 +75,7 @@ func TestQualityE2E(t *testing.T) {
 		t.Skip("three runs of about a minute for each method: only with -long")
 	}
 	for _, m := range qualityMethods {
-		t.Run(m.name, func(t *testing.T) { trainsAsReference(t, m.name, m.method) })
+		t.Run(m.name, func(t *testing.T) { m.trainsAsReference(t) })
 	}
 }
 
@@ -90,18 +95,18 @@ func recipeWith(t *testing.T, method string) string {
 	return path
 }
 
-func trainsAsReference(t *testing.T, name, method string) {
-	init := filepath.Join(golden.Quality(t), "init", "e2e."+name+".safetensors")
-	reference := referenceRuns(t, "e2e", name)
+func (m e2eMethod) trainsAsReference(t *testing.T) {
+	init := filepath.Join(golden.Quality(t), "init", "e2e."+m.name+".safetensors")
+	reference := referenceRuns(t, "e2e", m.name)
 	mean, sd := meanSD(reference)
 	dir := t.TempDir()
 	total := 0.0
 	const seeds = 3
 	for seed := range seeds {
 		out := filepath.Join(dir, fmt.Sprint("seed", seed))
-		args := e2e(t, "--set", fmt.Sprint("data.seed=", seed), "--set", fmt.Sprint("train.seed=", seed), "--set", "model.compute=f32", "--out", out)
-		if method != "" {
-			args[0] = recipeWith(t, method)
+		args := e2e(t, "--set", fmt.Sprint("data.seed=", seed), "--set", fmt.Sprint("train.seed=", seed), "--set", "model.compute=f32", "--set", "train.learning_rate="+m.rate, "--out", out)
+		if m.method != "" {
+			args[0] = recipeWith(t, m.method)
 		}
 		if seed == 0 {
 			args = append(args, "--set", "method.init_values="+init)
