@@ -59,14 +59,17 @@ func e2e(t *testing.T, more ...string) []string {
 
 // qualityMethods are the methods of the e2e runs, with what the shipped recipe's [method] becomes.
 var qualityMethods = []e2eMethod{
-	{"lora-all-r16", "", "5e-3"}, // the recipe's own
-	{"lora-qv-r4", "type = \"lora\"\nr = 4\nlora_alpha = 8\ntarget_modules = [\"q_proj\", \"v_proj\"]\n", "2e-2"},
-	{"prefix-10-proj", "type = \"prefix_tuning\"\nnum_virtual_tokens = 10\nprefix_projection = true\nencoder_hidden_size = 64\n", "3e-2"},
-	{"houlsby", "type = \"houlsby\"\nreduction_factor = 4\nadapter_name = \"a\"\n", "5e-3"},
+	{"lora-all-r16", "", "5e-3", roughly}, // the recipe's own
+	{"lora-qv-r4", "type = \"lora\"\nr = 4\nlora_alpha = 8\ntarget_modules = [\"q_proj\", \"v_proj\"]\n", "2e-2", roughly},
+	{"prefix-10-proj", "type = \"prefix_tuning\"\nnum_virtual_tokens = 10\nprefix_projection = true\nencoder_hidden_size = 64\n", "3e-2", unsteadily}, // the reference with one thread instead of two is 7.9e-3 away from itself
+	{"houlsby", "type = \"houlsby\"\nreduction_factor = 4\nadapter_name = \"a\"\n", "5e-3", roughly},
 }
 
-// e2eMethod is a method, its section of a recipe, and its rate.
-type e2eMethod struct{ name, method, rate string }
+// e2eMethod is a method, its section of a recipe, its rate, and by how much the first 50 losses may differ from the reference's.
+type e2eMethod struct {
+	name, method, rate string
+	step50             float64
+}
 
 // TestQualityE2E trains the shipped recipe as the reference libraries did: from their initial values the losses agree step for
 // step, and from our own the held-out loss of three seeds is the same within the noise between seeds.
@@ -114,7 +117,7 @@ func (m e2eMethod) trainsAsReference(t *testing.T) {
 		ok(t, append([]string{"train"}, args...)...)
 		losses, held := metricsOf(t, out)
 		if seed == 0 {
-			followsReference(t, losses, reference[0].Losses)
+			followsReference(t, losses, reference[0].Losses, m.step50)
 		}
 		t.Logf("seed %d: held-out loss per target token %.4f, %v", seed, held, bleuE2E(t, out))
 		total += held
@@ -127,7 +130,7 @@ func (m e2eMethod) trainsAsReference(t *testing.T) {
 }
 
 // followsReference compares the losses of each step.
-func followsReference(t *testing.T, got, want []float64) {
+func followsReference(t *testing.T, got, want []float64, step50 float64) {
 	t.Helper()
 	if len(got) != len(want) {
 		t.Fatalf("%d losses, want %d", len(got), len(want))
@@ -138,8 +141,8 @@ func followsReference(t *testing.T, got, want []float64) {
 			worst = max(worst, math.Abs(got[i]-want[i]))
 		}
 		t.Logf("losses of the first %d steps within %.2g of the reference's", n, worst)
-		if n == 50 && worst > 1e-3 { // float32 in another order of summation, over 50 updates
-			t.Errorf("losses of the first 50 steps differ by %.3g, want at most 1e-3", worst)
+		if n == 50 && worst > step50 { // float32 in another order of summation, over 50 updates
+			t.Errorf("losses of the first 50 steps differ by %.3g, want at most %g", worst, step50)
 		}
 	}
 }
