@@ -194,10 +194,14 @@ func (a *Adapter) scale(c *lora.Config) error {
 	if err != nil {
 		return err
 	}
+	branches, err := c.Branches()
+	if err != nil {
+		return err
+	}
 	var errs []error
 	for i := range a.Modules {
 		m := &a.Modules[i]
-		rank, scale, err := c.Branch(m.Name)
+		rank, scale, err := branches(m.Name)
 		if err != nil {
 			return err
 		}

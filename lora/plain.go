@@ -22,21 +22,20 @@ func (c *Config) Factored() error {
 	return errors.Join(errs...)
 }
 
-// Scales is the function from a module's name and rank to s of y += s·B·A·x, with rank_pattern and alpha_pattern. It reports a
-// rank that is not what the settings say. Not safe for concurrent use.
+// Scales is Branches for factors at hand: it reports a rank that is not what the settings say. Not safe for concurrent use.
 func (c *Config) Scales() (func(module string, rank int) (float64, error), error) {
-	p, err := c.patterns()
+	branches, err := c.Branches()
 	if err != nil {
 		return nil, err
 	}
 	return func(module string, rank int) (float64, error) {
-		b, err := c.branch(p, module)
+		want, scale, err := branches(module)
 		if err != nil {
 			return 0, err
 		}
-		if b.rank != rank {
-			return 0, fmt.Errorf("lora: %q is of rank %d, want r %d as adapter_config.json says", module, rank, b.rank)
+		if want != rank {
+			return 0, fmt.Errorf("lora: %q is of rank %d, want r %d as adapter_config.json says", module, rank, want)
 		}
-		return c.scaling(b), nil
+		return scale, nil
 	}, nil
 }

@@ -77,14 +77,17 @@ func (c *Config) branch(p patterns, module string) (branch, error) {
 	return b, err
 }
 
-// Branch is the rank of a module's branch, and s of y += s·B·A·x.
-func (c *Config) Branch(module string) (rank int, scale float64, err error) {
+// Branches is the function from a module's name to the rank of its branch, and s of y += s·B·A·x, with rank_pattern and alpha_pattern.
+// Not safe for concurrent use.
+func (c *Config) Branches() (func(module string) (rank int, scale float64, err error), error) {
 	p, err := c.patterns()
 	if err != nil {
-		return 0, 0, err
+		return nil, err
 	}
-	b, err := c.branch(p, module)
-	return b.rank, c.scaling(b), err
+	return func(module string) (int, float64, error) {
+		b, err := c.branch(p, module)
+		return b.rank, c.scaling(b), err
+	}, nil
 }
 
 // smallAdapter is a number of parameters that no one need ask about.
