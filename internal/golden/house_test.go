@@ -33,6 +33,7 @@ var floors = []struct {
 	{"methods on files", []string{"lora/factor"}},
 	{"table of methods", []string{"peft/methods"}},
 	{"programs", []string{"train", "generate", "interchange", "interchange/llamacpp"}},
+	{"serving", []string{"serve", "serve/api"}},
 	{"reports", []string{"report"}},
 	{"laws", []string{"peft/pefttest"}}, // for tests: trains, merges and loads by any method
 	{"surface", []string{"cli", "internal/corpus/gen"}},
