@@ -170,7 +170,7 @@ func measure(base, delta, sum []float32) (t tally) {
 		n := min(512, len(delta)) // all three fit the fastest cache, and few squares add up in float32 without harm
 		b, d, s := base[:n], delta[:n], sum[:n]
 		kernel.Axpy(s, -1, b)
-		most = max(most, largest(d))
+		most = max(most, kernel.MaxSize(d))
 		kernel.Axpy(s, -1, d)
 		t.lost += squares(s)
 		t.norm += squares(d)
@@ -196,21 +196,6 @@ func differing(a, b []byte, size int) (n int) {
 		}
 	}
 	return n
-}
-
-// largest is the bits of max |x|, which order as the numbers do; four at a time, so that none waits for the one before.
-func largest(x []float32) uint32 {
-	var m [4]uint32
-	for ; len(x) >= 4; x = x[4:] {
-		m[0] = max(m[0], math.Float32bits(x[0])&^(1<<31))
-		m[1] = max(m[1], math.Float32bits(x[1])&^(1<<31))
-		m[2] = max(m[2], math.Float32bits(x[2])&^(1<<31))
-		m[3] = max(m[3], math.Float32bits(x[3])&^(1<<31))
-	}
-	for _, v := range x {
-		m[0] = max(m[0], math.Float32bits(v)&^(1<<31))
-	}
-	return max(m[0], m[1], m[2], m[3])
 }
 
 // squares is Σ x², in float64 where the squares leave float32's range.

@@ -138,7 +138,7 @@ func (d *Differing) measure(x, y input, n int) {
 		}
 		kernel.Axpy(q, -1, p)
 		s.dd = dot(q, q)
-		s.max = float64(math.Float32frombits(largest(q)))
+		s.max = float64(math.Float32frombits(kernel.MaxSize(q)))
 		parts[i] = s
 	})
 	var all sums

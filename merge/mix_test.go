@@ -20,6 +20,7 @@ import (
 
 	"github.com/graft-ml/graft/checkpoint"
 	"github.com/graft-ml/graft/internal/check"
+	"github.com/graft-ml/graft/internal/kernel"
 )
 
 const mixConfig = `{"model_type": "llama", "num_hidden_layers": 3, "layer_types": ["a", "b", "c"], "torch_dtype": "float32"}`
@@ -203,7 +204,7 @@ func TestWindow(t *testing.T) {
 		order[i] = i
 	}
 	slices.SortStableFunc(order, func(i, j int) int {
-		return int(sizeOf(delta[i])) - int(sizeOf(delta[j]))
+		return int(kernel.Size(delta[i])) - int(kernel.Size(delta[j]))
 	})
 	n := len(x)
 	for _, c := range []struct {

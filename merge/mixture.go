@@ -42,6 +42,8 @@ type sheet struct {
 	base []float32   // of the origin
 	out  []float32
 	raw  []byte
+
+	sizes []uint32 // between two bounds
 }
 
 // sources is the number of inputs without the base.
@@ -138,7 +140,7 @@ var most = map[checkpoint.DType]float32{checkpoint.F32: math.MaxFloat32, checkpo
 
 // holds reports a result that the dtype cannot hold.
 func (m *mixture) holds(x []float32, d checkpoint.DType, lo int) error {
-	if largest(x) <= math.Float32bits(most[d]) {
+	if kernel.MaxSize(x) <= math.Float32bits(most[d]) {
 		return nil
 	}
 	for i, v := range x {

@@ -48,31 +48,52 @@ type keeper struct {
 // random keeps each number with probability density.
 func (k *keeper) random(x []float32, lo int) {
 	bound := uint64(k.density * (1 << 53))
-	for i := range x {
-		if op.Random(k.seed, k.stream, uint64(lo+i))>>11 >= bound {
-			x[i] = 0
-		}
+	for i, v := range x {
+		x[i] = math.Float32frombits(math.Float32bits(v) & drawn(op.Random(k.seed, k.stream, uint64(lo+i)), bound))
 	}
 }
+
+// drawn is a mask of all bits where the upper 53 bits of a random number are below the bound; which is so goes without branches.
+func drawn(random, bound uint64) uint32 { return uint32(int64(random>>11-bound) >> 63) }
 
 // byRank keeps the numbers of each row with a probability that grows with the rank of their size, from density − epsilon to
 // density + epsilon.
 func (k *keeper) byRank(x []float32, lo int) {
-	order := make([]uint64, k.cols)
+	order, spare := make([]uint64, k.cols), make([]uint64, k.cols)
 	for ; len(x) > 0; x, lo = x[k.cols:], lo+k.cols {
 		row := x[:k.cols]
 		for j, v := range row {
-			order[j] = uint64(math.Float32bits(v)&^(1<<31))<<32 | uint64(j)
+			order[j] = uint64(kernel.Size(v))<<32 | uint64(j)
 		}
-		slices.Sort(order)
+		sortSizes(order, spare)
 		for rank, o := range order {
 			j := int(o & math.MaxUint32)
 			p := k.density - k.epsilon + 2*k.epsilon*float64(rank)/float64(max(1, k.cols-1))
-			if op.Random(k.seed, k.stream, uint64(lo+j))>>11 >= uint64(p*(1<<53)) {
-				row[j] = 0
-			}
+			keep := drawn(op.Random(k.seed, k.stream, uint64(lo+j)), uint64(p*(1<<53)))
+			row[j] = math.Float32frombits(math.Float32bits(row[j]) & keep)
 		}
 	}
+}
+
+// sortSizes sorts numbers with a size in their upper half and their places, in order, in the lower one. Sizes have 31 bits: three digits.
+func sortSizes(list, spare []uint64) {
+	const digit = 11
+	for shift := 32; shift < 63; shift += digit {
+		var at [1<<digit + 1]uint32
+		for _, o := range list {
+			at[o>>shift&(1<<digit-1)+1]++
+		}
+		for d := range at[1:] {
+			at[d+1] += at[d]
+		}
+		for _, o := range list {
+			d := o >> shift & (1<<digit - 1)
+			spare[at[d]] = o
+			at[d]++
+		}
+		list, spare = spare, list
+	}
+	copy(spare, list) // after an odd number of passes the result lies in the other one
 }
 
 // tasks opens a method of task arithmetic.
@@ -161,11 +182,11 @@ func (t *taskMix) rescale() error {
 	err := t.sweep(t.grain, func(b int, s *sheet, lo, hi int) error {
 		sums := make([]float64, 2*n)
 		for i, x := range s.x {
-			sums[i] = absolutes(x)
+			sums[i] = kernel.SumAbs(x)
 		}
 		t.thin(s, lo)
 		for i, x := range s.x {
-			sums[n+i] = absolutes(x)
+			sums[n+i] = kernel.SumAbs(x)
 		}
 		parts[b] = sums
 		return nil
@@ -186,20 +207,6 @@ func (t *taskMix) rescale() error {
 		}
 	}
 	return nil
-}
-
-// absolutes is Σ|x|.
-func absolutes(x []float32) (sum float64) {
-	for len(x) > 0 {
-		n := min(512, len(x))
-		part := float32(0)
-		for _, v := range x[:n] {
-			part += max(v, -v)
-		}
-		sum += float64(part)
-		x = x[n:]
-	}
-	return sum
 }
 
 // mix implements mixer.
@@ -227,7 +234,8 @@ func (t *taskMix) mix(s *sheet, lo, hi int) error {
 	return nil
 }
 
-// electSigns sums those of each element whose sign is that of the sum of all; no sum counts as positive. Zeros never count.
+// electSigns sums those of each element whose sign is that of the sum of all; no sum counts as positive. Zeros never count;
+// a vote is a sum that began at zero, so it is never −0.
 func (s *sheet) electSigns(weights []float64, normalize bool) {
 	const piece = 512 // of which the sums stay in the fastest cache
 	var votes, sums, divisors [piece]float32
@@ -241,28 +249,11 @@ func (s *sheet) electSigns(weights []float64, normalize bool) {
 			kernel.Add(vote, x[at:at+n])
 		}
 		for i, x := range s.x {
-			addElected(sum, divisor, vote, x[at:at+n], float32(weights[i]))
+			kernel.AddElected(sum, divisor, vote, x[at:at+n], float32(weights[i]))
 		}
-		for j, d := range divisor {
-			if normalize && d != 0 {
-				sum[j] /= d
-			}
+		if normalize {
+			kernel.Divide(sum, divisor)
 		}
 		copy(s.out[at:], sum)
-	}
-}
-
-// addElected adds x to sum and w to divisor where x has the sign of vote and is not zero. Signs are random, so it goes without branches;
-// vote is a sum that began at zero, so it is never −0.
-func addElected(sum, divisor, vote, x []float32, w float32) {
-	factor := math.Float32bits(w)
-	sum, divisor, vote = sum[:len(x)], divisor[:len(x)], vote[:len(x)]
-	for j, v := range x {
-		b := math.Float32bits(v)
-		agrees := ^(b ^ math.Float32bits(vote[j])) >> 31
-		some := (b<<1 | -(b << 1)) >> 31
-		mask := -(agrees & some)
-		sum[j] += math.Float32frombits(b & mask)
-		divisor[j] += math.Float32frombits(factor & mask)
 	}
 }

@@ -1,8 +1,9 @@
 package merge
 
 import (
-	"math"
 	"sync"
+
+	"github.com/graft-ml/graft/internal/kernel"
 )
 
 // A window keeps the numbers of some ranks, when all of a tensor are put in order of their size; of equal ones, what comes first in
@@ -40,9 +41,6 @@ func cutsOf(list []window) (all []*cut, of []int) {
 
 // channel gives the numbers whose sizes one window is about.
 type channel func(s *sheet, window int) []float32
-
-// sizeOf are the bits of |x|.
-func sizeOf(x float32) uint32 { return math.Float32bits(x) &^ (1 << 31) }
 
 const (
 	lowBits = 15 // of the 31 bits of a size
@@ -118,7 +116,7 @@ func (m *mixture) upper(cuts []*cut, of []int, channels int, numbers channel) er
 		for c := range channels {
 			mine := count[c*buckets : (c+1)*buckets]
 			for _, v := range numbers(s, c) {
-				mine[sizeOf(v)>>lowBits]++
+				mine[kernel.Size(v)>>lowBits]++
 			}
 		}
 		return nil
@@ -140,7 +138,7 @@ func (m *mixture) lower(cuts []*cut, of []int, numbers channel) error {
 		for i, c := range cuts {
 			mine := count[i*buckets : (i+1)*buckets]
 			for _, v := range numbers(s, of[i]) {
-				if k := sizeOf(v); (k^c.size)>>lowBits == 0 {
+				if k := kernel.Size(v); (k^c.size)>>lowBits == 0 {
 					mine[k&(1<<lowBits-1)]++
 				}
 			}
@@ -164,7 +162,7 @@ func (m *mixture) equals(cuts []*cut, of []int, numbers channel) error {
 		for i, c := range cuts {
 			n := 0
 			for _, v := range numbers(s, of[i]) {
-				if sizeOf(v) == c.size {
+				if kernel.Size(v) == c.size {
 					n++
 				}
 			}
@@ -200,23 +198,19 @@ func (w *window) drop(x, sizes []float32, lo int) {
 	}
 }
 
-// dropFrom sets numbers of a size below the limit to zero, or those from it on. Which they are is random, so it goes without branches.
+// dropFrom sets numbers of a size below the limit to zero, or those from it on.
 func dropFrom(x, sizes []float32, limit uint32, below bool) {
-	flip := uint32(0)
-	if !below {
-		flip = ^flip
-	}
-	x = x[:len(sizes)]
-	for i, v := range sizes {
-		mask := ^uint32(int32(sizeOf(v)-limit)>>31) ^ flip // both are below 2³¹
-		x[i] = math.Float32frombits(math.Float32bits(x[i]) & mask)
+	if below {
+		kernel.KeepFrom(x, sizes, limit)
+	} else {
+		kernel.KeepBelow(x, sizes, limit)
 	}
 }
 
 // dropSome does it in a block in which some of the cut's size are before it and some behind; at of them came in earlier blocks.
 func (c *cut) dropSome(x, sizes []float32, at int, below bool) {
 	for i, v := range sizes {
-		k := sizeOf(v)
+		k := kernel.Size(v)
 		if before := k < c.size || k == c.size && at < c.before; before == below {
 			x[i] = 0
 		}

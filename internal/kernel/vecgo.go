@@ -130,6 +130,75 @@ func toSplitGo(x []float32) {
 	}
 }
 
+func sumAbsGo(x []float32) float64 {
+	var a, b float64
+	for len(x) >= 2 {
+		a += math.Abs(float64(x[0]))
+		b += math.Abs(float64(x[1]))
+		x = x[2:]
+	}
+	for _, v := range x {
+		a += math.Abs(float64(v))
+	}
+	return a + b
+}
+
+func maxSizeGo(x []float32) float32 {
+	var m [4]uint32
+	for ; len(x) >= 4; x = x[4:] {
+		m[0] = max(m[0], Size(x[0]))
+		m[1] = max(m[1], Size(x[1]))
+		m[2] = max(m[2], Size(x[2]))
+		m[3] = max(m[3], Size(x[3]))
+	}
+	for _, v := range x {
+		m[0] = max(m[0], Size(v))
+	}
+	return math.Float32frombits(max(m[0], m[1], m[2], m[3]))
+}
+
+// Which numbers are kept is random, so it goes without branches.
+
+func keepAboveGo(x, s []float32, alpha float32) {
+	limit := int64(int32(math.Float32bits(alpha)))
+	x = x[:len(s)]
+	for i, v := range s {
+		mask := uint32((limit - int64(Size(v))) >> 63)
+		x[i] = math.Float32frombits(math.Float32bits(x[i]) & mask)
+	}
+}
+
+func keepUpToGo(x, s []float32, alpha float32) {
+	limit := int64(int32(math.Float32bits(alpha)))
+	x = x[:len(s)]
+	for i, v := range s {
+		mask := ^uint32((limit - int64(Size(v))) >> 63)
+		x[i] = math.Float32frombits(math.Float32bits(x[i]) & mask)
+	}
+}
+
+func addElectedGo(sum, divisor, vote, x []float32, w float32) {
+	factor := math.Float32bits(w)
+	sum, divisor, vote = sum[:len(x)], divisor[:len(x)], vote[:len(x)]
+	for j, v := range x {
+		b := math.Float32bits(v)
+		agrees := ^(b ^ math.Float32bits(vote[j])) >> 31
+		some := (b<<1 | -(b << 1)) >> 31
+		mask := -(agrees & some)
+		sum[j] += math.Float32frombits(b & mask)
+		divisor[j] += math.Float32frombits(factor & mask)
+	}
+}
+
+func divideGo(y, d []float32) {
+	y = y[:len(d)]
+	for i, v := range d {
+		if v != 0 {
+			y[i] /= v
+		}
+	}
+}
+
 func reluGo(y, x []float32) {
 	y = y[:len(x)]
 	for i, v := range x {

@@ -48,6 +48,20 @@ func geluTanhRow(y, x []float32) { geluTanhGo(y, x) }
 
 func geluTanhBackwardRow(dx, dy, x []float32) { geluTanhBackwardGo(dx, dy, x) }
 
+func sumAbsRow(x []float32) float64 { return sumAbsGo(x) }
+
+func maxSizeRow(x []float32) float32 { return maxSizeGo(x) }
+
+func keepAboveRow(x, s []float32, alpha float32) { keepAboveGo(x, s, alpha) }
+
+func keepUpToRow(x, s []float32, alpha float32) { keepUpToGo(x, s, alpha) }
+
+func addElectedRow(sum, divisor, vote, x []float32, alpha float32) {
+	addElectedGo(sum, divisor, vote, x, alpha)
+}
+
+func divideRow(y, d []float32) { divideGo(y, d) }
+
 func toBF16Row(x []float32) { toBF16Go(x) }
 
 func toSplitRow(x []float32) { toSplitGo(x) }

@@ -232,6 +232,70 @@ func geluTanhBackwardRow(dx, dy, x []float32) {
 }
 
 //go:noescape
+func sumAbsVec(x *float32, n int) float64
+
+func sumAbsRow(x []float32) float64 {
+	if current().vec == vecGo {
+		return sumAbsGo(x)
+	}
+	return sumAbsVec(unsafe.SliceData(x), len(x))
+}
+
+//go:noescape
+func maxSizeVec(x *float32, n int) float32
+
+func maxSizeRow(x []float32) float32 {
+	if current().vec == vecGo {
+		return maxSizeGo(x)
+	}
+	return maxSizeVec(unsafe.SliceData(x), len(x))
+}
+
+//go:noescape
+func keepAboveVec(x, s *float32, n int, alpha float32)
+
+func keepAboveRow(x, s []float32, alpha float32) {
+	if current().vec == vecGo {
+		keepAboveGo(x, s, alpha)
+		return
+	}
+	keepAboveVec(unsafe.SliceData(x), unsafe.SliceData(s), len(x), alpha)
+}
+
+//go:noescape
+func keepUpToVec(x, s *float32, n int, alpha float32)
+
+func keepUpToRow(x, s []float32, alpha float32) {
+	if current().vec == vecGo {
+		keepUpToGo(x, s, alpha)
+		return
+	}
+	keepUpToVec(unsafe.SliceData(x), unsafe.SliceData(s), len(x), alpha)
+}
+
+//go:noescape
+func addElectedVec(sum, divisor, vote, x *float32, n int, alpha float32)
+
+func addElectedRow(sum, divisor, vote, x []float32, alpha float32) {
+	if current().vec == vecGo {
+		addElectedGo(sum, divisor, vote, x, alpha)
+		return
+	}
+	addElectedVec(unsafe.SliceData(sum), unsafe.SliceData(divisor), unsafe.SliceData(vote), unsafe.SliceData(x), len(sum), alpha)
+}
+
+//go:noescape
+func divideVec(y, d *float32, n int)
+
+func divideRow(y, d []float32) {
+	if current().vec == vecGo {
+		divideGo(y, d)
+		return
+	}
+	divideVec(unsafe.SliceData(y), unsafe.SliceData(d), len(y))
+}
+
+//go:noescape
 func toBF16Vec(x *float32, n int)
 
 func toBF16Row(x []float32) {

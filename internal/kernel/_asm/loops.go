@@ -193,6 +193,65 @@ var loops = []loop{
 			b.i("VMULPS Y2, Y6, Y6")
 			b.store(6, "dx")
 		}},
+	{name: "sumAbsVec", doc: "Σ |x| in float64", ptrs: []string{"x"}, result: "float64", accs: 4, wide: 2, reduce: sum64(4),
+		body: func(b *body) {
+			b.load("x", 0)
+			b.i("VANDPS %s, Y0, Y0", bitsOf(1<<31-1))
+			b.addDoubles(0, 1, 8+2*b.acc)
+		}},
+	{name: "maxSizeVec", doc: "the largest size of x, as bits", ptrs: []string{"x"}, result: "float32", accs: 2, wide: 2, reduce: reduceMaxSize,
+		body: func(b *body) {
+			b.load("x", 0)
+			b.i("VPAND %s, Y0, Y0", bitsOf(1<<31-1))
+			b.i("VPMAXSD Y0, Y%d, Y%d", b.accReg(), b.accReg())
+		}},
+	{name: "keepAboveVec", doc: "x = size of s > alpha's bits ? x : 0", ptrs: []string{"x", "s"}, alpha: true, wide: 2,
+		body: func(b *body) {
+			b.load("s", 0)
+			b.load("x", 1)
+			b.i("VPAND %s, Y0, Y0", bitsOf(1<<31-1))
+			b.i("VPCMPGTD Y14, Y0, Y0")
+			b.i("VPAND Y1, Y0, Y0")
+			b.store(0, "x")
+		}},
+	{name: "keepUpToVec", doc: "x = size of s > alpha's bits ? 0 : x", ptrs: []string{"x", "s"}, alpha: true, wide: 2,
+		body: func(b *body) {
+			b.load("s", 0)
+			b.load("x", 1)
+			b.i("VPAND %s, Y0, Y0", bitsOf(1<<31-1))
+			b.i("VPCMPGTD Y14, Y0, Y0")
+			b.i("VPANDN Y1, Y0, Y0")
+			b.store(0, "x")
+		}},
+	{name: "addElectedVec", doc: "where x is not 0 and has the sign of vote: sum += x, divisor += alpha", ptrs: []string{"sum", "divisor", "vote", "x"}, alpha: true,
+		body: func(b *body) {
+			b.load("vote", 0)
+			b.load("x", 1)
+			b.load("sum", 2)
+			b.load("divisor", 3)
+			b.i("VPXOR Y0, Y1, Y0")
+			b.i("VPSRAD $31, Y0, Y0") // the other sign
+			b.i("VPADDD Y1, Y1, Y4")
+			b.i("VPXOR Y5, Y5, Y5")
+			b.i("VPCMPEQD Y5, Y4, Y4") // 0 or -0
+			b.i("VPOR Y4, Y0, Y0")
+			b.i("VPANDN Y1, Y0, Y1")
+			b.i("VPANDN Y14, Y0, Y0")
+			b.i("VADDPS Y1, Y2, Y2")
+			b.i("VADDPS Y0, Y3, Y3")
+			b.store(2, "sum")
+			b.store(3, "divisor")
+		}},
+	{name: "divideVec", doc: "y = d != 0 ? y/d : y", ptrs: []string{"y", "d"},
+		body: func(b *body) {
+			b.load("y", 0)
+			b.load("d", 1)
+			b.i("VXORPS Y2, Y2, Y2")
+			b.i("VCMPPS $4, Y2, Y1, Y2")
+			b.i("VDIVPS Y1, Y0, Y1")
+			b.i("VBLENDVPS Y2, Y1, Y0, Y0")
+			b.store(0, "y")
+		}},
 	{name: "toBF16Vec", doc: "x = the nearest bf16", ptrs: []string{"x"},
 		body: func(b *body) {
 			b.load("x", 0)
@@ -256,6 +315,16 @@ func reduceMax(f *file) {
 	f.i("JZ number")
 	f.i("VPCMPEQD X0, X0, X0") // a NaN
 	f.p("number:")
+}
+
+func reduceMaxSize(f *file) {
+	f.i("VPMAXSD Y9, Y8, Y8")
+	f.i("VEXTRACTI128 $1, Y8, X0")
+	f.i("VPMAXSD X0, X8, X0")
+	f.i("VPSHUFD $0x4e, X0, X1")
+	f.i("VPMAXSD X1, X0, X0")
+	f.i("VPSHUFD $0xb1, X0, X1")
+	f.i("VPMAXSD X1, X0, X0")
 }
 
 // conversions writes the loops between storage types: 16 numbers at a time, n a multiple of 16.

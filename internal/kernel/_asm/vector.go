@@ -86,6 +86,7 @@ func vectors(f *file) {
 		vector(f, &loops[i])
 	}
 	conversions(f)
+	between(f)
 	f.p("")
 	for _, name := range consts.names {
 		u := consts.bits[name]
