@@ -60,6 +60,9 @@ func (m *mixture) sample(channels int, numbers channel) ([][]uint32, error) {
 		s := m.pool.Get().(*sheet)
 		defer m.pool.Put(s)
 		parts[b] = make([][]uint32, channels)
+		for c := range channels {
+			parts[b][c] = make([]uint32, 0, sampleRuns*sampleRun)
+		}
 		for r := range sampleRuns {
 			lo := b*blockElements + r*(blockElements/sampleRuns)
 			if lo >= m.len() {
@@ -74,13 +77,18 @@ func (m *mixture) sample(channels int, numbers channel) ([][]uint32, error) {
 		}
 		return nil
 	})
-	all := make([][]uint32, channels)
-	for _, p := range parts {
-		for c := range p {
-			all[c] = append(all[c], p[c]...)
-		}
+	if err != nil {
+		return nil, err
 	}
-	return all, err
+	all := make([][]uint32, channels)
+	for c := range all {
+		list := make([][]uint32, blocks)
+		for b := range list {
+			list[b] = parts[b][c]
+		}
+		all[c] = slices.Concat(list...)
+	}
+	return all, nil
 }
 
 // newBracket guesses where the number of a rank of n lies. ok is false where that leaves too much between.

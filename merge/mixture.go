@@ -91,25 +91,38 @@ func (m *mixture) sweep(grain int, f func(block int, s *sheet, lo, hi int) error
 
 // read decodes numbers lo to hi of every input.
 func (m *mixture) read(s *sheet, lo, hi int) {
-	n, k := hi-lo, len(m.inputs)+1
-	if cap(s.room) < n*k {
-		s.room = make([]float32, n*k)
+	n, k := hi-lo, len(m.inputs)
+	if cap(s.room) < n*(k+1) {
+		s.room = make([]float32, n*(k+1))
 	}
-	s.out = s.room[:n:n]
-	s.x = s.x[:0]
-	for i, in := range m.inputs {
-		x := s.room[(i+1)*n : (i+2)*n : (i+2)*n]
+	s.x, s.base = s.x[:0], nil
+	for i := range k + 1 {
+		s.x = append(s.x, s.room[i*n:(i+1)*n:(i+1)*n])
+	}
+	s.out, s.x = s.x[k], s.x[:k]
+	if m.origin {
+		s.base, s.x = s.x[k-1], s.x[:k-1]
+	}
+	const piece = 4 * piece // small enough for the fastest cache, large enough for the calls
+	for at := 0; at < n; at += piece {
+		m.readPiece(s, lo, at, min(n, at+piece))
+	}
+}
+
+// readPiece decodes those from at to end of a block that begins at lo.
+func (m *mixture) readPiece(s *sheet, lo, at, end int) {
+	decode := func(to []float32, in input) {
 		size := int(in.dtype.Size())
-		checkpoint.Decode(x, in.data[lo*size:hi*size], in.dtype)
-		s.x = append(s.x, x)
+		checkpoint.Decode(to[at:end], in.data[(lo+at)*size:(lo+end)*size], in.dtype)
 	}
-	if !m.origin {
-		return
+	if s.base != nil {
+		decode(s.base, m.inputs[len(m.inputs)-1])
 	}
-	s.base = s.x[k-2]
-	s.x = s.x[:k-2]
-	for _, x := range s.x {
-		kernel.Axpy(x, -1, s.base)
+	for i, x := range s.x {
+		decode(x, m.inputs[i])
+		if s.base != nil {
+			kernel.Axpy(x[at:end], -1, s.base[at:end])
+		}
 	}
 }
 

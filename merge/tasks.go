@@ -209,51 +209,64 @@ func (t *taskMix) rescale() error {
 	return nil
 }
 
-// mix implements mixer.
+// mix implements mixer. What is done to one number after another is done to pieces that stay in the fastest cache.
 func (t *taskMix) mix(s *sheet, lo, hi int) error {
 	t.thin(s, lo)
-	for i, x := range s.x {
+	var v votes
+	x := make([][]float32, len(s.x))
+	for at := 0; at < len(s.out); at += piece {
+		end := min(at+piece, len(s.out))
+		for i := range x {
+			x[i] = s.x[i][at:end]
+		}
+		t.sum(&v, s.out[at:end], x)
+		if s.base != nil {
+			kernel.Add(s.out[at:end], s.base[at:end]) // last, so that it rounds once
+		}
+	}
+	return nil
+}
+
+// piece is how many numbers of a few sources stay in the fastest cache.
+const piece = 512
+
+// sum is what is added to a piece of the base.
+func (t *taskMix) sum(v *votes, out []float32, x [][]float32) {
+	for i, x := range x {
 		for _, f := range []float32{t.scales[i], float32(t.weights[i])} {
 			if f != 1 {
 				kernel.Scale(x, f)
 			}
 		}
 	}
-	s.start()
+	clear(out)
 	if t.elect {
-		s.electSigns(t.weights, t.all["normalize"] != 0)
+		v.elect(out, x, t.weights, t.all["normalize"] != 0)
 	} else {
-		for _, x := range s.x {
-			kernel.Add(s.out, x)
+		for _, x := range x {
+			kernel.Add(out, x)
 		}
 	}
 	if t.factor != 1 {
-		kernel.Scale(s.out, t.factor)
+		kernel.Scale(out, t.factor)
 	}
-	s.finish()
-	return nil
 }
 
-// electSigns sums those of each element whose sign is that of the sum of all; no sum counts as positive. Zeros never count;
-// a vote is a sum that began at zero, so it is never −0.
-func (s *sheet) electSigns(weights []float64, normalize bool) {
-	const piece = 512 // of which the sums stay in the fastest cache
-	var votes, sums, divisors [piece]float32
-	for at := 0; at < len(s.out); at += piece {
-		n := min(piece, len(s.out)-at)
-		vote, sum, divisor := votes[:n], sums[:n], divisors[:n]
-		clear(vote)
-		clear(sum)
-		clear(divisor)
-		for _, x := range s.x {
-			kernel.Add(vote, x[at:at+n])
-		}
-		for i, x := range s.x {
-			kernel.AddElected(sum, divisor, vote, x[at:at+n], float32(weights[i]))
-		}
-		if normalize {
-			kernel.Divide(sum, divisor)
-		}
-		copy(s.out[at:], sum)
+// votes is the memory of an election.
+type votes struct{ votes, divisors [piece]float32 }
+
+// elect sums those of each element whose sign is that of the sum of all; no sum counts as positive. Zeros never count. out is zero.
+func (v *votes) elect(out []float32, x [][]float32, weights []float64, normalize bool) {
+	vote, divisor := v.votes[:len(out)], v.divisors[:len(out)]
+	copy(vote, x[0])
+	for _, x := range x[1:] {
+		kernel.Add(vote, x) // −0 only where all are
+	}
+	clear(divisor)
+	for i, x := range x {
+		kernel.AddElected(out, divisor, vote, x, float32(weights[i]))
+	}
+	if normalize {
+		kernel.Divide(out, divisor)
 	}
 }
