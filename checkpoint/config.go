@@ -56,3 +56,23 @@ func topLevel(object []byte, key string) (at [2]int, ok bool) {
 	}
 	return at, false
 }
+
+// RemoveConfig takes a key out of a config.json and leaves the rest as it is.
+func RemoveConfig(config []byte, key string) []byte {
+	at, ok := topLevel(config, key)
+	if !ok {
+		return config
+	}
+	name, _ := json.Marshal(key)
+	start := bytes.LastIndex(config[:at[0]], name)
+	if start < 0 { // written with escapes
+		return config
+	}
+	before, after := bytes.TrimRight(config[:start], " \t\r\n"), config[at[1]:]
+	if rest := bytes.TrimLeft(after, " \t\r\n"); bytes.HasPrefix(rest, []byte(",")) {
+		after = rest[1:]
+	} else {
+		before = bytes.TrimSuffix(before, []byte(","))
+	}
+	return slices.Concat(before, after)
+}

@@ -75,7 +75,7 @@ func (e *env) eval(c *cli.Context, run, path, adapter string) error {
 	model, part, open := r.Model.Path, adapter, p.openModel
 	if r.Method.Type == "full" && adapter != "" {
 		model, part = adapter, ""
-		open = func(context.Context, func(string)) error { w := p.want(); return p.base.load(&w) }
+		open = func(ctx context.Context, _ func(string)) error { w := p.want(); return p.base.load(ctx, &w) }
 	}
 	if p.base, err = openFiles(model, r.Model.Compute); err != nil {
 		return err

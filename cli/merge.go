@@ -112,7 +112,7 @@ func (e *env) fold(c *cli.Context, s *subject, m peft.Merger, size int64) error 
 	if err != nil {
 		return err
 	}
-	job := merge.Job{Base: s.src, Deltas: m.Deltas(), Ties: peft.Ties(s.model), Out: c.String("out"), DType: c.String("dtype"), MaxShardSize: size,
+	job := merge.Job{Base: s.src, Unpacked: s.unpacked, Deltas: m.Deltas(), Ties: peft.Ties(s.model), Out: c.String("out"), DType: c.String("dtype"), MaxShardSize: size,
 		Force: c.Bool("force"), Adapter: about, NoHash: c.Bool("no-hash"), Check: check, Version: version(), Progress: view.amount("merging", bytesText)}
 	s.withHead(&job)
 	report, err := merge.Fold(c.Context, job)

@@ -130,7 +130,7 @@ func numbers(c *cli.Context, flag string, n int) (list []float64, err error) {
 
 // mix opens the models and makes the outputs.
 func (e *env) mix(c *cli.Context, list []*merge.Recipe, size int64) error {
-	x := merge.Mix{Recipes: list, Models: map[string]*checkpoint.Checkpoint{}, MaxShardSize: size, Force: c.Bool("force"), NoHash: c.Bool("no-hash"), Version: version()}
+	x := merge.Mix{Recipes: list, Models: map[string]*checkpoint.Checkpoint{}, Unpacked: map[string]*merge.Unpacked{}, MaxShardSize: size, Force: c.Bool("force"), NoHash: c.Bool("no-hash"), Version: version()}
 	for _, r := range list {
 		for _, name := range r.ModelNames() {
 			if x.Models[name] != nil {
@@ -139,12 +139,13 @@ func (e *env) mix(c *cli.Context, list []*merge.Recipe, size int64) error {
 			if err := modelFolder(name); err != nil {
 				return err
 			}
-			m, err := checkpoint.Open(name)
+			m, how, err := openWeights(c.Context, name)
 			if err != nil {
 				return err
 			}
+			sayUnpacked(e.stderr, name, how)
 			defer m.Close()
-			x.Models[name] = m
+			x.Models[name], x.Unpacked[name] = m, how
 		}
 	}
 	view := newProgress(e.stderr, 1)

@@ -88,15 +88,18 @@ func openSubject(c *cli.Context, path string) (*subject, error) {
 		return nil, err
 	}
 	if adapter == "" {
-		return s, s.load(nil)
+		err = s.load(c.Context, nil)
+		sayUnpacked(c.App.ErrWriter, model, s.unpacked)
+		return s, err
 	}
 	want, err := wantOf(adapter, s.config.Shared(), s.base.config)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.load(want); err != nil {
+	if err := s.load(c.Context, want); err != nil {
 		return nil, err
 	}
+	sayUnpacked(c.App.ErrWriter, model, s.unpacked)
 	if s.config, s.adapter, err = methods.Load(adapter, s.model, allowed(c)); err != nil {
 		s.close()
 		if errors.Is(err, peft.ErrOtherBase) {

@@ -23,6 +23,7 @@ import (
 	"github.com/graft-ml/graft/internal/kernel"
 	"github.com/graft-ml/graft/internal/op"
 	"github.com/graft-ml/graft/lora"
+	"github.com/graft-ml/graft/merge"
 	"github.com/graft-ml/graft/model"
 	"github.com/graft-ml/graft/model/layer"
 	"github.com/graft-ml/graft/peft"
@@ -44,6 +45,8 @@ type base struct {
 	model  *model.Model
 	tok    *tokenizer.Tokenizer // nil if the folder has none
 	mode   kernel.Mode
+
+	unpacked *merge.Unpacked // nil if the weights are stored as they are
 }
 
 // openFolder opens a path of a recipe as a folder of files.
@@ -65,20 +68,20 @@ func openFolder(path string) (fs.FS, error) {
 }
 
 // openBase opens a model with frozen weights and its own head.
-func openBase(path, compute string) (*base, error) {
+func openBase(ctx context.Context, path, compute string) (*base, error) {
 	b, err := openFiles(path, compute)
 	if err != nil {
 		return nil, err
 	}
-	return b, b.load(nil)
+	return b, b.load(ctx, nil)
 }
 
 // load makes the model over its weights, with its own head or with that which a task wants.
-func (b *base) load(w *model.Want) (err error) {
+func (b *base) load(ctx context.Context, w *model.Want) (err error) {
 	if strings.HasPrefix(b.path, recipes.Builtin) {
 		b.src, err = checkpoint.OpenFS(b.files)
 	} else {
-		b.src, err = checkpoint.Open(b.path)
+		b.src, b.unpacked, err = openWeights(ctx, b.path)
 	}
 	if err != nil {
 		return err

@@ -160,7 +160,7 @@ func (p *plan) measureBase(ctx context.Context, texts *report.Texts) (_ *report.
 		if b, err = openFiles(p.recipe.Model.Path, p.recipe.Model.Compute); err != nil {
 			return nil, "", err
 		}
-		if err := p.makeModel(b); err != nil {
+		if err := p.makeModel(ctx, b); err != nil {
 			return nil, "", err
 		}
 		defer b.close()

@@ -180,15 +180,21 @@ func (p *plan) want() model.Want {
 }
 
 // openModel makes the model that is trained.
-func (p *plan) openModel(context.Context, func(string)) error { return p.makeModel(p.base) }
+func (p *plan) openModel(ctx context.Context, tell func(string)) error {
+	err := p.makeModel(ctx, p.base)
+	if p.base.unpacked != nil {
+		tell(p.base.unpacked.String())
+	}
+	return err
+}
 
 // makeModel makes the model that training starts from, with the head of the task.
-func (p *plan) makeModel(b *base) error {
+func (p *plan) makeModel(ctx context.Context, b *base) error {
 	if m := p.recipe.Model; m.Init == "random" {
 		return b.draw(p.want(), m.Seed)
 	}
 	w := p.want()
-	return b.load(&w)
+	return b.load(ctx, &w)
 }
 
 // saveHead has the adapter train and store what the head has and the checkpoint lacks, as far as PEFT does not do so by itself:

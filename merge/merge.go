@@ -83,6 +83,8 @@ type Job struct {
 	Keep func(name string) bool
 	// Adapter is what the record says about where the deltas came from.
 	Adapter any
+	// Unpacked says that Base stands for packed weights, for the record.
+	Unpacked *Unpacked
 	// NoHash leaves the hash of the base out of the record, which takes a pass over all its bytes.
 	NoHash bool
 	// Version is the program's, for the record.

@@ -24,6 +24,8 @@ type Mix struct {
 	MaxShardSize int64
 	// Force replaces existing model folders.
 	Force bool
+	// Unpacked says of which of them the weights were packed, for the record.
+	Unpacked map[string]*Unpacked
 	// NoHash leaves the hashes of the inputs out of the record, which take a pass over all their bytes.
 	NoHash bool
 	// Version is the program's, for the record.
@@ -172,6 +174,7 @@ func (w *mixing) beside(ctx context.Context, dir string, a *arrangement, r *Mixe
 		if err != nil {
 			return err
 		}
+		in.Unpacked = w.Unpacked[name]
 		r.Inputs = append(r.Inputs, in)
 	}
 	for name := range files {

@@ -2,6 +2,8 @@ package merge
 
 import (
 	"context"
+	"fmt"
+	"strings"
 
 	"github.com/graft-ml/graft/checkpoint"
 )
@@ -14,6 +16,9 @@ type Input struct {
 	Model  string `json:"model"`
 	SHA256 string `json:"sha256,omitempty"` // of its weights: see checkpoint.Hash
 	Bytes  int64  `json:"bytes"`
+
+	// Unpacked is set where these are not the weights as stored; hash and bytes are those of what they became.
+	Unpacked *Unpacked `json:"unpacked,omitempty"`
 }
 
 // hasher hashes an input while it is read, or not at all.
@@ -47,4 +52,16 @@ func (h *hasher) input(ctx context.Context, name string) (in Input, err error) {
 		in.SHA256, err = h.Sum(ctx)
 	}
 	return in, err
+}
+
+// Unpacked says that the weights of an input were packed, and what they became before anything was computed.
+type Unpacked struct {
+	Format  string   `json:"format"`  // bitsandbytes nf4, GGUF Q4_K, …
+	Tensors int      `json:"tensors"` // how many were
+	DTypes  []string `json:"dtypes"`
+}
+
+// String says it in words.
+func (u *Unpacked) String() string {
+	return fmt.Sprintf("%d tensors packed as %s are unpacked to %s first", u.Tensors, u.Format, strings.Join(u.DTypes, " and "))
 }

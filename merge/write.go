@@ -112,6 +112,7 @@ func (p *plan) writeRecord(ctx context.Context, dir string, r *Report) error {
 	if err != nil {
 		return err
 	}
+	base.Unpacked = p.Unpacked
 	r.Files = append(r.Files, RecordFile)
 	slices.Sort(r.Files)
 	result := *r

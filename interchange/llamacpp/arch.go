@@ -120,19 +120,27 @@ var blockName = regexp.MustCompile(`^blk\.(\d{1,6})\.(.+)$`)
 
 // ToHF is the module of a stem.
 func (x *Arch) ToHF(stem string) (string, error) {
-	for _, p := range x.ends {
+	if module, ok := x.module(stem, x.ends, x.parts); ok {
+		return module, nil
+	}
+	return "", fmt.Errorf("tensor %q is no part of llama.cpp's %s", stem, x.Name)
+}
+
+// module looks a stem up in tables of what is outside of layers and what is in each.
+func (x *Arch) module(stem string, ends, parts [][2]string) (string, bool) {
+	for _, p := range ends {
 		if p[1] == stem {
-			return p[0], nil
+			return p[0], true
 		}
 	}
 	if m := blockName.FindStringSubmatch(stem); m != nil {
-		for _, p := range x.parts {
+		for _, p := range parts {
 			if p[1] == m[2] {
-				return x.prefix + x.layers + m[1] + "." + p[0], nil
+				return x.prefix + x.layers + m[1] + "." + p[0], true
 			}
 		}
 	}
-	return "", fmt.Errorf("tensor %q is no part of llama.cpp's %s", stem, x.Name)
+	return "", false
 }
 
 // Heads is by how many heads the rows of a stem are permuted; 0 = they are not, -1 = they are, and the base is not known.
