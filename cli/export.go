@@ -21,16 +21,19 @@ import (
 func (e *env) exportCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "export",
-		Usage:     "write a model as one GGUF file for llama.cpp, its adapter folded in",
+		Usage:     "write a model as one GGUF file for llama.cpp, or in eight bits, its adapter folded in",
 		ArgsUsage: "MODEL|RUN|ADAPTER",
-		UsageText: "graft export runs/first -o first.gguf --type q4_k\ngraft export merged -o first.gguf --type bf16\ngraft export adapter --base models/llama -o tuned.gguf --type q8_0 --json",
+		UsageText: "graft export runs/first -o first.gguf --type q4_k\ngraft export merged -o first.gguf --type bf16\ngraft export adapter --base models/llama -o tuned.gguf --type q8_0 --json\n" +
+			"graft export runs/first -o first-int8 --to safetensors --type int8",
 		Description: "Architectures: llama, mistral, qwen2, qwen3, gemma, gpt2. Types, with bits per number:\n\n" +
 			"  f32 32, f16 and bf16 16, q8_0 8.5, q6_k 6.6, q5_k 5.5, q5_0 5.5, q4_k 4.5, q4_0 4.5\n\n" +
 			"Numbers are packed as llama.cpp packs them; q4_k and q5_k are its mixes q4_k_m and q5_k_m. An adapter is folded in on the\n" +
-			"way, in float32, and rounded once. To give llama.cpp the adapter alone: graft convert adapter --to gguf.",
-		Flags: append(modelFlags(), outFlag("`file` to write"),
-			&cli.StringFlag{Name: "to", Value: "gguf", Usage: "format: gguf"},
-			&cli.StringFlag{Name: "type", Value: "f16", Usage: "what matrices are packed as: " + strings.Join(llamacpp.TypeNames(), ", ")},
+			"way, in float32, and rounded once. To give llama.cpp the adapter alone: graft convert adapter --to gguf.\n" +
+			"--to safetensors --type int8 writes a model folder whose projections have eight bits a number and a scale a row, as bitsandbytes\n" +
+			"stores them; transformers reads it with bitsandbytes, graft unpacks it when it opens it.",
+		Flags: append(modelFlags(), outFlag("`file` to write; a folder for safetensors"),
+			&cli.StringFlag{Name: "to", Value: "gguf", Usage: "format: gguf, safetensors"},
+			&cli.StringFlag{Name: "type", Value: "f16", Usage: "what matrices are packed as: " + strings.Join(llamacpp.TypeNames(), ", ") + "; of safetensors int8"},
 			&cli.StringFlag{Name: "name", Usage: "what the model is called in the file; its folder's name without"},
 			&cli.StringFlag{Name: "pre", Usage: "llama.cpp's name for how texts are cut into words, if graft does not know it"},
 			&cli.BoolFlag{Name: "force", Usage: "replace a file that is there"}, jsonFlag()),
@@ -47,6 +50,9 @@ func (e *env) exportCommand() *cli.Command {
 				return err
 			}
 			defer s.close()
+			if c.String("to") == "safetensors" {
+				return e.exportInt8(c, s, path)
+			}
 			return e.export(c, s, path)
 		},
 	}
@@ -55,8 +61,11 @@ func (e *env) exportCommand() *cli.Command {
 // checkExport looks at all that can be wrong before a model is opened.
 func checkExport(c *cli.Context, path string) error {
 	out := c.String("out")
-	if to := c.String("to"); to != "gguf" {
-		return usagef("export: --to is %q, want gguf; safetensors are written by graft merge", to)
+	switch to := c.String("to"); {
+	case to == "safetensors":
+		return checkInt8(c)
+	case to != "gguf":
+		return usagef("export: --to is %q, want gguf or safetensors", to)
 	}
 	if _, err := llamacpp.FileTypeNamed(c.String("type")); err != nil {
 		return usagef("export: --%w", err)

@@ -60,8 +60,8 @@ func packedIn(c *checkpoint.Checkpoint) (*bnb.Weights, *merge.Unpacked, error) {
 	if config, err := c.ReadFile("config.json"); err == nil && json.Unmarshal(config, &p) != nil {
 		return nil, nil, nil // whoever reads it will tell what is wrong
 	}
-	other := checkpoint.F16
-	for d, name := range map[checkpoint.DType]string{checkpoint.BF16: "bfloat16", checkpoint.F32: "float32"} {
+	other := checkpoint.F32
+	for d, name := range map[checkpoint.DType]string{checkpoint.BF16: "bfloat16", checkpoint.F16: "float16"} {
 		if p.DType == name || p.DType == "" && p.Torch == name {
 			other = d
 		}

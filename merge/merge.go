@@ -83,6 +83,8 @@ type Job struct {
 	Keep func(name string) bool
 	// Adapter is what the record says about where the deltas came from.
 	Adapter any
+	// Pack tells the matrices that are written in eight bits a number, as bitsandbytes has them (checkpoint/bnb); nil means none.
+	Pack func(tensor string) bool
 	// Unpacked says that Base stands for packed weights, for the record.
 	Unpacked *Unpacked
 	// NoHash leaves the hash of the base out of the record, which takes a pass over all its bytes.

@@ -53,7 +53,19 @@ func (p *plan) writeWeights(ctx context.Context, dir string, r *Report) error {
 		}
 	}
 	pool := &sync.Pool{New: func() any { return new(scratch) }}
+	whole := &Folded{p: p, pool: sync.Pool{New: func() any { return new(scratch) }}}
 	for _, info := range p.tensors() {
+		if p.Pack != nil && p.Pack(info.Name) {
+			list, err := p.packed(info, whole)
+			if err != nil {
+				return err
+			}
+			for _, e := range list {
+				r.Bytes += sizeOf(e)
+			}
+			entries = append(entries, list...)
+			continue
+		}
 		src, err := p.bytes(info)
 		if err != nil {
 			return err

@@ -21,7 +21,7 @@ var floors = []struct {
 }{
 	{"schema", []string{"recipes"}}, // imports nothing of ours; examples may use it
 	{"ground", []string{"internal/kernel", "internal/check", "internal/atomicfile", "internal/meminfo", "internal/golden", "internal/corpus", "internal/jinja", "metric", "internal/pickle"}},
-	{"leaves", []string{"internal/linalg", "internal/op", "checkpoint", "checkpoint/gguf", "tokenizer"}},
+	{"leaves", []string{"internal/linalg", "internal/op", "checkpoint", "checkpoint/gguf", "checkpoint/bnb", "tokenizer"}},
 	{"writers", []string{"internal/synth", "internal/tape", "release"}},
 	{"data", []string{"data", "data/source"}},
 	{"layers", []string{"model/layer"}},
