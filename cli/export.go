@@ -25,7 +25,7 @@ func (e *env) exportCommand() *cli.Command {
 		ArgsUsage: "MODEL|RUN|ADAPTER",
 		UsageText: "graft export runs/first -o first.gguf --type q4_k\ngraft export merged -o first.gguf --type bf16\ngraft export adapter --base models/llama -o tuned.gguf --type q8_0 --json\n" +
 			"graft export runs/first -o first-int8 --to safetensors --type int8",
-		Description: "Architectures: llama, mistral, qwen2, qwen3, gemma, gpt2. Types, with bits per number:\n\n" +
+		Description: "Architectures: llama, mistral, qwen2, qwen3, gemma, gemma2, gemma3 (text), phi3, gpt2. Types, with bits per number:\n\n" +
 			"  f32 32, f16 and bf16 16, q8_0 8.5, q6_k 6.6, q5_k 5.5, q5_0 5.5, q4_k 4.5, q4_0 4.5\n\n" +
 			"Numbers are packed as llama.cpp packs them; q4_k and q5_k are its mixes q4_k_m and q5_k_m. An adapter is folded in on the\n" +
 			"way, in float32, and rounded once. To give llama.cpp the adapter alone: graft convert adapter --to gguf.\n" +

@@ -44,9 +44,9 @@ var archs = []Arch{
 	{Name: "qwen2", modelTypes: []string{"qwen2"}, prefix: "model.", layers: "layers.", parts: llamaParts, ends: ends, whole: &wholeLlama},
 	{Name: "qwen3", modelTypes: []string{"qwen3"}, prefix: "model.", layers: "layers.", parts: llamaParts, ends: ends, whole: &wholeQwen3},
 	{Name: "gemma", modelTypes: []string{"gemma"}, prefix: "model.", layers: "layers.", parts: llamaParts, ends: ends, whole: &wholeGemma},
-	{Name: "gemma2", modelTypes: []string{"gemma2"}, prefix: "model.", layers: "layers.", parts: llamaParts, ends: ends},
-	{Name: "gemma3", modelTypes: []string{"gemma3_text"}, prefix: "model.", layers: "layers.", parts: llamaParts, ends: ends},
-	{Name: "phi3", modelTypes: []string{"phi3"}, prefix: "model.", layers: "layers.", parts: phi3Parts, ends: ends},
+	{Name: "gemma2", modelTypes: []string{"gemma2"}, prefix: "model.", layers: "layers.", parts: llamaParts, ends: ends, whole: &wholeGemma2},
+	{Name: "gemma3", modelTypes: []string{"gemma3_text"}, prefix: "model.", layers: "layers.", parts: llamaParts, ends: ends, whole: &wholeGemma3},
+	{Name: "phi3", modelTypes: []string{"phi3"}, prefix: "model.", layers: "layers.", parts: phi3Parts, ends: ends, whole: &wholePhi3},
 	{Name: "gpt2", modelTypes: []string{"gpt2"}, prefix: "transformer.", layers: "h.", parts: gpt2Parts, ends: gpt2Ends, whole: &wholeGPT2},
 }
 

@@ -105,14 +105,12 @@ func (j *Job) export(ctx context.Context) (*Report, error) {
 	if err := j.fills(ctx, file, list, r); err != nil {
 		return nil, err
 	}
-	if factors := ropeFactors(c); factors != nil {
-		t, err := gguf.NewTensor("rope_freqs.weight", gguf.F32, []int{len(factors)}, factors)
-		if err != nil {
-			return nil, err
-		}
-		file.Tensors = append(file.Tensors, t)
-		r.Tensors++
+	factors, err := ropeTensors(c)
+	if err != nil {
+		return nil, err
 	}
+	file.Tensors = append(file.Tensors, factors...)
+	r.Tensors += len(factors)
 	return r, file.WriteFile(j.Out)
 }
 

@@ -58,15 +58,36 @@ func exported(t *testing.T, dir, typ string) (*gguf.File, *Report) {
 	return g, r
 }
 
+// asTrained are models of architectures of which llama.cpp computes only what was published: modeltest's are otherwise.
+var asTrained = []modeltest.Config{
+	{Name: "gemma2 as published", JSON: `{"model_type": "gemma2", "hidden_size": 10, "intermediate_size": 14, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
+		"head_dim": 6, "query_pre_attn_scalar": 6, "sliding_window": 3, "vocab_size": 23, "max_position_embeddings": 32, "initializer_range": 0.3}`},
+	{Name: "gemma3 as published", JSON: `{"model_type": "gemma3_text", "hidden_size": 10, "intermediate_size": 14, "num_hidden_layers": 7, "num_attention_heads": 4, "num_key_value_heads": 2,
+		"head_dim": 6, "query_pre_attn_scalar": 6, "sliding_window": 3, "attn_logit_softcapping": null, "final_logit_softcapping": null, "vocab_size": 23, "max_position_embeddings": 32,
+		"initializer_range": 0.3}`},
+	{Name: "phi3 of long texts", JSON: `{"model_type": "phi3", "hidden_size": 16, "intermediate_size": 14, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 23,
+		"max_position_embeddings": 64, "original_max_position_embeddings": 16, "initializer_range": 0.3, "pad_token_id": 0, "partial_rotary_factor": 0.5,
+		"rope_scaling": {"type": "longrope", "short_factor": [1, 1.5], "long_factor": [2, 7]}}`},
+}
+
 // exportable are the tiny models of the architectures that are exported whole.
 func exportable(t *testing.T) (list []modeltest.Config) {
-	for _, c := range modeltest.Tiny {
-		if _, _, err := checked([]byte(c.JSON)); err == nil {
-			list = append(list, c)
+	types := map[string]bool{}
+	for _, tiny := range slices.Concat(modeltest.Tiny, asTrained) {
+		c, x, err := checked([]byte(tiny.JSON))
+		if err != nil {
+			continue
+		}
+		if _, _, err := x.keys(c); err == nil {
+			list, types[c.ModelType] = append(list, tiny), true
 		}
 	}
-	if len(list) < 6 {
-		t.Fatalf("%d tiny models, want llama, mistral, qwen2, qwen3, gemma, gpt2", len(list))
+	for _, x := range archs {
+		for _, name := range x.modelTypes {
+			if x.whole != nil && !types[name] {
+				t.Errorf("no tiny model of %s is exported", name)
+			}
+		}
 	}
 	return list
 }
@@ -92,7 +113,10 @@ func back(t *testing.T, g *gguf.File, c *model.Config, name string, shape []int)
 		"model.norm.weight": "output_norm.weight", "transformer.ln_f.weight": "output_norm.weight", "transformer.ln_f.bias": "output_norm.bias",
 		"lm_head.weight": "output.weight"}[name]
 	if stem == "" {
-		stem = strings.NewReplacer("model.layers.", "blk.", "transformer.h.", "blk.", "self_attn.q_proj", "attn_q", "self_attn.k_proj", "attn_k", "self_attn.v_proj", "attn_v",
+		if strings.HasPrefix(c.ModelType, "gemma2") || strings.HasPrefix(c.ModelType, "gemma3") {
+			name = strings.NewReplacer("post_attention_layernorm", "post_attention_norm", "pre_feedforward_layernorm", "ffn_norm", "post_feedforward_layernorm", "post_ffw_norm").Replace(name)
+		}
+		stem = strings.NewReplacer("self_attn.qkv_proj", "attn_qkv", "mlp.gate_up_proj", "ffn_up", "model.layers.", "blk.", "transformer.h.", "blk.", "self_attn.q_proj", "attn_q", "self_attn.k_proj", "attn_k", "self_attn.v_proj", "attn_v",
 			"self_attn.o_proj", "attn_output", "self_attn.q_norm", "attn_q_norm", "self_attn.k_norm", "attn_k_norm", "mlp.gate_proj", "ffn_gate", "mlp.up_proj", "ffn_up",
 			"mlp.down_proj", "ffn_down", "input_layernorm", "attn_norm", "post_attention_layernorm", "ffn_norm", "ln_1", "attn_norm", "ln_2", "ffn_norm",
 			"attn.c_attn", "attn_qkv", "attn.c_proj", "attn_output", "mlp.c_fc", "ffn_up", "mlp.c_proj", "ffn_down").Replace(name)
@@ -111,7 +135,7 @@ func back(t *testing.T, g *gguf.File, c *model.Config, name string, shape []int)
 		Permute(y, x, c.NumAttentionHeads, len(x)/shape[0], true)
 	case strings.Contains(name, "k_proj.") && (c.ModelType == "llama" || c.ModelType == "mistral"):
 		Permute(y, x, c.NumKeyValueHeads, len(x)/shape[0], true)
-	case strings.HasSuffix(name, "norm.weight") && c.ModelType == "gemma":
+	case strings.HasSuffix(name, "norm.weight") && strings.HasPrefix(c.ModelType, "gemma"):
 		for i := range y {
 			y[i]--
 		}
@@ -311,7 +335,7 @@ func TestRefuses(t *testing.T) {
 	for config, want := range map[string]string{
 		llama + `, "hidden_act": "relu"}`:                                                        `llamacpp: hidden_act is "relu", want silu: llama.cpp's llama has no other`,
 		llama + `, "rope_scaling": {"rope_type": "dynamic", "factor": 2}}`:                       `llamacpp: rope_type is "dynamic", want default, linear, llama3 or yarn`,
-		`{"model_type": "bert"}`:                                                                 `llamacpp: model_type is "bert", want one of llama, mistral, qwen2, qwen3, gemma, gpt2`,
+		`{"model_type": "bert"}`:                                                                 `llamacpp: model_type is "bert", want one of llama, mistral, qwen2, qwen3, gemma, gemma2, gemma3_text, phi3, gpt2`,
 		`{"model_type": "gpt2", "scale_attn_by_inverse_layer_idx": true}`:                        `llamacpp: scale_attn_by_inverse_layer_idx is true, want false`,
 		llama + `, "rope_scaling": {"rope_type": "yarn", "factor": 2, "attention_factor": 1.5}}`: `attention_factor`,
 	} {

@@ -30,6 +30,8 @@ type whole struct {
 	tied        bool        // llama.cpp knows no head of its own
 	activations []string    // that llama.cpp computes, by hidden_act
 	fields      map[string]any
+	partial     bool    // rotary positions may turn a part of a head
+	special     special // nil = nothing
 }
 
 var (
@@ -41,8 +43,14 @@ var (
 	wholeLlama = whole{eps: "attention.layer_norm_rms_epsilon", rotary: true, parts: llamaNorms, ends: llamaEnds, activations: silu}
 	wholeQwen3 = whole{eps: wholeLlama.eps, rotary: true, ends: llamaEnds, activations: silu,
 		parts: append([][2]string{{"self_attn.q_norm", "attn_q_norm"}, {"self_attn.k_norm", "attn_k_norm"}}, llamaNorms...)}
-	wholeGemma = whole{eps: wholeLlama.eps, rotary: true, parts: llamaNorms, ends: llamaEnds, activations: geluTanh, plusOne: true, tied: true}
-	wholeGPT2  = whole{eps: "attention.layer_norm_epsilon", activations: geluTanh, conv1D: true,
+	wholeGemma  = whole{eps: wholeLlama.eps, rotary: true, parts: llamaNorms, ends: llamaEnds, activations: geluTanh, plusOne: true, tied: true}
+	gemma2Norms = [][2]string{{"input_layernorm", "attn_norm"}, {"post_attention_layernorm", "post_attention_norm"},
+		{"pre_feedforward_layernorm", "ffn_norm"}, {"post_feedforward_layernorm", "post_ffw_norm"}}
+	wholeGemma2 = whole{eps: wholeLlama.eps, rotary: true, parts: gemma2Norms, ends: llamaEnds, activations: geluTanh, plusOne: true, tied: true, special: gemma2Keys}
+	wholeGemma3 = whole{eps: wholeLlama.eps, rotary: true, ends: llamaEnds, activations: geluTanh, plusOne: true, tied: true, special: gemma3Keys,
+		parts: append([][2]string{{"self_attn.q_norm", "attn_q_norm"}, {"self_attn.k_norm", "attn_k_norm"}}, gemma2Norms...)}
+	wholePhi3 = whole{eps: wholeLlama.eps, rotary: true, parts: llamaNorms, ends: llamaEnds, activations: silu, partial: true, special: phi3Keys}
+	wholeGPT2 = whole{eps: "attention.layer_norm_epsilon", activations: geluTanh, conv1D: true,
 		parts:  [][2]string{{"ln_1", "attn_norm"}, {"ln_2", "ffn_norm"}},
 		ends:   [][2]string{{"transformer.wpe", "position_embd"}, {"transformer.ln_f", "output_norm"}},
 		fields: map[string]any{"scale_attn_weights": true, "scale_attn_by_inverse_layer_idx": false}}
@@ -64,11 +72,26 @@ func (x *Arch) keys(c *model.Config) (pairs []gguf.Pair, notes []string, err err
 	}
 	add("attention.key_length", uint32(c.HeadDim))
 	add("attention.value_length", uint32(c.HeadDim))
-	add("rope.dimension_count", uint32(c.HeadDim))
+	a, err := attentionOf(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	r := a.spec.Ropes[0]
+	if r.Dim != c.HeadDim && !x.whole.partial {
+		return nil, nil, fmt.Errorf("partial_rotary_factor has %d of the %d numbers of a head turn, want all: others are not exported", r.Dim, c.HeadDim)
+	}
+	add("rope.dimension_count", uint32(r.Dim))
 	if c.SlidingWindow != nil && c.UseSlidingWindow == nil && c.ModelType == "mistral" || c.UseSlidingWindow != nil && *c.UseSlidingWindow {
 		notes = append(notes, "sliding_window of config.json: llama.cpp looks back without bound in this architecture")
 	}
-	rope, err := ropeKeys(c)
+	if x.whole.special != nil {
+		more, err := x.whole.special(a, add)
+		if err != nil {
+			return nil, nil, err
+		}
+		notes = append(notes, more...)
+	}
+	rope, err := ropeKeys(c, r.RopeParameters)
 	for _, p := range rope {
 		add(p.Key, p.Value)
 	}
@@ -76,15 +99,15 @@ func (x *Arch) keys(c *model.Config) (pairs []gguf.Pair, notes []string, err err
 }
 
 // ropeKeys say how rotary positions are scaled. The scales of llama3 are a tensor: ropeFactors.
-func ropeKeys(c *model.Config) ([]gguf.Pair, error) {
-	r := c.Rope()
-	if f := r.PartialRotaryFactor; f != nil && *f != 1 {
-		return nil, fmt.Errorf("partial_rotary_factor is %g, want 1: others are not exported", *f)
-	}
+func ropeKeys(c *model.Config, r model.RopeParameters) ([]gguf.Pair, error) {
 	pairs := []gguf.Pair{{Key: "rope.freq_base", Value: float32(r.RopeTheta)}}
 	add := func(key string, v any) { pairs = append(pairs, gguf.Pair{Key: "rope.scaling." + key, Value: v}) }
 	switch r.RopeType {
 	case "default", "llama3":
+	case "longrope":
+		if c.ModelType != "phi3" { // whose keys are phi3Keys'
+			return nil, fmt.Errorf("rope_type is %q, want default, linear, llama3 or yarn: others are not exported", r.RopeType)
+		}
 	case "linear", "yarn":
 		add("type", r.RopeType)
 		add("factor", float32(*r.Factor))
@@ -109,6 +132,33 @@ func ropeKeys(c *model.Config) ([]gguf.Pair, error) {
 		return nil, fmt.Errorf("rope_type is %q, want default, linear, llama3 or yarn: others are not exported", r.RopeType)
 	}
 	return pairs, nil
+}
+
+// ropeTensors are factors of rotary frequencies that are tensors of a file, [numbers that turn / 2]: by how much they are divided.
+func ropeTensors(c *model.Config) (list []gguf.Tensor, err error) {
+	r := c.Rope()
+	for _, f := range []struct {
+		name    string
+		factors []float32
+	}{{"rope_freqs.weight", ropeFactors(c)}, {"rope_factors_long.weight", float32s(r.LongFactor)}, {"rope_factors_short.weight", float32s(r.ShortFactor)}} {
+		if f.factors == nil {
+			continue
+		}
+		t, err := gguf.NewTensor(f.name, gguf.F32, []int{len(f.factors)}, f.factors)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, t)
+	}
+	return list, nil
+}
+
+// float32s rounds; nil stays nil.
+func float32s(x []float64) (y []float32) {
+	for _, v := range x {
+		y = append(y, float32(v))
+	}
+	return y
 }
 
 // ropeFactors are by how much the frequencies of llama3 are divided [head_dim/2]; nil for other kinds.

@@ -26,6 +26,9 @@ func TestModelByAnother(t *testing.T) {
 		{Name: "llama", JSON: `{"model_type": "llama", "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 61}`},
 		{Name: "qwen2", JSON: `{"model_type": "qwen2", "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 61, "tie_word_embeddings": true}`},
 		{Name: "gemma", JSON: `{"model_type": "gemma", "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 64, "vocab_size": 61}`},
+		{Name: "gemma2", JSON: `{"model_type": "gemma2", "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64, "query_pre_attn_scalar": 64, "vocab_size": 61}`},
+		{Name: "gemma3", JSON: `{"model_type": "gemma3_text", "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 64, "query_pre_attn_scalar": 64, "vocab_size": 61, "sliding_window": 8}`},
+		{Name: "phi3", JSON: `{"model_type": "phi3", "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 61, "pad_token_id": 0}`},
 		{Name: "gpt2", JSON: `{"model_type": "gpt2", "n_embd": 256, "n_layer": 2, "n_head": 4, "vocab_size": 61, "n_positions": 32}`},
 	} {
 		src, err := checkpoint.Open(modeltest.Write(t, c))
