@@ -24,7 +24,7 @@ func (e *env) combineCommand() *cli.Command {
 			"graft combine toxic --weights=-1 -o unlearn",
 		Description: "Types:\n\n" + typesText() + "\n\nEach adapter's scaling counts once, ranks may differ, weights may be negative. --compat peft gives what\n" +
 			"add_weighted_adapter of PEFT gives: linear, ties, dare_* and magnitude_prune are then of the factors A and B instead of\n" +
-			"their product, unless _svd stands behind their name.",
+			"their product, unless _svd stands behind their name. Adapters of IA3 take linear only: 1 + Σ w·(l − 1), or Σ w·l as PEFT has it.",
 		Flags: append(adapterOutFlags(),
 			&cli.StringFlag{Name: "type", Value: "cat", Usage: "combination `type`"},
 			&cli.StringFlag{Name: "weights", Usage: "`numbers`, one for each adapter: 0.7,-0.3; default 1 each"},
@@ -42,21 +42,65 @@ func (e *env) combineCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
+			options := factor.Options{Type: c.String("type"), Weights: weights, Rank: c.Int("rank"), Density: c.Float64("density"),
+				MajoritySign: c.String("majority-sign"), Clamp: c.Float64("clamp"), Compat: c.String("compat"), Seed: c.Uint64("seed")}
+			if dir, err := adapterFolder(c.Args().First()); err == nil && factor.IsScales(dir) {
+				return e.combineScales(c, options)
+			}
 			list, err := openAdapters(c.Args().Slice())
 			if err != nil {
 				return err
 			}
-			if err := adapterOut(c, list...); err != nil {
+			if err := adapterOut(c, names(list)...); err != nil {
 				return err
 			}
-			a, report, err := factor.Combine(list, factor.Options{Type: c.String("type"), Weights: weights, Rank: c.Int("rank"), Density: c.Float64("density"),
-				MajoritySign: c.String("majority-sign"), Clamp: c.Float64("clamp"), Compat: c.String("compat"), Seed: c.Uint64("seed")})
+			a, report, err := factor.Combine(list, options)
 			if err != nil {
 				return err
 			}
 			return e.saveAdapter(c, a, report)
 		},
 	}
+}
+
+// combineScales combines adapters of IA3.
+func (e *env) combineScales(c *cli.Context, o factor.Options) error {
+	var list []*factor.Scales
+	var inputs []string
+	for _, path := range c.Args().Slice() {
+		dir, err := adapterFolder(path)
+		if err != nil {
+			return err
+		}
+		if !factor.IsScales(dir) {
+			return usagef("combine: %s is an adapter of IA3 and %s is not, want adapters of one method", c.Args().First(), path)
+		}
+		s, err := factor.OpenScales(dir)
+		if err != nil {
+			return err
+		}
+		list, inputs = append(list, s), append(inputs, dir)
+	}
+	if err := adapterOut(c, inputs...); err != nil {
+		return err
+	}
+	sum, err := factor.CombineScales(list, o)
+	if err != nil {
+		return err
+	}
+	if err := sum.Save(c.String("out"), c.Bool("force")); err != nil {
+		return err
+	}
+	parameters := int64(0)
+	for _, t := range sum.Tensors {
+		parameters += int64(len(t.Data))
+	}
+	if c.Bool("json") {
+		return e.printJSON(map[string]any{"out": c.String("out"), "modules": len(sum.Tensors), "parameters": parameters})
+	}
+	t := newPairs(e.stdout)
+	t.add("written", fmt.Sprintf("%s, %d vectors, %s parameters", c.String("out"), len(sum.Tensors), count(parameters)))
+	return t.flush()
 }
 
 // typesText lists the ways of combining adapters.
@@ -107,15 +151,23 @@ func openAdapters(paths []string) (list []*factor.Adapter, err error) {
 	return list, nil
 }
 
+// names are the folders of adapters.
+func names(list []*factor.Adapter) (dirs []string) {
+	for _, a := range list {
+		dirs = append(dirs, a.Name)
+	}
+	return dirs
+}
+
 // adapterOut keeps the output away from the inputs, and --force away from folders that are no adapters.
-func adapterOut(c *cli.Context, inputs ...*factor.Adapter) error {
+func adapterOut(c *cli.Context, inputs ...string) error {
 	out := c.String("out")
 	if out == "" {
 		return usagef("%s: --out is missing, want the folder to write", c.Command.Name)
 	}
 	for _, in := range inputs {
-		if within(in.Name, out) {
-			return usagef("%s: --out %s is or holds the adapter %s, want another folder", c.Command.Name, out, in.Name)
+		if within(in, out) {
+			return usagef("%s: --out %s is or holds the adapter %s, want another folder", c.Command.Name, out, in)
 		}
 	}
 	entries, err := os.ReadDir(out)

@@ -134,7 +134,7 @@ func (e *env) resizeCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			if err := adapterOut(c, list...); err != nil {
+			if err := adapterOut(c, names(list)...); err != nil {
 				return err
 			}
 			a, report, err := factor.Resize(list[0], choice)
