@@ -334,6 +334,7 @@ func conversions(f *file) {
 		body           func()
 	}{
 		{"bf16ToF32Loop", "uint16", "float32", func() {
+			f.i("PREFETCHT0 1024(SI)") // the processor does not look beyond a page by itself; tensors of merges come from far
 			for i := range 2 {
 				f.widen("bf16", []string{"(SI)", "16(SI)"}[i], ymm.r(i))
 				f.i("VMOVUPS Y%d, %d(DI)", i, 32*i)
