@@ -15,3 +15,20 @@ func TestSetConfig(t *testing.T) {
 		}
 	}
 }
+
+func TestRemoveConfig(t *testing.T) {
+	for _, c := range []struct{ name, in, want string }{
+		{"first", `{"q": {"a": 1}, "b": 2}`, `{ "b": 2}`},
+		{"between", "{\n  \"a\": 1,\n  \"q\": 3,\n  \"b\": 2\n}", "{\n  \"a\": 1,\n  \"b\": 2\n}"},
+		{"last", "{\n  \"a\": 1,\n  \"q\": [1]\n}", "{\n  \"a\": 1\n}"},
+		{"only", `{"q": 1}`, `{}`},
+		{"not there", `{"a": {"q": 1}}`, `{"a": {"q": 1}}`},
+		{"named in a text before", `{"a": "\"q\":", "q": 1}`, `{"a": "\"q\":"}`},
+		{"written with an escape", `{"\u0071": 1}`, `{"\u0071": 1}`},
+		{"no object", `[1]`, `[1]`},
+	} {
+		if got := string(RemoveConfig([]byte(c.in), "q")); got != c.want {
+			t.Errorf("%s: %s became %s, want %s", c.name, c.in, got, c.want)
+		}
+	}
+}
