@@ -60,11 +60,26 @@ func TestLaws(t *testing.T) {
 
 // cached gives two sequences to a cache in pieces of unequal length and compares the logits with those of a plain pass.
 func cached(t *testing.T, m *modeltest.Base) {
+	cachedIn(t, m, m.NewCache())
+	pages := m.NewPages(3, 0)
+	cache := op.NewPagedCache(pages)
+	cachedIn(t, m, cache)
+	if pages.Used() != pages.For(11)+pages.For(9) {
+		t.Errorf("%d pages for sequences of 11 and 9 rows, want %d", pages.Used(), pages.For(11)+pages.For(9))
+	}
+	for s := range cache.Sequences() {
+		cache.Close(s)
+	}
+	if pages.Used() != 0 {
+		t.Errorf("%d pages in use after all sequences have been closed", pages.Used())
+	}
+}
+
+func cachedIn(t *testing.T, m *modeltest.Base, cache *op.Cache) {
 	set := m.Set()
 	batch := set.Batch([]int32{2, 5}) // 11 and 9 tokens; of a decoder that reads a source all but the last
 	want := m.Logits(t, batch)
 	got := make([]float32, len(want))
-	cache := m.NewCache()
 	for range batch.Segments {
 		cache.Open()
 	}

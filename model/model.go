@@ -239,21 +239,30 @@ func (m *Model) Features(p *op.Pass, hidden mat.Tensor) (own *op.Pass, y mat.Ten
 //
 //	hidden [T, C] -> [T, n], or [segments, n] for a head of whole sequences, in memory of its own
 func (m *Model) Scores(p *op.Pass, hidden mat.Tensor) kernel.Mat {
-	return m.project(m.Features(p, hidden))
+	own, x := m.Features(p, hidden)
+	return m.project(nil, own, x)
 }
 
 // Logits are the scores of some rows of hidden, for heads that score rows.
 //
 //	hidden [T, C] -> [len(rows), V], in memory of its own
 func (m *Model) Logits(p *op.Pass, hidden mat.Tensor, rows []int) kernel.Mat {
-	own := p.Pick(rows)
-	return m.project(own, m.Top.Transform(own, op.Gather(p, hidden, rows)))
+	return m.LogitsIn(nil, p, hidden, rows)
 }
 
-func (m *Model) project(p *op.Pass, features mat.Tensor) kernel.Mat {
+// LogitsIn is Logits in memory that is there already, as far as it is enough.
+func (m *Model) LogitsIn(memory []float32, p *op.Pass, hidden mat.Tensor, rows []int) kernel.Mat {
+	own := p.Pick(rows)
+	return m.project(memory, own, m.Top.Transform(own, op.Gather(p, hidden, rows)))
+}
+
+func (m *Model) project(memory []float32, p *op.Pass, features mat.Tensor) kernel.Mat {
 	x := op.Of(features).View()
 	_, n := m.output.Dims()
-	y := kernel.NewMat(make([]float32, x.Rows*n), x.Rows, n)
+	if cap(memory) < x.Rows*n {
+		memory = make([]float32, x.Rows*n)
+	}
+	y := kernel.NewMat(memory[:x.Rows*n], x.Rows, n)
 	in := op.NewInput(x)
 	defer in.Free()
 	m.output.Forward(p, y, in)
@@ -263,6 +272,11 @@ func (m *Model) project(p *op.Pass, features mat.Tensor) kernel.Mat {
 // NewCache is an empty cache of keys and values for this model.
 func (m *Model) NewCache() *op.Cache {
 	return op.NewCache(len(m.Blocks), m.Config.NumKeyValueHeads*m.Config.HeadDim)
+}
+
+// NewPages is memory for keys and values of this model in pages of so many rows; bytes bounds it, 0 = nothing does.
+func (m *Model) NewPages(rows int, bytes int64) *op.Pages {
+	return op.NewPages(len(m.Blocks), m.Config.NumKeyValueHeads*m.Config.HeadDim, rows, bytes)
 }
 
 // Vectors lists the norms' weights and biases under their names in the checkpoint. What layers share comes once.

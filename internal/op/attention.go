@@ -91,6 +91,8 @@ type reach struct {
 	dKeys, dValues kernel.Mat // their gradients, in Backward
 	step           int
 	past           int
+	n              int        // of the keys
+	paged          *paged     // in which the keys and values are; nil = in the matrices
 	number         int        // of the segment, if there is a prefix
 	prefix         mat.Tensor // whose copies the first past rows are, in memory of their own; nil = none, without a cache
 }
@@ -113,6 +115,9 @@ func (f *attention) reaches(x kernel.Mat) []reach {
 			out[i] = reach{seg: seg, keys: k, values: v, step: f.s.step()}
 		}
 		out[i].index = i
+		if out[i].paged == nil {
+			out[i].n = out[i].keys.Rows
+		}
 	}
 	return out
 }
@@ -137,8 +142,14 @@ func (f *attention) cached(i int, prefix mat.Tensor, k, v kernel.Mat) reach {
 		pk, pv := f.prefixed(i, Of(prefix).View())
 		f.p.Cache.prepend(f.s.Layer, seg.Sequence, pk, pv)
 	}
-	keys, values := f.p.Cache.extend(f.s.Layer, seg.Sequence, k, v)
-	return reach{seg: seg, keys: keys, values: values, step: h.Dim, past: keys.Rows - k.Rows}
+	all := f.p.Cache.extend(f.s.Layer, seg.Sequence, k, v)
+	n := all.count(f.s.Layer)
+	r := reach{seg: seg, step: h.Dim, past: n - k.Rows, n: n}
+	var together bool
+	if r.keys, r.values, together = all.whole(f.s.Layer); !together {
+		r.paged = all.(*paged)
+	}
+	return r
 }
 
 // compact copies heads that are apart to where they lie side by side, [n, K·D].
@@ -160,8 +171,8 @@ func (f *attention) blocks(reaches []reach) (list []block) {
 		n := r.seg.End - r.seg.Start
 		for q := 0; q < n; q += queryBlock {
 			b := block{reach: r, q0: q, q1: min(q+queryBlock, n)}
-			b.k0, _ = f.s.seen(r.past+b.q0, r.keys.Rows)
-			_, b.k1 = f.s.seen(r.past+b.q1-1, r.keys.Rows)
+			b.k0, _ = f.s.seen(r.past+b.q0, r.n)
+			_, b.k1 = f.s.seen(r.past+b.q1-1, r.n)
 			list = append(list, b)
 		}
 	}
@@ -182,7 +193,7 @@ func (s *AttentionSpec) seen(at, n int) (lo, hi int) {
 
 // seen is the range of keys that query i of the block sees, counted from the block's first key.
 func (b *block) seen(i int, s *AttentionSpec) (lo, hi int) {
-	lo, hi = s.seen(b.past+b.q0+i, b.keys.Rows)
+	lo, hi = s.seen(b.past+b.q0+i, b.n)
 	return lo - b.k0, hi - b.k0
 }
 
@@ -219,7 +230,7 @@ func (f *attention) Forward() (mat.Tensor, error) {
 		t0 := b.seg.Start + b.q0
 		q := xv.RowRange(t0, t0+nq).ColRange(h.queryAt(head), h.queryAt(head)+h.Dim)
 		kv := head / h.group() * b.step
-		kernel.MatMul(s, q, b.keys.RowRange(b.k0, b.k1).ColRange(kv, kv+h.Dim), kernel.MatMulOpts{TransB: true, Alpha: float32(h.Scale), Serial: true})
+		f.products(s, q, b, kv)
 		for r := range nq {
 			lo, hi := b.seen(r, &f.s)
 			row := s.Row(r)
@@ -230,12 +241,35 @@ func (f *attention) Forward() (mat.Tensor, error) {
 			f.lse[(t0+r)*h.Query+head] = top + float32(math.Log(float64(sum)))
 		}
 		out := yv.RowRange(t0, t0+nq).ColRange(head*h.Dim, (head+1)*h.Dim)
-		kernel.MatMul(out, s, b.values.RowRange(b.k0, b.k1).ColRange(kv, kv+h.Dim), kernel.MatMulOpts{Serial: true})
+		f.weigh(out, s, b, kv)
 	})
 	for i := range reaches {
 		f.part(&reaches[i])
 	}
 	return f.y, nil
+}
+
+// products is s = scale·q·Kᵀ for the keys of the block's head that begins at column kv.
+func (f *attention) products(s, q kernel.Mat, b *block, kv int) {
+	o := kernel.MatMulOpts{TransB: true, Alpha: float32(f.s.Scale), Serial: true}
+	if b.paged == nil {
+		kernel.MatMul(s, q, b.keys.RowRange(b.k0, b.k1).ColRange(kv, kv+f.s.Dim), o)
+		return
+	}
+	b.paged.each(f.s.Layer, 0, b.k0, b.k1, func(keys kernel.Mat, from, to int) {
+		kernel.MatMul(s.ColRange(from, to), q, keys.ColRange(kv, kv+f.s.Dim), o)
+	})
+}
+
+// weigh is out = s·V for the values of the block's head that begins at column kv.
+func (f *attention) weigh(out, s kernel.Mat, b *block, kv int) {
+	if b.paged == nil {
+		kernel.MatMul(out, s, b.values.RowRange(b.k0, b.k1).ColRange(kv, kv+f.s.Dim), kernel.MatMulOpts{Serial: true})
+		return
+	}
+	b.paged.each(f.s.Layer, 1, b.k0, b.k1, func(values kernel.Mat, from, to int) {
+		kernel.MatMul(out, s.ColRange(from, to), values.ColRange(kv, kv+f.s.Dim), kernel.MatMulOpts{Add: from > 0, Serial: true})
+	})
 }
 
 // Backward, with P recomputed from the scores and their log-sum-exp [dao2022]:

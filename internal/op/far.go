@@ -19,7 +19,7 @@ func (f *attention) look(reaches []reach, grad bool) {
 	table := Of(f.s.Distances).View()
 	x := &far{heads: f.s.Query}
 	for _, r := range reaches {
-		x.longest = max(x.longest, r.keys.Rows)
+		x.longest = max(x.longest, r.n)
 	}
 	n := 2*x.longest - 1
 	x.rows = make([]int32, n)

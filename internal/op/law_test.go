@@ -257,9 +257,17 @@ func TestNEFTune(t *testing.T) {
 // TestCacheFollowsItsSequences attends with a cache whose sequences fork, end and are cut, and compares with plain passes over the
 // rows that each sequence then has.
 func TestCacheFollowsItsSequences(t *testing.T) {
+	followSequences(t, op.NewCache(1, 2))
+	pages := op.NewPages(1, 2, 2, 0)
+	followSequences(t, op.NewPagedCache(pages))
+	if pages.Used() != 0 {
+		t.Errorf("%d pages in use after all sequences ended", pages.Used())
+	}
+}
+
+func followSequences(t *testing.T, cache *op.Cache) {
 	spec := op.AttentionSpec{Heads: op.Heads{Query: 2, KeyValue: 1, Dim: 2}, Causal: true, Scale: 1.3}
 	rng := rand.New(rand.NewPCG(1, 2))
-	cache := op.NewCache(1, 2)
 	var history [][]float32 // by sequence, rows of qkv
 	extend := func(counts ...int) {
 		t.Helper()

@@ -11,7 +11,7 @@ func (f *attention) across(i int, seg Segment) reach {
 	} else {
 		k, v = f.remembered(i, Of(f.p.Memory).View())
 	}
-	return reach{seg: seg, index: i, keys: k, values: v, step: f.s.Dim}
+	return reach{seg: seg, index: i, keys: k, values: v, step: f.s.Dim, n: k.Rows}
 }
 
 // remembered are this layer's keys and values of a segment's source in the memory, or in its gradient.
