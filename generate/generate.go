@@ -17,7 +17,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"slices"
 
 	"github.com/graft-ml/graft/internal/kernel"
@@ -133,24 +132,32 @@ func extend(s Session, tokens [][]int32) (kernel.Mat, error) {
 		return logits, err
 	}
 	for i := range logits.Rows {
-		for id, v := range logits.Row(i) {
-			if v != v || v > math.MaxFloat32 {
-				return logits, fmt.Errorf("generate: the logit of token %d of sequence %d is %g, want finite numbers: the weights hold NaN or are too large", id, i, v)
-			}
+		if id, is := Unfit(logits.Row(i)); is {
+			return logits, fmt.Errorf("generate: the logit of token %d of sequence %d is %g, want finite numbers: the weights hold NaN or are too large", id, i, logits.Row(i)[id])
 		}
 	}
 	return logits, nil
 }
 
+// Unfit finds the first logit that makes it impossible to choose a token: NaN or +Inf.
+func Unfit(logits []float32) (id int, is bool) {
+	for id, v := range logits {
+		if v != v || v > math.MaxFloat32 {
+			return id, true
+		}
+	}
+	return 0, false
+}
+
 // sample draws one token after another for all sequences at once.
 func sample(ctx context.Context, s Session, prompts [][]int32, o Options, emit Emit) ([][]int32, error) {
 	out := make([][]int32, len(prompts))
-	rngs := make([]*rand.Rand, len(prompts))
+	choosers := make([]*Chooser, len(prompts))
 	live := make([]int, len(prompts)) // index of the prompt that live sequence j continues
 	next := slices.Clone(prompts)
 	for i := range prompts {
 		live[i] = i
-		rngs[i] = rand.New(rand.NewPCG(o.Seed, uint64(o.first+i)))
+		choosers[i] = NewChooser(o, i)
 	}
 	for len(live) > 0 {
 		if err := ctx.Err(); err != nil {
@@ -164,9 +171,9 @@ func sample(ctx context.Context, s Session, prompts [][]int32, o Options, emit E
 		next = next[:0:0]
 		for j, i := range live {
 			history := append(slices.Clone(prompts[i]), out[i]...)
-			id := o.choose(logits.Row(j), history, len(out[i]), rngs[i])
+			id := choosers[i].Choose(logits.Row(j), history, len(out[i]))
 			out[i] = append(out[i], id)
-			if emit(i, id) && len(out[i]) < o.MaxNewTokens && !slices.Contains(o.EOS, id) {
+			if emit(i, id) && !o.Ends(id, len(out[i])) {
 				keep = append(keep, j)
 				next = append(next, []int32{id})
 			}

@@ -6,13 +6,29 @@ import (
 	"slices"
 )
 
-// choose picks the next token from the logits, which it changes. The history ends with the tokens made so far.
-func (o Options) choose(logits []float32, history []int32, made int, rng *rand.Rand) int32 {
-	o.process(logits, history, made)
-	if o.Temperature == 0 {
+// Chooser draws the tokens of one sequence. Not safe for concurrent use.
+type Chooser struct {
+	o   Options
+	rng *rand.Rand
+}
+
+// NewChooser begins the sequence of an index; of the first prompt, or the only one, it is 0.
+func NewChooser(o Options, index int) *Chooser {
+	return &Chooser{o, rand.New(rand.NewPCG(o.Seed, uint64(o.first+index)))}
+}
+
+// Choose picks the next token from the logits [V], which it changes. The last made tokens of the history are the new ones.
+func (c *Chooser) Choose(logits []float32, history []int32, made int) int32 {
+	c.o.process(logits, history, made)
+	if c.o.Temperature == 0 {
 		return int32(argmax(logits))
 	}
-	return o.draw(logits, rng)
+	return c.o.draw(logits, c.rng)
+}
+
+// Ends says that nothing comes after the token id, the last of so many that are new.
+func (o Options) Ends(id int32, made int) bool {
+	return made >= o.MaxNewTokens || slices.Contains(o.EOS, id)
 }
 
 // process changes logits, or log-probabilities, by all that the options say about single tokens.

@@ -64,7 +64,18 @@ type Reading struct {
 	Adapters []peft.Use
 	Tokens   []int32
 	Types    []int32 // token_type_ids; nil = all 0
+	Pool     Pool    // of Embed; "" = PoolMean
 }
+
+// Pool says which hidden states an embedding is made of.
+type Pool string
+
+// Pools.
+const (
+	PoolMean  Pool = "mean"  // of all tokens
+	PoolFirst Pool = "first" // as BERT's [CLS]
+	PoolLast  Pool = "last"  // which has seen all others in a decoder
+)
 
 // Label is a class with its probability.
 type Label struct {
