@@ -153,7 +153,7 @@ func (r *Registry) publish(v *version) *version {
 		v.pinned = old.pinned
 		r.drop(old)
 	}
-	if !r.room(v.bytes, nil) {
+	if !r.room(v.bytes, []*version{v}) {
 		v.adapter = nil
 		return v
 	}
