@@ -219,7 +219,7 @@ func (e *Engine) know(s *sequence) {
 	}
 	full := (n + start.Virtual + start.Before) / e.pages.PageRows()
 	if full > s.full {
-		e.known.add(s.lease.Key(), start, s.tokens, e.cache.Pages(s.seq)[:full])
+		e.known.add(s.lease.Key(), start, s.tokens, e.cache, s.seq, full)
 		s.full = full
 	}
 }

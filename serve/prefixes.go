@@ -72,15 +72,16 @@ func (p *prefixes) match(key string, tokens []int32) (start op.Start, pages []*o
 	return r.start, pages
 }
 
-// add makes the pages of a text known, which are full.
-func (p *prefixes) add(key string, start op.Start, tokens []int32, pages []*op.Page) {
+// add makes the first pages of a text known, which are full. Those that are known already take the place of the text's own: so whoever has
+// a page of a tree has all above it.
+func (p *prefixes) add(key string, start op.Start, tokens []int32, cache *op.Cache, seq, full int) {
 	r := p.roots[key]
 	if r == nil {
 		r = &root{start: start, node: node{below: map[string]*node{}}}
 		p.roots[key] = r
 	}
 	n := &r.node
-	for i, page := range pages {
+	for i, page := range cache.Pages(seq)[:full] {
 		edge, _, ok := p.edge(start, tokens, i)
 		if !ok {
 			break
@@ -91,6 +92,9 @@ func (p *prefixes) add(key string, start op.Start, tokens []int32, pages []*op.P
 			next.at = p.used.PushFront(next)
 			p.pool.Hold(page)
 			n.below[edge] = next
+		}
+		if next.page != page {
+			cache.Replace(seq, i, next.page)
 		}
 		n = next
 	}

@@ -221,3 +221,5 @@ func TestGenerateIsGenerate(t *testing.T) {
 		}
 	}
 }
+
+func newRand() *rand.Rand { return rand.New(rand.NewPCG(7, 8)) }

@@ -154,6 +154,14 @@ func (c *Cache) Started(seq int) (Start, bool) {
 // Pages are a sequence's. Rows that the sequence has are never written again.
 func (c *Cache) Pages(seq int) []*Page { return c.seqs[seq].rows.(*paged).pages }
 
+// Replace puts a full page with the same rows in the place of a sequence's.
+func (c *Cache) Replace(seq, i int, x *Page) {
+	list := c.Pages(seq)
+	c.pages.Hold(x)
+	c.pages.Release(list[i])
+	list[i] = x
+}
+
 // Share begins an empty sequence with the full pages of one that began so.
 func (c *Cache) Share(seq int, start Start, pages []*Page) {
 	s := &c.seqs[seq]
