@@ -56,6 +56,12 @@ func (l *Projection) Forward(p *op.Pass, y kernel.Mat, x *op.Input) any {
 	return k
 }
 
+// Factors implements layer.Thin. A branch over another weight than the slot's, or that is a part of something else, as of DoRA, is more
+// than its factors.
+func (l *Projection) Factors() (a, b kernel.Mat, scale float32, ok bool) {
+	return op.Of(l.A).View(), op.Of(l.B).View(), l.scale, l.scale != 0 && l.base == op.Projection(l.slot.Base) && l.slot.Projection == op.Projection(l)
+}
+
 // Backward implements op.Projection [hu2021]:
 //
 //	dB += scale·dyᵀ·s   ds = scale·dy·B   dA += dsᵀ·dropout(x)   dx += base + mask∘(ds·A)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/graft-ml/graft/generate"
 	"github.com/graft-ml/graft/internal/kernel"
@@ -70,6 +71,8 @@ func (e *Engine) step() bool {
 		alone[a] = append(alone[a], x)
 	}
 	if len(routed) > 0 {
+		// Rows of one adapter that lie side by side need not be copied together.
+		slices.SortStableFunc(routed, func(a, b *piece) int { return strings.Compare(a.lease.Key(), b.lease.Key()) })
 		e.forward(e.m, routed, true)
 	}
 	for _, a := range order {

@@ -122,6 +122,14 @@ func (g *Group) Of(s Segment) bool {
 	return g.rows == nil || i < len(g.rows) && g.rows[i] == s.Start
 }
 
+// NumRows is how many rows of so many are the group's.
+func (g *Group) NumRows(all int) int {
+	if g.rows == nil {
+		return all
+	}
+	return len(g.rows)
+}
+
 // Rows are the group's rows of a matrix: a part of it, or a copy, which Return gives back. m must have the pass's rows.
 func (g *Group) Rows(a *Arena, m kernel.Mat) kernel.Mat {
 	switch {

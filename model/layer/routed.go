@@ -14,6 +14,9 @@ func (s *Slot) Forward(p *op.Pass, y kernel.Mat, x *op.Input) any {
 	if !s.owned(p) {
 		s.Projection.Forward(p, y, x)
 	}
+	if s.thin(p, y, x) {
+		return nil
+	}
 	for g, q := range p.At(s) {
 		part, out := g.Rows(p.Arena, x.Mat), g.Rows(p.Arena, y)
 		in := op.NewInput(part)
@@ -25,6 +28,56 @@ func (s *Slot) Forward(p *op.Pass, y kernel.Mat, x *op.Input) any {
 		g.Return(p.Arena, out)
 	}
 	return nil
+}
+
+// Thin is a projection that adds a product of two thin factors to what it lies over, of which there is one and the same for all rows:
+//
+//	y = base(x) + scale·x·Aᵀ·Bᵀ
+type Thin interface {
+	op.Projection
+	// Factors are A [r, in] and B [out, r]; false if there is more to the projection.
+	Factors() (a, b kernel.Mat, scale float32, ok bool)
+}
+
+// fewRows is up to how many rows of a group the threads take groups rather than parts of one group's products, which then hardly
+// pay for their start.
+const fewRows = 16
+
+// thin computes the rows of all groups side by side, where each has few rows and thin factors, and says whether it did. The base's
+// product is in y. Results are those of each projection's own Forward, bit for bit.
+func (s *Slot) thin(p *op.Pass, y kernel.Mat, x *op.Input) bool {
+	type part struct {
+		*op.Group
+		a, b  kernel.Mat
+		scale float32
+	}
+	var list []part
+	for g, q := range p.At(s) {
+		t, ok := q.(Thin)
+		if !ok || g.NumRows(y.Rows) > fewRows {
+			return false
+		}
+		a, b, scale, ok := t.Factors()
+		if !ok {
+			return false
+		}
+		list = append(list, part{g, a, b, scale})
+	}
+	if len(list) < 2 {
+		return false
+	}
+	kernel.Parallel(len(list), func(i int) {
+		g := &list[i]
+		in, out := g.Rows(p.Arena, x.Mat), g.Rows(p.Arena, y)
+		h := kernel.NewMat(p.Arena.Get(in.Rows*g.a.Rows), in.Rows, g.a.Rows)
+		kernel.MatMul(h, in, g.a, kernel.MatMulOpts{TransB: true, Serial: true})
+		kernel.MatMul(out, h, g.b, kernel.MatMulOpts{TransB: true, Alpha: g.scale, Add: true, Serial: true})
+		p.Arena.Put(h.Data)
+		g.Put(y, out)
+		g.Return(p.Arena, in)
+		g.Return(p.Arena, out)
+	})
+	return true
 }
 
 // owned says that no row needs the slot's own product.
