@@ -89,3 +89,28 @@ func mixed(b *testing.B, m *model.Model, targets string, rank int, pattern strin
 		})
 	}
 }
+
+// BenchmarkContext continues 16 texts of 512 tokens by 32: most of what a step does beside products with weights is attention to pages.
+func BenchmarkContext(b *testing.B) {
+	m := open(b)
+	for _, rows := range []int{16, 32, 64, 128} {
+		b.Run(fmt.Sprintf("pages of %d rows", rows), func(b *testing.B) {
+			e := serve.NewEngine(m, serve.NewRegistry(m, serve.RegistryOptions{}), serve.EngineOptions{Mode: kernel.DefaultMode(), PageRows: rows})
+			defer e.Close(context.Background())
+			prompt := make([]int32, 512)
+			for b.Loop() {
+				var wg sync.WaitGroup
+				for i := range 16 {
+					g := serve.Generation{Prompt: append(prompt[:511:511], int32(i)), Options: generate.Options{MaxNewTokens: 32}, Logprobs: -1}
+					wg.Go(func() {
+						if _, err := e.Generate(context.Background(), g, nil); err != nil {
+							b.Error(err)
+						}
+					})
+				}
+				wg.Wait()
+			}
+			b.ReportMetric(float64(e.Stats().Tokens)/b.Elapsed().Seconds(), "tokens/s")
+		})
+	}
+}

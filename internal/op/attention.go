@@ -221,8 +221,14 @@ func (f *attention) Forward() (mat.Tensor, error) {
 	list := f.blocks(reaches)
 	f.look(reaches, false)
 	defer f.unlook()
-	kernel.Parallel(len(list)*h.Query, func(i int) {
-		b, head := &list[i/h.Query], i%h.Query
+	singles := f.singles(list)
+	kernel.Parallel(singles*h.KeyValue+(len(list)-singles)*h.Query, func(i int) {
+		if i < singles*h.KeyValue {
+			f.single(&list[i/h.KeyValue], i%h.KeyValue, xv, yv)
+			return
+		}
+		i -= singles * h.KeyValue
+		b, head := &list[singles+i/h.Query], i%h.Query
 		nq, nk := b.q1-b.q0, b.k1-b.k0
 		buf := f.p.Arena.Get(nq * nk)
 		defer f.p.Arena.Put(buf)
