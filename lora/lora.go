@@ -145,6 +145,16 @@ func (a *Adapter) Idle() string {
 	return "every lora_A or lora_B is zero, or lora_alpha is"
 }
 
+// Held implements peft.Holder: what DoRA keeps of the weights that it has measured.
+func (a *Adapter) Held() (bytes int64) {
+	for _, p := range a.parts {
+		if d, ok := p.(*dora); ok {
+			bytes += 4 * int64(d.A.Size()+d.B.Size()+d.M.Size())
+		}
+	}
+	return bytes
+}
+
 func zero(x []float32) bool {
 	for _, v := range x {
 		if v != 0 {

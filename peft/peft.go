@@ -81,6 +81,12 @@ type Idler interface {
 	Idle() string
 }
 
+// Holder is an adapter that holds more memory than its parameters and buffers.
+type Holder interface {
+	// Held is how much more, in bytes, once a pass has used it.
+	Held() int64
+}
+
 // Penalized is an adapter that adds a term of its own to the loss.
 type Penalized interface {
 	// Penalty is the term; its gradients are added to the parameters' if asked for.

@@ -97,13 +97,16 @@ func kindOf(dir string) string {
 	return c.Type
 }
 
-// sizeOf is what an adapter takes in memory: four bytes a number of its parameters and buffers.
+// sizeOf is what an adapter takes in memory: four bytes a number of its parameters and buffers, and what it says to hold beside.
 func sizeOf(a peft.Adapter) int64 {
 	n := 4 * peft.NumParams(a)
 	if x, ok := a.(peft.Buffered); ok {
 		for _, b := range x.Buffers() {
 			n += 4*int64(len(b.Data)) + 8*int64(len(b.Ints))
 		}
+	}
+	if x, ok := a.(peft.Holder); ok {
+		n += x.Held()
 	}
 	return n
 }

@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/graft-ml/graft/internal/kernel"
 	"github.com/graft-ml/graft/internal/op"
 	"github.com/graft-ml/graft/model"
-	"github.com/graft-ml/graft/peft"
 	"github.com/graft-ml/graft/task"
 )
 
@@ -149,9 +149,7 @@ func named(p []float64, names []string) []Label {
 
 // read passes texts that wait, as many as a step may have rows, and says whether there were some.
 func (e *Engine) read() bool {
-	var routed []*reading
-	alone := map[*peft.Loaded][]*reading{}
-	var order []*peft.Loaded
+	var list []*reading
 	for rows := 0; ; {
 		key, x, ok := e.asked.next()
 		if !ok || rows > 0 && rows+len(x.Tokens) > e.o.MaxBatchTokens {
@@ -163,31 +161,52 @@ func (e *Engine) read() bool {
 		e.mu.Lock()
 		e.pending--
 		e.mu.Unlock()
-		a := x.lease.adapters
-		switch {
-		case !x.lease.alone():
-			routed = append(routed, x)
-			continue
-		case alone[a] == nil:
-			order = append(order, a)
-		}
-		alone[a] = append(alone[a], x)
+		list = append(list, x)
 	}
-	if len(routed) > 0 {
-		e.passAll(e.m, routed, true)
-	}
-	for _, a := range order {
-		e.passAll(a.Model, alone[a], false)
-	}
-	return len(routed)+len(order) > 0
+	byModel(e.m, list, func(x *reading) *Lease { return x.lease }, e.passAll)
+	return len(list) > 0
 }
 
-// passAll passes texts through the model, each through its adapters.
+// byModel cuts a list into those that can pass in one forward, side by side those of the same adapters, and, by adapter, those that run
+// on a model of their own.
+func byModel[T any](m *model.Model, list []T, lease func(x T) *Lease, pass func(m *model.Model, list []T, route bool)) {
+	slices.SortStableFunc(list, func(a, b T) int { return strings.Compare(lease(a).key, lease(b).key) })
+	var together []T
+	for len(list) > 0 {
+		l, n := lease(list[0]), 1
+		for n < len(list) && lease(list[n]).adapters == l.adapters {
+			n++
+		}
+		if l.alone() {
+			pass(l.adapters.Model, list[:n], false)
+		} else {
+			together = append(together, list[:n]...)
+		}
+		list = list[n:]
+	}
+	if len(together) > 0 {
+		pass(m, together, true)
+	}
+}
+
+// passAll passes texts through the model, each through its adapters, and answers them.
 func (e *Engine) passAll(m *model.Model, list []*reading, route bool) {
-	p := op.NewPass(nil, nil, e.o.Mode, e.arena)
-	var ids []int32
+	err := guard(func() { e.find(m, list, route) })
+	e.arena.Reset()
+	for _, x := range list {
+		e.count(x.request, AdapterStats{Requests: 1, PromptTokens: int64(len(x.Tokens))})
+		e.asked.done(x.lease.Key())
+		if x.err = err; err == nil {
+			x.err = finite(x.found)
+		}
+		e.answer(x, x.err)
+	}
+}
+
+// packed is the pass of texts.
+func (e *Engine) packed(list []*reading, route bool) (p *op.Pass, ids []int32) {
+	p = op.NewPass(nil, nil, e.o.Mode, e.arena)
 	var overlays []op.Overlay
-	scores := false
 	for _, x := range list {
 		seg := op.Segment{Start: len(ids), End: len(ids) + len(x.Tokens)}
 		if o := x.lease.Overlay(); o != nil && route {
@@ -198,38 +217,45 @@ func (e *Engine) passAll(m *model.Model, list []*reading, route bool) {
 			p.Positions = append(p.Positions, int32(i))
 		}
 		ids = append(ids, x.Tokens...)
-		scores = scores || !x.embed
 	}
 	p.Types = typesOf(list)
-	if len(overlays) > 0 {
-		if err := p.Route(overlays); err != nil {
-			panic(err) // the segments are ours
-		}
+	routed(p, overlays)
+	return p, ids
+}
+
+// routed makes a pass go through overlays, if there are some.
+func routed(p *op.Pass, overlays []op.Overlay) {
+	if len(overlays) == 0 {
+		return
 	}
+	if err := p.Route(overlays); err != nil {
+		panic(err) // the segments are ours
+	}
+}
+
+// find passes texts through the model and keeps of each what its request is about.
+func (e *Engine) find(m *model.Model, list []*reading, route bool) {
+	p, ids := e.packed(list, route)
 	hidden := m.Hidden(p, ids)
+	scores := false
 	for i, x := range list {
-		if x.embed {
+		if scores = scores || !x.embed; x.embed {
 			s := p.Segments[i]
 			x.found = embedding(pools[x.Pool], op.Of(hidden).View().RowRange(s.Start, s.End))
 		}
 	}
-	if scores {
-		y := m.Scores(p, hidden)
-		for i, x := range list {
-			switch s := p.Segments[i]; {
-			case x.embed:
-			case m.Kind == model.SequenceLabels:
-				x.found = y.RowRange(i, i+1)
-			default:
-				x.found = y.RowRange(s.Start, s.End)
-			}
-		}
+	if !scores {
+		return
 	}
-	e.arena.Reset()
-	for _, x := range list {
-		e.count(x.request, AdapterStats{Requests: 1, PromptTokens: int64(len(x.Tokens))})
-		e.asked.done(x.lease.Key())
-		e.answer(x, finite(x.found))
+	y := m.Scores(p, hidden)
+	for i, x := range list {
+		switch s := p.Segments[i]; {
+		case x.embed:
+		case m.Kind == model.SequenceLabels:
+			x.found = y.RowRange(i, i+1)
+		default:
+			x.found = y.RowRange(s.Start, s.End)
+		}
 	}
 }
 

@@ -4,13 +4,11 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 
 	"github.com/graft-ml/graft/generate"
 	"github.com/graft-ml/graft/internal/kernel"
 	"github.com/graft-ml/graft/internal/op"
 	"github.com/graft-ml/graft/model"
-	"github.com/graft-ml/graft/peft"
 )
 
 // piece are the next rows of a text that a step passes.
@@ -57,27 +55,7 @@ func (e *Engine) step() bool {
 	if len(list) == 0 {
 		return false
 	}
-	routed, alone := list[:0:0], map[*peft.Loaded][]*piece{}
-	var order []*peft.Loaded
-	for _, x := range list {
-		a := x.lease.adapters
-		switch {
-		case !x.lease.alone():
-			routed = append(routed, x)
-			continue
-		case alone[a] == nil:
-			order = append(order, a)
-		}
-		alone[a] = append(alone[a], x)
-	}
-	if len(routed) > 0 {
-		// Rows of one adapter that lie side by side need not be copied together.
-		slices.SortStableFunc(routed, func(a, b *piece) int { return strings.Compare(a.lease.Key(), b.lease.Key()) })
-		e.forward(e.m, routed, true)
-	}
-	for _, a := range order {
-		e.forward(a.Model, alone[a], false)
-	}
+	byModel(e.m, list, func(s *piece) *Lease { return s.lease }, e.forward)
 	e.mu.Lock()
 	e.stats.Steps++
 	e.mu.Unlock()
@@ -131,6 +109,29 @@ func (e *Engine) reserve(list []*piece) []*piece {
 
 // forward passes rows through the model, each through the adapters of its text, and continues the texts whose last row was among them.
 func (e *Engine) forward(m *model.Model, list []*piece, route bool) {
+	err := guard(func() { e.compute(m, list, route) })
+	e.arena.Reset()
+	for _, s := range list {
+		if err != nil {
+			s.err = err
+		}
+		e.advance(s)
+	}
+}
+
+// guard makes an error of a panic: a fault in a method of one request must not end those of others that run in other passes.
+func guard(f func()) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("serve: the pass failed: %v", r)
+		}
+	}()
+	f()
+	return nil
+}
+
+// compute is forward up to the choice of the next tokens.
+func (e *Engine) compute(m *model.Model, list []*piece, route bool) {
 	p := op.NewPass(nil, nil, e.o.Mode, e.arena)
 	p.Cache = e.cache
 	var ids []int32
@@ -153,25 +154,17 @@ func (e *Engine) forward(m *model.Model, list []*piece, route bool) {
 		ids = append(ids, s.tokens[s.rows:s.rows+s.n]...)
 	}
 	var logits kernel.Mat
-	if len(overlays) > 0 {
-		if err := p.Route(overlays); err != nil {
-			panic(err) // the segments are ours
-		}
-	}
+	routed(p, overlays)
 	hidden := m.Hidden(p, ids)
 	if len(rows) > 0 {
 		logits = m.LogitsIn(e.logits, p, hidden, rows)
 		e.logits = logits.Data[:cap(logits.Data)]
 	}
-	e.arena.Reset()
 	kernel.Parallel(len(list), func(i int) {
 		if s := list[i]; s.want > 0 {
 			s.next(logits.RowRange(s.logits, s.logits+s.want))
 		}
 	})
-	for _, s := range list {
-		e.advance(s)
-	}
 }
 
 // wants is how many of a piece's last rows must have logits.
