@@ -148,8 +148,13 @@ func (a *Adapter) Idle() string {
 // Held implements peft.Holder: what DoRA keeps of the weights that it has measured.
 func (a *Adapter) Held() (bytes int64) {
 	for _, p := range a.parts {
-		if d, ok := p.(*dora); ok {
-			bytes += 4 * int64(d.A.Size()+d.B.Size()+d.M.Size())
+		switch x := p.(type) {
+		case *dora:
+			bytes += 4 * int64(x.A.Size()+x.B.Size()+x.M.Size())
+		case *embedding:
+			if x.M != nil {
+				bytes += 4 * int64(x.A.Size()+x.B.Size()+x.M.Size())
+			}
 		}
 	}
 	return bytes

@@ -58,59 +58,152 @@ func BenchmarkMixed(b *testing.B) {
 func mixed(b *testing.B, m *model.Model, targets string, rank int, pattern string) {
 	r := serve.NewRegistry(m, serve.RegistryOptions{Table: methods.All})
 	for i := range 64 {
-		c := lora.New()
-		c.Rank, c.Alpha, c.TargetModules = rank, 2*float64(rank), peft.Names{Pattern: pattern}
-		dir := write(b, m, filepath.Join(b.TempDir(), "adapter"), c, uint64(i))
-		if _, err := r.Load(context.Background(), fmt.Sprint(i), dir); err != nil {
-			b.Fatal(err)
-		}
+		publish(b, r, fmt.Sprint(i), write(b, m, filepath.Join(b.TempDir(), "adapter"), loraOf(rank, pattern), uint64(i)))
 	}
 	for _, c := range []struct{ texts, adapters int }{{16, 0}, {16, 1}, {16, 4}, {16, 16}, {64, 0}, {64, 64}} {
 		b.Run(fmt.Sprintf("%s, %d texts, %d adapters", targets, c.texts, c.adapters), func(b *testing.B) {
 			e := serve.NewEngine(m, r, serve.EngineOptions{Mode: kernel.DefaultMode(), MaxSequences: c.texts, NoReuse: true})
 			defer e.Close(context.Background())
 			for b.Loop() {
-				var wg sync.WaitGroup
-				for i := range c.texts {
-					g := serve.Generation{Prompt: []int32{1, 2, 3, 4, 5, 6, 7, int32(i)}, Options: generate.Options{MaxNewTokens: 32}, Logprobs: -1}
+				crowd(b, e, c.texts, func(i int) serve.Generation {
+					g := serve.Generation{Prompt: []int32{1, 2, 3, 4, 5, 6, 7, int32(i)}, Options: generate.Options{MaxNewTokens: 32}}
 					if c.adapters > 0 {
 						g.Adapters = peft.Fully(fmt.Sprint(i % c.adapters))
 					}
-					wg.Go(func() {
-						if _, err := e.Generate(context.Background(), g, nil); err != nil {
-							b.Error(err)
-						}
-					})
-				}
-				wg.Wait()
+					return g
+				})
 			}
-			b.ReportMetric(float64(e.Stats().Tokens)/b.Elapsed().Seconds(), "tokens/s")
-			b.ReportMetric(float64(e.Stats().Tokens)/float64(e.Stats().Steps), "tokens/step")
+			report(b, e)
 		})
 	}
+}
+
+func loraOf(rank int, pattern string) *lora.Config {
+	c := lora.New()
+	c.Rank, c.Alpha, c.TargetModules = rank, 2*float64(rank), peft.Names{Pattern: pattern}
+	return c
+}
+
+func publish(b *testing.B, r *serve.Registry, name, dir string) serve.Info {
+	b.Helper()
+	info, err := r.Load(context.Background(), name, dir)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return info
+}
+
+// crowd sends n requests at once and waits for all.
+func crowd(b *testing.B, e *serve.Engine, n int, request func(i int) serve.Generation) {
+	var wg sync.WaitGroup
+	for i := range n {
+		g := request(i)
+		g.Logprobs = -1
+		wg.Go(func() {
+			if _, err := e.Generate(context.Background(), g, nil); err != nil {
+				b.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func report(b *testing.B, e *serve.Engine) {
+	s := e.Stats()
+	b.ReportMetric(float64(s.Tokens)/b.Elapsed().Seconds(), "tokens/s")
+	b.ReportMetric(float64(s.Tokens)/float64(s.Steps), "tokens/step")
 }
 
 // BenchmarkContext continues 16 texts of 512 tokens by 32: most of what a step does beside products with weights is attention to pages.
 func BenchmarkContext(b *testing.B) {
 	m := open(b)
+	prompt := make([]int32, 511)
 	for _, rows := range []int{16, 32, 64, 128} {
 		b.Run(fmt.Sprintf("pages of %d rows", rows), func(b *testing.B) {
 			e := serve.NewEngine(m, serve.NewRegistry(m, serve.RegistryOptions{}), serve.EngineOptions{Mode: kernel.DefaultMode(), PageRows: rows})
 			defer e.Close(context.Background())
-			prompt := make([]int32, 512)
 			for b.Loop() {
-				var wg sync.WaitGroup
-				for i := range 16 {
-					g := serve.Generation{Prompt: append(prompt[:511:511], int32(i)), Options: generate.Options{MaxNewTokens: 32}, Logprobs: -1}
-					wg.Go(func() {
-						if _, err := e.Generate(context.Background(), g, nil); err != nil {
-							b.Error(err)
-						}
-					})
-				}
-				wg.Wait()
+				crowd(b, e, 16, func(i int) serve.Generation {
+					return serve.Generation{Prompt: append(prompt[:511:511], int32(i)), Options: generate.Options{MaxNewTokens: 32}}
+				})
 			}
-			b.ReportMetric(float64(e.Stats().Tokens)/b.Elapsed().Seconds(), "tokens/s")
+			report(b, e)
+		})
+	}
+}
+
+// BenchmarkRegistered draws the adapters of 16 texts from so many that are registered, of which 64 have room in memory.
+func BenchmarkRegistered(b *testing.B) {
+	m := open(b)
+	dir := write(b, m, filepath.Join(b.TempDir(), "adapter"), loraOf(8, ".*(q|v)_proj"), 1)
+	size := publish(b, serve.NewRegistry(m, serve.RegistryOptions{Table: methods.All}), "a", dir).Bytes
+	for _, n := range []int{16, 64, 128, 256, 1000} {
+		b.Run(fmt.Sprintf("%d adapters", n), func(b *testing.B) {
+			r := serve.NewRegistry(m, serve.RegistryOptions{Table: methods.All, Budget: 64 * size})
+			for i := range n {
+				publish(b, r, fmt.Sprint(i), dir)
+			}
+			e := serve.NewEngine(m, r, serve.EngineOptions{Mode: kernel.DefaultMode(), NoReuse: true})
+			defer e.Close(context.Background())
+			rng := newRand()
+			for b.Loop() {
+				crowd(b, e, 16, func(i int) serve.Generation {
+					return serve.Generation{Adapters: peft.Fully(fmt.Sprint(rng.IntN(n))), Prompt: []int32{1, 2, 3, int32(i)}, Options: generate.Options{MaxNewTokens: 32}}
+				})
+			}
+			report(b, e)
+			s := r.Stats()
+			b.ReportMetric(float64(s.Hits)/float64(s.Hits+s.Misses), "hits/request")
+		})
+	}
+}
+
+// BenchmarkSwitch is the time to the first token of a prompt of one token: through the model alone, through an adapter in memory, one on
+// disk, and one that the registry has never seen.
+func BenchmarkSwitch(b *testing.B) {
+	m := open(b)
+	dirs := []string{write(b, m, filepath.Join(b.TempDir(), "adapter"), loraOf(8, ".*(q|v)_proj"), 1), write(b, m, filepath.Join(b.TempDir(), "adapter"), loraOf(8, ".*(q|v)_proj"), 2)}
+	for _, c := range []struct {
+		name   string
+		before func(r *serve.Registry) // what must be done to bring about the state
+		loads  bool
+		use    []peft.Use
+	}{
+		{name: "the model alone"},
+		{name: "in memory", use: peft.Fully("a")},
+		{name: "on disk", use: peft.Fully("a"), before: func(r *serve.Registry) {
+			l, err := r.Acquire(context.Background(), peft.Fully("b")) // which takes its room
+			if err != nil {
+				b.Fatal(err)
+			}
+			l.Release()
+		}},
+		{name: "never seen", use: peft.Fully("a"), loads: true, before: func(r *serve.Registry) {
+			if err := r.Unload("a"); err != nil {
+				b.Fatal(err)
+			}
+		}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			size := publish(b, serve.NewRegistry(m, serve.RegistryOptions{Table: methods.All}), "a", dirs[0]).Bytes
+			r := serve.NewRegistry(m, serve.RegistryOptions{Table: methods.All, Budget: size})
+			publish(b, r, "b", dirs[1])
+			publish(b, r, "a", dirs[0])
+			e := serve.NewEngine(m, r, serve.EngineOptions{Mode: kernel.DefaultMode(), NoReuse: true})
+			defer e.Close(context.Background())
+			for b.Loop() {
+				if c.before != nil {
+					b.StopTimer()
+					c.before(r)
+					b.StartTimer()
+				}
+				if c.loads {
+					publish(b, r, "a", dirs[0])
+				}
+				crowd(b, e, 1, func(int) serve.Generation {
+					return serve.Generation{Adapters: c.use, Prompt: []int32{1}, Options: generate.Options{MaxNewTokens: 1}}
+				})
+			}
 		})
 	}
 }

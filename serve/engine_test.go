@@ -10,12 +10,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/graft-ml/graft/adapter"
 	"github.com/graft-ml/graft/generate"
 	"github.com/graft-ml/graft/internal/check"
 	"github.com/graft-ml/graft/internal/kernel"
 	"github.com/graft-ml/graft/internal/op"
 	"github.com/graft-ml/graft/lora"
 	"github.com/graft-ml/graft/model"
+	"github.com/graft-ml/graft/model/layer"
 	"github.com/graft-ml/graft/model/modeltest"
 	"github.com/graft-ml/graft/peft"
 	"github.com/graft-ml/graft/peft/methods"
@@ -505,4 +507,43 @@ func headed(t testing.TB, name string, head model.HeadKind) *model.Model {
 	}
 	t.Fatalf("no small model is called %q", name)
 	return nil
+}
+
+// TestAdaptersOfTheirOwnModel mixes texts with those through an adapter that rows of others would see: gates of prefixes.
+func TestAdaptersOfTheirOwnModel(t *testing.T) {
+	base := tiny(t, "llama")
+	r := newRegistry(t, base.Model, 0)
+	c, err := adapter.ParseHub("unipelt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := write(t, base.Model, filepath.Join(t.TempDir(), "adapter"), c, 3)
+	loadAs(t, r, "gated", dir)
+	e := newEngine(t, base.Model, r, serve.EngineOptions{PageRows: 4})
+	l := acquire(t, r, "gated")
+	if l.Overlay().At(layer.AlonePlace{}) == nil {
+		t.Error("the adapter can be mixed with others: the test shows nothing")
+	}
+	l.Release()
+	prompt := []int32{1, 2, 3, 4, 5}
+	got := make(chan serve.Result, 6)
+	for i := range 6 {
+		go func() {
+			g := greedy(6, prompt...)
+			g.Adapters = peft.Fully([]string{"gated", "lora"}[i%2])
+			x, err := e.Generate(context.Background(), g, nil)
+			if err != nil {
+				t.Error(err)
+			}
+			if i%2 == 0 {
+				got <- x
+			}
+		}()
+	}
+	want := alone(t, base.Model, dir, prompt, generate.Options{MaxNewTokens: 6})
+	for range 3 {
+		if x := <-got; !slices.Equal(ids(x.Tokens), want) && !closeCall(x.Tokens, want) {
+			t.Errorf("%v, want %v", ids(x.Tokens), want)
+		}
+	}
 }
