@@ -147,6 +147,26 @@ func TestMixedDecoding(t *testing.T) {
 	}
 }
 
+// TestThinGroupsSideBySide compares rows of low rank beside others of low rank alone, which are computed side by side, with the same rows where
+// a third group makes each be computed by itself.
+func TestThinGroupsSideBySide(t *testing.T) {
+	base, shelf := shelfOf(t)
+	var list []op.Overlay
+	for _, name := range []string{"r8", "r64", "dora"} {
+		l, err := shelf.Get(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, l)
+	}
+	prompts := [][]int32{{3, 1, 4}, {1, 5}, {9, 2, 6, 5}, {3, 5}}
+	side := newDecoding(base.Model, list, 1, 2, 0, 1).step(t, prompts...)
+	each := newDecoding(base.Model, list, 1, 2, 3, 1).step(t, prompts...)
+	for _, i := range []int{0, 1, 3} {
+		check.Close(t, fmt.Sprintf("sequence %d", i), side.Row(i), each.Row(i), 0, 0)
+	}
+}
+
 // TestShelfWhilePassesRun replaces and deletes adapters while passes hold them.
 func TestShelfWhilePassesRun(t *testing.T) {
 	base, shelf := shelfOf(t)
