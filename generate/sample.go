@@ -1,6 +1,7 @@
 package generate
 
 import (
+	"container/heap"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -110,64 +111,93 @@ type candidate struct {
 
 // draw samples after temperature, top-k, top-p and min-p, in this order, as transformers does.
 func (o Options) draw(logits []float32, rng *rand.Rand) int32 {
-	best := float64(logits[argmax(logits)])
-	list := make([]candidate, 0, len(logits))
-	for id, l := range logits {
-		if p := math.Exp((float64(l) - best) / o.Temperature); p > 0 {
-			list = append(list, candidate{int32(id), p})
-		}
-	}
-	if len(list) == 0 { // every token was forbidden
+	r := rank(logits, o.Temperature)
+	if len(r.rest) == 0 { // every token was forbidden
 		return int32(argmax(logits))
 	}
-	// Ties keep the order of ids, so that the same seed draws the same tokens everywhere.
-	slices.SortStableFunc(list, func(a, b candidate) int {
-		switch {
-		case a.p > b.p:
-			return -1
-		case a.p < b.p:
-			return 1
-		}
-		return 0
-	})
-	if o.TopK > 0 && o.TopK < len(list) {
-		list = list[:o.TopK]
+	if o.TopK > 0 && o.TopK < len(r.rest) {
+		r.keep(func(i int, _ candidate) bool { return i < o.TopK })
 	}
 	if o.TopP > 0 && o.TopP < 1 {
-		list = nucleus(list, o.TopP)
+		left := o.TopP * r.total
+		r.keep(func(_ int, c candidate) bool {
+			short := left > 0
+			left -= c.p
+			return short
+		})
 	}
 	if o.MinP > 0 {
-		n := 0
-		for n < len(list) && list[n].p >= o.MinP*list[0].p {
-			n++
-		}
-		list = list[:max(n, 1)]
+		r.keep(func(i int, c candidate) bool { return i == 0 || c.p >= o.MinP*r.list[0].p })
 	}
-	u := rng.Float64() * total(list)
-	for _, c := range list {
+	u := rng.Float64() * r.total
+	for i := 0; ; i++ {
+		c, ok := r.at(i)
+		if !ok {
+			return r.list[i-1].id
+		}
 		if u -= c.p; u < 0 {
 			return c.id
 		}
 	}
-	return list[len(list)-1].id
 }
 
-// nucleus is the smallest run of the most probable candidates that holds the share p of all.
-func nucleus(list []candidate, p float64) []candidate {
-	left := p * total(list)
-	for i, c := range list {
-		if left -= c.p; left <= 0 {
-			return list[:i+1]
+// ranked are candidates from the most probable on. Only those that were asked for are in order: a draw seldom needs more than a few of a
+// vocabulary.
+type ranked struct {
+	list  []candidate
+	rest  ranking
+	total float64 // of their probabilities
+}
+
+// rank gives tokens their probabilities, relative to that of the best.
+func rank(logits []float32, temperature float64) *ranked {
+	best := float64(logits[argmax(logits)])
+	r := &ranked{rest: make(ranking, 0, len(logits))}
+	for id, l := range logits {
+		if p := math.Exp((float64(l) - best) / temperature); p > 0 {
+			r.rest = append(r.rest, candidate{int32(id), p})
+			r.total += p
 		}
 	}
-	return list
+	heap.Init(&r.rest)
+	return r
 }
 
-func total(list []candidate) (sum float64) {
-	for _, c := range list {
-		sum += c.p
+// at is number i, false if there are not so many.
+func (r *ranked) at(i int) (c candidate, ok bool) {
+	for len(r.list) <= i && len(r.rest) > 0 {
+		r.list = append(r.list, heap.Pop(&r.rest).(candidate))
 	}
-	return sum
+	if i >= len(r.list) {
+		return c, false
+	}
+	return r.list[i], true
+}
+
+// keep drops all from the first on that is not wanted.
+func (r *ranked) keep(want func(i int, c candidate) bool) {
+	n := 0
+	for c, ok := r.at(n); ok && want(n, c); c, ok = r.at(n) {
+		n++
+	}
+	r.list, r.rest, r.total = r.list[:n], nil, 0
+	for _, c := range r.list {
+		r.total += c.p
+	}
+}
+
+// ranking is a heap of candidates, the most probable first. Ties keep the order of ids, so that the same seed draws the same tokens
+// everywhere.
+type ranking []candidate
+
+func (r ranking) Len() int           { return len(r) }
+func (r ranking) Less(i, j int) bool { return r[i].p > r[j].p || r[i].p == r[j].p && r[i].id < r[j].id }
+func (r ranking) Swap(i, j int)      { r[i], r[j] = r[j], r[i] }
+func (r *ranking) Push(x any)        { *r = append(*r, x.(candidate)) }
+func (r *ranking) Pop() any {
+	c := (*r)[len(*r)-1]
+	*r = (*r)[:len(*r)-1]
+	return c
 }
 
 // argmax is the first index of the largest number; NaNs never win.
