@@ -7,6 +7,7 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -230,13 +231,13 @@ func TestSlowReader(t *testing.T) {
 	want := generateOn(t, e, g)
 	began, goOn := make(chan bool), make(chan bool)
 	slow := make(chan serve.Result)
+	var first sync.Once
 	go func() {
 		x, err := e.Generate(context.Background(), g, func(serve.Token) bool {
-			if began != nil {
+			first.Do(func() {
 				close(began)
-				began = nil
 				<-goOn
-			}
+			})
 			return true
 		})
 		if err != nil {
