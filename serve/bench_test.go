@@ -51,17 +51,17 @@ func open(b *testing.B) *model.Model {
 // queries and values, PEFT's defaults, or of rank 16 on all linear layers.
 func BenchmarkMixed(b *testing.B) {
 	m := open(b)
-	mixed(b, m, "queries and values", 8, ".*(q|v)_proj")
-	mixed(b, m, "all linear", 16, peft.AllLinear)
+	b.Run("queries and values", func(b *testing.B) { mixed(b, m, 8, ".*(q|v)_proj") })
+	b.Run("all linear", func(b *testing.B) { mixed(b, m, 16, peft.AllLinear) })
 }
 
-func mixed(b *testing.B, m *model.Model, targets string, rank int, pattern string) {
+func mixed(b *testing.B, m *model.Model, rank int, pattern string) {
 	r := serve.NewRegistry(m, serve.RegistryOptions{Table: methods.All})
 	for i := range 64 {
 		publish(b, r, fmt.Sprint(i), write(b, m, filepath.Join(b.TempDir(), "adapter"), loraOf(rank, pattern), uint64(i)))
 	}
 	for _, c := range []struct{ texts, adapters int }{{16, 0}, {16, 1}, {16, 4}, {16, 16}, {64, 0}, {64, 64}} {
-		b.Run(fmt.Sprintf("%s, %d texts, %d adapters", targets, c.texts, c.adapters), func(b *testing.B) {
+		b.Run(fmt.Sprintf("%d texts, %d adapters", c.texts, c.adapters), func(b *testing.B) {
 			e := serve.NewEngine(m, r, serve.EngineOptions{Mode: kernel.DefaultMode(), MaxSequences: c.texts, NoReuse: true})
 			defer e.Close(context.Background())
 			for b.Loop() {
