@@ -29,6 +29,9 @@ var frozenDate = time.Date(2024, time.July, 26, 0, 0, 0, 0, time.UTC)
 // NewDialogue makes a Dialogue whose date stands still.
 func NewDialogue(t *tokenizer.ChatTemplate) *Dialogue { return &Dialogue{template: t, Now: frozenDate} }
 
+// Template is the chat template.
+func (d *Dialogue) Template() *tokenizer.ChatTemplate { return d.template }
+
 // chat is the first n messages for the template.
 func (d *Dialogue) chat(c *Conversation, n int, prompt bool) tokenizer.Chat {
 	out := tokenizer.Chat{Messages: make([]any, n), Tools: c.Tools, AddGenerationPrompt: prompt, Now: d.Now}
