@@ -24,7 +24,7 @@ const (
 const (
 	EventLoad   = "load"   // an adapter appeared or changed, or could not be loaded
 	EventUnload = "unload" // an adapter's folder is gone
-	EventScan   = "scan"   // the folder could not be read; only with an error
+	EventScan   = "scan"   // the folder could not be read; without an error, once: what was in it from the beginning is loaded
 )
 
 // Watch keeps the registry as a folder is: each folder in it is an adapter by its name. What it finds first is loaded before it waits. An
@@ -47,6 +47,7 @@ func (r *Registry) Watch(ctx context.Context, dir string, log func(event, name s
 		}
 	}
 	w.scan(ctx)
+	log(EventScan, "", nil)
 	timer := time.NewTimer(rescan)
 	defer timer.Stop()
 	changed := func() {
