@@ -48,7 +48,7 @@ func (e *env) commands() []*cli.Command {
 		e.trainCommand(), e.checkCommand(), e.evalCommand(), e.compareCommand(), e.predictCommand(), e.generateCommand(), e.chatCommand(), e.mergeCommand(),
 		e.combineCommand(), e.extractCommand(), e.resizeCommand(), e.diffCommand(), e.convertCommand(), e.exportCommand(), e.releaseCommand(), e.checkAdapterCommand(),
 		e.inspectCommand(), e.logitsCommand(), e.lsCommand(), e.cpCommand(), e.catCommand(), e.initCommand(), e.explainCommand(),
-		e.benchCommand(), e.completionCommand(), e.versionCommand(),
+		e.serveCommand(), e.benchCommand(), e.completionCommand(), e.versionCommand(),
 	}
 }
 
