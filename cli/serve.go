@@ -241,10 +241,9 @@ func loadNamed(c *cli.Context, r *serve.Registry) error {
 
 // listen answers until the context ends, and then those that are in flight.
 func listen(c *cli.Context, h *api.Server, engine *serve.Engine, registry *serve.Registry, log *slog.Logger) error {
-	close := func(ctx context.Context) error { return engine.Close(ctx) }
 	l, err := net.Listen("tcp", c.String("listen"))
 	if err != nil {
-		return errors.Join(fmt.Errorf("serve: %w", err), close(context.Background()))
+		return errors.Join(fmt.Errorf("serve: %w", err), engine.Close(context.Background()))
 	}
 	watching, stop := context.WithCancel(c.Context)
 	defer stop()
@@ -270,7 +269,7 @@ func listen(c *cli.Context, h *api.Server, engine *serve.Engine, registry *serve
 	err = errors.Join(err, <-watched)
 	gone, cancel := context.WithCancel(context.Background())
 	cancel() // whoever still waits has had the time for it
-	if closed := close(gone); closed != nil && !errors.Is(closed, context.Canceled) {
+	if closed := engine.Close(gone); closed != nil && !errors.Is(closed, context.Canceled) {
 		err = errors.Join(err, closed)
 	}
 	log.Info("stopped")
