@@ -270,7 +270,7 @@ func (c *hubLora) at(b *hubBuilder, t target, shared *veraShared) error {
 		x.gate = ts.linear("gate", n, site.In, tuner.Normal(0, 0.02))
 	}
 	site.Read(ts.all()...)
-	placed := site.Place(&tuner.Layer{Apply: x.apply}, b.stream())
+	placed := site.Place(&tuner.Layer{Apply: x.apply, Across: c.gated}, b.stream())
 	idle := placed.Idle
 	if c.gated {
 		idle = func() bool { return false }

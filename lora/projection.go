@@ -38,6 +38,9 @@ type saved struct {
 // Dims implements op.Projection.
 func (l *Projection) Dims() (in, out int) { return l.base.Dims() }
 
+// ByRow implements layer.ByRow.
+func (l *Projection) ByRow() bool { return layer.ByRow(l.base) }
+
 // Forward implements op.Projection: y = base(x) + scale·s·Bᵀ, s = dropout(x)·Aᵀ.
 func (l *Projection) Forward(p *op.Pass, y kernel.Mat, x *op.Input) any {
 	if l.scale == 0 { // to MatMul a factor of 0 means none

@@ -171,7 +171,11 @@ func (m *Model) hidden(p *op.Pass, tokens []int32, lead bool) (x mat.Tensor, led
 		}
 		return m.Stem.Forward(p, g, tokens, rows)
 	})
-	x = m.through(g.Pass, x, slices.Concat(g.Prefixes, []mat.Tensor{g.Memory})...)
+	read := p.Read
+	if g.virtual() || p.Routed() {
+		read = nil
+	}
+	x = m.through(g.Pass, x, read, slices.Concat(g.Prefixes, []mat.Tensor{g.Memory})...)
 	if g.virtual() {
 		list, begun, last := own(p, g.Pass, m.Kind == SequenceLabels && m.Top.Pool == layer.FirstRow)
 		if lead {

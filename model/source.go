@@ -47,7 +47,7 @@ func (m *Model) remember(p *op.Pass, words mat.Tensor, list []layer.Prompt, keep
 		kept = append(kept, x.KeyValues)
 	}
 	x := g.embed(func(g *op.Pass, rows []mat.Tensor) mat.Tensor { return m.Encoder.Stem.ForwardWords(&q, g, words, rows) })
-	x = m.Encoder.through(g.Pass, x, kept...)
+	x = m.Encoder.through(g.Pass, x, nil, kept...)
 	x = m.Encoder.end(g.Pass, x)
 	m.Encoder.trace(len(m.Encoder.Blocks), x)
 	return layer.Remember(g.Pass, x, m.Blocks), g.Segments

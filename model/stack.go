@@ -17,8 +17,9 @@ type Stack struct {
 	Trace func(i int, hidden []float32)
 }
 
-// through passes what the stem gave through the blocks. Without gradients wanted all else but keep is given back to the arena.
-func (s *Stack) through(g *op.Pass, x mat.Tensor, keep ...mat.Tensor) mat.Tensor {
+// through passes what the stem gave through the blocks; of the last hidden states only the rows read are wanted, nil = all. Without
+// gradients wanted all else but keep is given back to the arena.
+func (s *Stack) through(g *op.Pass, x mat.Tensor, read []int, keep ...mat.Tensor) mat.Tensor {
 	g.Distances = nil
 	a := make([]op.Angles, len(s.ropes))
 	kept := [][]float32{nil}
@@ -33,9 +34,14 @@ func (s *Stack) through(g *op.Pass, x mat.Tensor, keep ...mat.Tensor) mat.Tensor
 	}
 	for i, b := range s.Blocks {
 		s.trace(i, x)
-		if i == 0 && s.Conv != nil {
+		switch {
+		case i == 0 && s.Conv != nil:
 			x = s.Conv.Forward(g, b.Forward(g, op.Fork(g, x), a), x)
-		} else {
+		case i == len(s.Blocks)-1 && read != nil && b.ByRow():
+			x = op.Spread(g, b.ForwardRows(g, x, a, read), read, g.Rows())
+		case g.Recompute && s.Recomputes():
+			x = op.Recompute(g, x, func(g *op.Pass, x mat.Tensor) mat.Tensor { return b.Forward(g, x, a) })
+		default:
 			x = b.Forward(g, x, a)
 		}
 		if !g.Grad {
@@ -44,6 +50,17 @@ func (s *Stack) through(g *op.Pass, x mat.Tensor, keep ...mat.Tensor) mat.Tensor
 		}
 	}
 	return x
+}
+
+// Recomputes says that Pass.Recompute has an effect: the blocks have nothing in common but what they read of each other.
+func (s *Stack) Recomputes() bool {
+	for _, b := range s.Blocks {
+		l, ok := b.Attention.(*layer.Attention)
+		if !ok || l.Table != nil || b.Cross != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // end is the final norm.

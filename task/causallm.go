@@ -75,7 +75,7 @@ func checkWords(m *model.Model, targets []int32) error {
 // hiddenLed passes the batch through the model, with a further row for each segment whose first token counts: see Model.HiddenLed.
 func hiddenLed(m *model.Model, p *op.Pass, b *data.Batch) (h mat.Tensor, led []int, err error) {
 	if b.Firsts == nil || !m.Leads() {
-		h, err = hidden(m, p, b, model.NextToken)
+		h, err = hidden(m, p, b, model.NextToken, targetRows(b))
 		return h, nil, err
 	}
 	if err := checkBatch(m, b, model.NextToken); err != nil {

@@ -17,7 +17,7 @@ var maskedLM = Task{
 		if err := checkWords(m, b.Targets); err != nil {
 			return nil, op.LossSums{}, err
 		}
-		h, err := hidden(m, p, b, model.MaskedToken)
+		h, err := hidden(m, p, b, model.MaskedToken, targetRows(b))
 		if err != nil {
 			return nil, op.LossSums{}, err
 		}

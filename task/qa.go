@@ -25,7 +25,7 @@ var questionAnswering = Task{
 				return nil, op.LossSums{}, fmt.Errorf("task: sequence %d has an answer of rows %d to %d, want rows within %d to %d", i, at[0], at[1], s.Start, s.End-1)
 			}
 		}
-		h, err := hidden(m, p, b, model.AnswerSpan)
+		h, err := hidden(m, p, b, model.AnswerSpan, nil)
 		if err != nil {
 			return nil, op.LossSums{}, err
 		}

@@ -19,7 +19,7 @@ var seq2seqLM = Task{
 		if err := checkWords(m, b.Targets); err != nil {
 			return nil, op.LossSums{}, err
 		}
-		h, err := hidden(m, p, b, model.TargetToken)
+		h, err := hidden(m, p, b, model.TargetToken, targetRows(b))
 		if err != nil {
 			return nil, op.LossSums{}, err
 		}

@@ -28,7 +28,7 @@ var seqCls = Task{
 		if problem.name == "regression" && o.ClassWeights != nil {
 			return nil, op.LossSums{}, errors.New("task: class weights for values, which have no classes")
 		}
-		h, err := hidden(m, p, b, model.SequenceLabels)
+		h, err := hidden(m, p, b, model.SequenceLabels, m.Top.Read(p))
 		if err != nil {
 			return nil, op.LossSums{}, err
 		}

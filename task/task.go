@@ -64,15 +64,15 @@ func For(m *model.Model) (Task, bool) {
 	return Task{}, false
 }
 
-// hidden checks the batch and passes it through the model up to the head.
-func hidden(m *model.Model, p *op.Pass, b *data.Batch, head model.HeadKind) (mat.Tensor, error) {
+// hidden checks the batch and passes it through the model up to the head, which reads some of the rows; nil = all.
+func hidden(m *model.Model, p *op.Pass, b *data.Batch, head model.HeadKind, read []int) (mat.Tensor, error) {
 	if err := checkBatch(m, b, head); err != nil {
 		return nil, err
 	}
 	if err := m.CheckRoutes(p); err != nil {
 		return nil, err
 	}
-	p.Types, p.Source = b.Types, b.Source
+	p.Types, p.Source, p.Read = b.Types, b.Source, read
 	return m.Hidden(p, b.Tokens), nil
 }
 
@@ -96,12 +96,22 @@ func checkBatch(m *model.Model, b *data.Batch, head model.HeadKind) error {
 // predictor is the Predict of a task.
 func predictor(head model.HeadKind) func(m *model.Model, p *op.Pass, b *data.Batch) (kernel.Mat, error) {
 	return func(m *model.Model, p *op.Pass, b *data.Batch) (kernel.Mat, error) {
-		h, err := hidden(m, p, b, head)
+		h, err := hidden(m, p, b, head, m.Top.Read(p))
 		if err != nil {
 			return kernel.Mat{}, err
 		}
 		return m.Scores(p, h), nil
 	}
+}
+
+// targetRows are the rows that have a target; nil where none has.
+func targetRows(b *data.Batch) (rows []int) {
+	for t, target := range b.Targets {
+		if target != data.NoTarget {
+			rows = append(rows, t)
+		}
+	}
+	return rows
 }
 
 // targetWeight is the weight of the rows that have a target.

@@ -22,7 +22,7 @@ var tokenCls = Task{
 		if err := checkClassWeights(o.ClassWeights, n); err != nil {
 			return nil, op.LossSums{}, err
 		}
-		h, err := hidden(m, p, b, model.TokenLabels)
+		h, err := hidden(m, p, b, model.TokenLabels, targetRows(b))
 		if err != nil {
 			return nil, op.LossSums{}, err
 		}

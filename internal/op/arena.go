@@ -10,7 +10,8 @@ import (
 type Arena struct {
 	mu         sync.Mutex
 	free       map[int][]idle // by capacity
-	out        map[*float32][]float32
+	out        map[*float32]lent
+	lent       int // buffers so far
 	used, peak int // floats handed out now, and at most
 	resets     int // counts steps
 }
@@ -21,12 +22,18 @@ type idle struct {
 	since int // resets when it came back
 }
 
+// lent is a buffer that somebody holds.
+type lent struct {
+	s      []float32
+	number int // how many were lent before
+}
+
 // patience is after how many steps without use a buffer is left to the garbage collector: batches differ in length, so a
 // capacity may rest for a while.
 const patience = 8
 
 // NewArena returns an empty arena.
-func NewArena() *Arena { return &Arena{free: map[int][]idle{}, out: map[*float32][]float32{}} }
+func NewArena() *Arena { return &Arena{free: map[int][]idle{}, out: map[*float32]lent{}} }
 
 // Get returns a buffer of n numbers with undefined content.
 func (a *Arena) Get(n int) []float32 {
@@ -37,7 +44,8 @@ func (a *Arena) Get(n int) []float32 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s := a.take(c)
-	a.out[&s[0]] = s
+	a.out[&s[0]] = lent{s, a.lent}
+	a.lent++
 	a.used += len(s)
 	a.peak = max(a.peak, a.used)
 	return s[:n]
@@ -73,31 +81,46 @@ func (a *Arena) Put(s []float32) {
 }
 
 func (a *Arena) put(first *float32) {
-	s, ok := a.out[first]
+	b, ok := a.out[first]
 	if !ok {
 		return
 	}
 	delete(a.out, first)
+	s := b.s
 	a.used -= len(s)
 	a.free[len(s)] = append(a.free[len(s)], idle{s, a.resets})
 }
 
 // Reset takes back everything that is out but the buffers to keep: nobody may use another earlier buffer any more.
 func (a *Arena) Reset(keep ...[]float32) {
+	a.ResetSince(0, keep...)
+	if len(keep) == 0 {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.resets++
+		a.forget()
+	}
+}
+
+// Mark is a moment for ResetSince.
+func (a *Arena) Mark() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for first := range a.out { // the order decides nothing: buffers of one capacity are alike
-		kept := false
+	return a.lent
+}
+
+// ResetSince takes back what has gone out since a mark but the buffers to keep.
+func (a *Arena) ResetSince(mark int, keep ...[]float32) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for first, b := range a.out { // the order decides nothing: buffers of one capacity are alike
+		kept := b.number < mark
 		for _, k := range keep {
 			kept = kept || len(k) > 0 && &k[0] == first
 		}
 		if !kept {
 			a.put(first)
 		}
-	}
-	if len(keep) == 0 {
-		a.resets++
-		a.forget()
 	}
 }
 

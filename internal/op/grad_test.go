@@ -145,6 +145,25 @@ func prefixed(h op.Heads, s op.AttentionSpec, first, second int) func(rng *rand.
 	}
 }
 
+// again is attention and a projection of which only the result is kept, with prefixes of the pass, twice.
+func again(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+	params, attend := prefixed(heads, op.AttentionSpec{Heads: heads, Causal: true, Scale: .7}, 0, 1)(rng)
+	in, out := newWeight(rng, heads.Columns(), heads.Query*heads.Dim), newWeight(rng, 5, heads.Query*heads.Dim)
+	return append(params, in.w, out.w), func(p *op.Pass) mat.Tensor {
+		x := attend(p)
+		for layer, w := range []*weight{in, out} {
+			x = op.Recompute(p, x, func(p *op.Pass, x mat.Tensor) mat.Tensor {
+				x = op.Project(p, x, w)
+				if layer == 0 {
+					x = op.Attention(p, x, op.AttentionSpec{Heads: heads, Causal: true, Scale: .3, Prefix: 1})
+				}
+				return op.Activate(p, x, op.SiLU)
+			})
+		}
+		return x
+	}
+}
+
 // across is attention of two segments to sources of 2 and 5 rows, in the upper of two layers.
 func across(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
 	q, m := param(rng, rows, heads.Query*heads.Dim), param(rng, rows, 4*heads.KeyValue*heads.Dim)
@@ -329,6 +348,13 @@ var operators = []operator{
 	{"gate put together", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
 		x := param(rng, rows, 10)
 		return []*nn.Param{x}, func(p *op.Pass) mat.Tensor { return op.Gate(p, input(p, x), op.GELUTanh) }
+	}},
+	{"results alone kept, the rest computed again", again},
+	{"rows put where they are", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x := param(rng, rows, 5)
+		return []*nn.Param{x}, func(p *op.Pass) mat.Tensor {
+			return op.Spread(p, op.Take(p, input(p, x), []int{1, 2, 5}), []int{0, 4, 6}, 8)
+		}
 	}},
 	{"attention with prefixes of two lengths", prefixed(heads, op.AttentionSpec{Heads: heads, Causal: true, Scale: .7, Prefix: 1}, 0, 1)},
 	{"attention across to a source", across},

@@ -88,6 +88,51 @@ func (f *insert) Backward(gy mat.Tensor) error {
 	return nil
 }
 
+// Spread puts rows where they are of n, the others of which are 0.
+//
+//	x [len(rows), C]   y [n, C]
+func Spread(p *Pass, x mat.Tensor, rows []int, n int) mat.Tensor {
+	if r, _ := shape(x); r != len(rows) || r > n {
+		panic(fmt.Sprintf("op: Spread: %d rows to %d places of %d", r, len(rows), n))
+	}
+	return node(&spread{p: p, x: x, rows: rows, n: n})
+}
+
+type spread struct {
+	p    *Pass
+	x    mat.Tensor
+	rows []int
+	n    int
+	y    *Tensor
+}
+
+func (f *spread) Operands() []mat.Tensor { return []mat.Tensor{f.x} }
+
+func (f *spread) Forward() (mat.Tensor, error) {
+	x := Of(f.x)
+	f.y = f.p.Arena.NewTensor(f.n, x.cols)
+	clear(f.y.data)
+	for i, t := range f.rows {
+		copy(f.y.View().Row(t), x.View().Row(i))
+	}
+	return f.y, nil
+}
+
+// Backward: the gradient of a row is that of its place.
+func (f *spread) Backward(gy mat.Tensor) error {
+	dy := Of(gy)
+	if f.x.RequiresGrad() {
+		d := f.p.Arena.NewTensor(len(f.rows), dy.cols)
+		for i, t := range f.rows {
+			copy(d.View().Row(i), dy.View().Row(t))
+		}
+		f.x.AccGrad(d)
+	}
+	dy.release()
+	f.y.release()
+	return nil
+}
+
 // Take picks rows; no row may be picked twice.
 //
 //	x [T, C]   y [len(rows), C]

@@ -42,6 +42,8 @@ type Pass struct {
 	Seed      uint64     // of this pass's dropout; the same seed gives the same masks
 	Cache     *Cache     // keys and values of earlier rows; nil in training
 	Distances mat.Tensor // of layers that share a table of them: its rows as the next layer reads them; nil before the first
+	Recompute bool       // of each block only the result is kept for the backward pass, which computes the rest again
+	Read      []int      // the rows of the last hidden states that anybody reads, in order; nil = all. Others may be left out: they are 0 then
 	NEFTune   float64    // noise alpha of the embeddings while Train is set; 0 = none
 	// Prefixes are keys and values that a segment's rows see before their own: nil, or by segment, nil for none of it. The keys of
 	// layer l are in the columns from 2l·K·D on, its values from (2l+1)·K·D on. With a cache they come before a sequence's first row.

@@ -240,6 +240,9 @@ func (p *Pass) Pick(rows []int) *Pass {
 	return p.choose(rows)
 }
 
+// Choose is the pass as some of its rows see it, which must stand in their order.
+func (p *Pass) Choose(rows []int) *Pass { return p.choose(rows) }
+
 // choose is the pass as some of its rows see it.
 func (p *Pass) choose(rows []int) *Pass {
 	sub := *p

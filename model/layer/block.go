@@ -80,6 +80,42 @@ func (b *Block) Forward(p *op.Pass, x mat.Tensor, a []op.Angles) mat.Tensor {
 	return b.branch(p, x, b.MLP, b.MLPNorms, &b.MLPEnd, a)
 }
 
+// ForwardRows is Forward for a block of whose result only some rows are wanted, in their order: the others are looked at by these,
+// and computed no further.
+//
+//	x [T, C]   y [len(rows), C]
+func (b *Block) ForwardRows(p *op.Pass, x mat.Tensor, a []op.Angles, rows []int) mat.Tensor {
+	n := b.AttentionNorms
+	h := n.Before.apply(p, x)
+	if b.FromNorm {
+		x = h
+	}
+	y, out := b.Attention.Mix(p, h, a)
+	own := p.Choose(rows)
+	x = b.join(own, op.Take(p, x, rows), op.Take(p, y, rows), out, n, &b.AttentionEnd)
+	return b.branch(own, x, b.MLP, b.MLPNorms, &b.MLPEnd, a)
+}
+
+// ByRow says that ForwardRows may be used: nothing behind the attention looks at other rows.
+func (b *Block) ByRow() bool {
+	if b.Parallel || b.Cross != nil || b.AttentionEnd != nil || b.MLPEnd != nil {
+		return false
+	}
+	slots := b.Attention.Slots()
+	for _, s := range append(b.MLP.Slots(), slots[len(slots)-1]) {
+		if !ByRow(s.Projection) {
+			return false
+		}
+	}
+	return true
+}
+
+// ByRow says that a projection makes each row of its result of one row, whatever else is in the pass. Projections that do say so.
+func ByRow(q op.Projection) bool {
+	x, ok := q.(interface{ ByRow() bool })
+	return ok && x.ByRow()
+}
+
 // branch is After(x + s·Branch(f(Before(x)))).
 func (b *Block) branch(p *op.Pass, x mat.Tensor, f Branch, n Norms, end *End, a []op.Angles) mat.Tensor {
 	h := n.Before.apply(p, x)

@@ -23,6 +23,9 @@ func (f *Frozen) Dims() (in, out int) {
 	return f.W.Cols, f.W.Rows
 }
 
+// ByRow implements ByRow.
+func (f *Frozen) ByRow() bool { return true }
+
 // Forward implements op.Projection. In a pass of several adapters its product may be there already, or stand for that of an
 // adapter beneath.
 func (f *Frozen) Forward(p *op.Pass, y kernel.Mat, x *op.Input) any {

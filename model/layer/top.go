@@ -57,6 +57,14 @@ func (l *Top) Features(p *op.Pass, x mat.Tensor) (own *op.Pass, y mat.Tensor) {
 	return own, l.Transform(own, op.Gather(p, x, rows))
 }
 
+// Read are the rows of the hidden states that the head reads, nil for all.
+func (l *Top) Read(p *op.Pass) []int {
+	if l.Pool == FirstRow || l.Pool == LastRow {
+		return l.rows(p)
+	}
+	return nil
+}
+
 // Transform passes rows through the steps.
 func (l *Top) Transform(p *op.Pass, x mat.Tensor) mat.Tensor {
 	for _, s := range l.Steps {

@@ -43,6 +43,9 @@ func (l *Trainable) Dims() (in, out int) {
 	return l.view.Cols, l.view.Rows
 }
 
+// ByRow implements ByRow.
+func (l *Trainable) ByRow() bool { return true }
+
 // Forward implements op.Projection.
 func (l *Trainable) Forward(p *op.Pass, y kernel.Mat, x *op.Input) any {
 	var bias []float32

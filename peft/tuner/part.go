@@ -29,6 +29,9 @@ func (l *part) detach() { l.site.Slot.Projection = l.base }
 // Dims implements op.Projection.
 func (l *part) Dims() (in, out int) { return l.site.In, l.site.Out }
 
+// ByRow implements layer.ByRow.
+func (l *part) ByRow() bool { return !l.layer.Across && layer.ByRow(l.base) }
+
 // Params implements op.Projection: the graph must know of the shared ones, too.
 func (l *part) Params() iter.Seq2[string, *nn.Param] {
 	return func(yield func(string, *nn.Param) bool) {

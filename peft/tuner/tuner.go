@@ -76,6 +76,8 @@ type Layer struct {
 	Add func(c *Call, x *tape.Node) *tape.Node
 	// Apply is the whole of y; base is the projection beneath.
 	Apply func(c *Call, x *tape.Node, base func(x *tape.Node) *tape.Node) *tape.Node
+	// Across says that a row's result depends on other rows of its segment.
+	Across bool
 	// BiasOnly says that the weight stays as it is.
 	BiasOnly bool
 	// Penalty, if set, is a term [1, 1] of the loss, of which the mean over the layers counts.
