@@ -153,7 +153,7 @@ func (e *env) benchMake(c *cli.Context) error {
 	if c.String("out") == "" {
 		return usagef("bench make: --out is missing, want the folder to write")
 	}
-	size, err := parseSize(c.String("max-shard-size"))
+	size, err := parseSize("max-shard-size", c.String("max-shard-size"))
 	if err != nil {
 		return err
 	}

@@ -43,7 +43,10 @@ func (e *env) checkCommand() *cli.Command {
 				_, err := fmt.Fprintf(e.stdout, "%s\n", r.Marshal())
 				return err
 			}
-			f := p.forecast()
+			f, err := p.forecast()
+			if err != nil {
+				return err
+			}
 			if c.Bool("json") {
 				return e.printJSON(f)
 			}
@@ -70,17 +73,18 @@ type forecast struct {
 	StepsPerEpoch   int            `json:"steps_per_epoch"`
 	WarmupSteps     int            `json:"warmup_steps"`
 	MicroTokens     int            `json:"micro_tokens"`
+	Recompute       bool           `json:"gradient_checkpointing"`
 	MemoryAnonymous int64          `json:"memory_anonymous_bytes"`
 	MemoryMapped    int64          `json:"memory_mapped_bytes"`
 	Seconds         float64        `json:"seconds_estimate"`
 	Folder          string         `json:"run_folder"`
 }
 
-func (p *plan) forecast() forecast {
+func (p *plan) forecast() (forecast, error) {
 	f := forecast{Recipe: string(p.recipe.Marshal()), Base: p.recipe.Model.Path, ModelType: p.base.model.ModelType(), Compute: p.base.mode.String(),
 		Kernel: kernel.Features(), BaseParameters: p.numBase(), Reports: p.reports, Train: p.train.Stats(), Eval: p.eval.Stats(),
 		Fill: p.stream.Fill(), Steps: p.steps, StepsPerEpoch: p.stream.StepsIn(0), WarmupSteps: p.warmup,
-		MicroTokens: p.recipe.Train.MicroTokens, Folder: p.recipe.Output.Dir}
+		MicroTokens: p.recipe.Train.MicroTokens, Recompute: p.recompute, Folder: p.recipe.Output.Dir}
 	for _, q := range p.params {
 		f.Trainable += int64(len(q.Value))
 	}
@@ -90,21 +94,10 @@ func (p *plan) forecast() forecast {
 	if p.base.src != nil {
 		f.MemoryMapped = p.base.src.MappedBytes()
 	}
-	f.MemoryAnonymous = p.memory()
 	f.Seconds = p.seconds()
-	return f
-}
-
-// memory estimates what a run allocates: parameters, gradients and optimizer state, and one forward pass's activations.
-func (p *plan) memory() int64 {
-	c := p.base.model.Config
-	params := int64(0)
-	for _, q := range p.params {
-		params += int64(len(q.Value))
-	}
-	perToken := c.NumHiddenLayers*(4*c.HiddenSize+2*(c.NumAttentionHeads+c.NumKeyValueHeads)*c.HeadDim+3*c.IntermediateSize) + 6*c.HiddenSize + 2*c.IntermediateSize
-	longest := max(p.recipe.Train.MicroTokens, p.train.Stats().Longest)
-	return 4*4*params + 4*int64(perToken)*int64(longest) + 64<<20
+	var err error
+	f.MemoryAnonymous, err = p.memory()
+	return f, err
 }
 
 // seconds estimates the time of the run from its work and a short measurement of the machine.
@@ -169,7 +162,11 @@ func (e *env) printForecast(p *plan, f forecast, rows int) error {
 	}
 	fmt.Fprintf(w, "\n%s\n", s.paint(bold, "run"))
 	t.add("  steps", fmt.Sprintf("%d, %d an epoch, %d of warm-up", f.Steps, f.StepsPerEpoch, f.WarmupSteps))
-	t.add("  one pass", fmt.Sprintf("up to %s tokens, packing fill %.0f %%", count(int64(f.MicroTokens)), 100*f.Fill))
+	again := ""
+	if f.Recompute {
+		again = ", layers computed again in the backward pass"
+	}
+	t.add("  one pass", fmt.Sprintf("up to %s tokens, packing fill %.0f %%%s", count(int64(f.MicroTokens)), 100*f.Fill, again))
 	t.add("  memory", fmt.Sprintf("about %s of its own, %s mapped", bytesText(f.MemoryAnonymous), bytesText(f.MemoryMapped)))
 	t.add("  time", "about "+spanText(time.Duration(f.Seconds*float64(time.Second))))
 	t.add("  folder", f.Folder)

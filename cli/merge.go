@@ -38,7 +38,7 @@ func (e *env) mergeCommand() *cli.Command {
 			&cli.Uint64Flag{Name: "seed", Usage: "of methods that draw numbers"},
 			&cli.BoolFlag{Name: "no-hash", Usage: "leave hashes of the inputs out of merge.json"}, jsonFlag()),
 		Action: func(c *cli.Context) error {
-			size, err := parseSize(c.String("max-shard-size"))
+			size, err := parseSize("max-shard-size", c.String("max-shard-size"))
 			if err != nil {
 				return err
 			}
@@ -172,17 +172,17 @@ func (e *env) printMerge(r *merge.Report, took time.Duration) error {
 }
 
 // parseSize reads 5GB, 500MB, 1.5GiB or a number of bytes.
-func parseSize(s string) (int64, error) {
+func parseSize(what, s string) (int64, error) {
 	var n float64
 	var unit string
 	if _, err := fmt.Sscanf(s, "%f%s", &n, &unit); err != nil && unit == "" {
 		if _, err := fmt.Sscanf(s, "%f", &n); err != nil {
-			return 0, usagef("max-shard-size is %q, want a size such as 5GB", s)
+			return 0, usagef("%s is %q, want a size such as 5GB", what, s)
 		}
 	}
 	factor, ok := map[string]float64{"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}[unit]
 	if !ok || !(n > 0) {
-		return 0, usagef("max-shard-size is %q, want a size such as 5GB", s)
+		return 0, usagef("%s is %q, want a size such as 5GB", what, s)
 	}
 	return int64(n * factor), nil
 }

@@ -201,6 +201,8 @@ type plan struct {
 	notes   []string         // about them
 	steps   int
 	warmup  int
+	// recompute says that the backward pass computes blocks again.
+	recompute bool
 }
 
 // loadRecipe reads a recipe by path, or one of the program's own by name.
@@ -466,16 +468,11 @@ func (p *plan) encoding(shape string, evaluated bool) data.Settings {
 		Task: p.task.Name, Labels: p.labels, ProblemType: auto(d.ProblemType), Stride: d.Stride, KeepOrigin: evaluated}
 }
 
-// activationBytes is what one forward pass for training may keep.
-const activationBytes = 1_200_000_000
-
 // schedule cuts the rows into steps and settles what the recipe left open.
 func (p *plan) schedule(context.Context, func(string)) error {
 	t, d := &p.recipe.Train, &p.recipe.Data
-	if t.MicroTokens == 0 {
-		c := p.base.model.Config
-		perToken := 4 * c.NumHiddenLayers * (4*c.HiddenSize + 2*(c.NumAttentionHeads+c.NumKeyValueHeads)*c.HeadDim + 3*c.IntermediateSize)
-		t.MicroTokens = min(max(512, activationBytes/perToken/128*128), 4096)
+	if err := p.layOut(); err != nil {
+		return err
 	}
 	batch := t.BatchSize
 	if d.BatchTokens > 0 {
@@ -551,7 +548,7 @@ func (p *plan) settings() train.Config {
 
 // job is the run as the loop wants it.
 func (p *plan) job() train.Job {
-	j := train.Job{Config: p.settings(), Params: p.params, Objective: train.ForClasses(p.base.model, p.task, p.weights), Source: p.stream, Mode: p.base.mode, Arena: op.NewArena()}
+	j := train.Job{Config: p.settings(), Params: p.params, Objective: train.ForClasses(p.base.model, p.task, p.weights), Source: p.stream, Mode: p.base.mode, Recompute: p.recompute, Arena: op.NewArena()}
 	if a, ok := p.adapter.(peft.Penalized); ok {
 		j.Penalty = a.Penalty
 	}

@@ -78,6 +78,7 @@ func (e *env) train(c *cli.Context, r *recipes.Recipe, name string) error {
 		return err
 	}
 	defer folder.Close()
+	p.keepWithin()
 	view.plan(p)
 	before, err := p.samples(c.Context, view)
 	if err != nil {

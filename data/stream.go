@@ -136,6 +136,20 @@ func (s *Stream) Fill() float64 {
 	return float64(tokens) / float64(space)
 }
 
+// Largest is the number of rows of the largest micro-batch of the first epoch.
+func (s *Stream) Largest() (most int) {
+	for _, picked := range s.planFor(0) {
+		for _, part := range s.micro(picked) {
+			n := 0
+			for _, i := range part {
+				n += s.set[i].Rows()
+			}
+			most = max(most, n)
+		}
+	}
+	return most
+}
+
 // Position is that of what Next gives next.
 func (s *Stream) Position() Position { return s.at }
 

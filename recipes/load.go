@@ -220,7 +220,7 @@ func (d *decoder) key(key []string, v any) {
 		d.sources(key, v)
 		return
 	}
-	if b, isBool := v.(bool); isBool && path == "method.init_lora_weights" { // PEFT's file has a boolean here
+	if b, isBool := v.(bool); isBool && (path == "method.init_lora_weights" || path == "train.gradient_checkpointing") { // PEFT's file has a boolean here
 		v = fmt.Sprint(b)
 	}
 	value, ok := assign(f.Interface(), v, d.order[path])

@@ -97,6 +97,22 @@ func NewOptimizer(name string, groups []Group, arguments map[string]any) (*Optim
 	return nil, fmt.Errorf("train: optimizer is %q, want %s", name, strings.Join(names, ", "))
 }
 
+// StateBytes is what the optimizer of a run remembers of its parameters; 0 where the settings name none.
+func StateBytes(c Config, params []Param) (n int64) {
+	for _, k := range Optimizers {
+		r, err := k.new(c.OptimizerArguments)
+		if k.Name != c.Optimizer || err != nil {
+			continue
+		}
+		for i := range params {
+			for _, s := range r.slots(&params[i]) {
+				n += 4 * int64(s.rows) * int64(s.cols)
+			}
+		}
+	}
+	return n
+}
+
 func newOptimizer(groups []Group, r rule) *Optimizer {
 	o := &Optimizer{groups: groups, rule: r, state: make([][]buffer, len(groups))}
 	for i := range groups {

@@ -166,6 +166,7 @@ type Job struct {
 	Objective Objective
 	Source    Source
 	Mode      kernel.Mode
+	Recompute bool      // passes for training keep of each block its result alone
 	Arena     *op.Arena // of all passes; nil makes one
 
 	// Eval yields the batches whose mean loss per target is eval_loss; nil evaluates nothing.

@@ -21,3 +21,7 @@ func Read() Usage {
 	runtime.ReadMemStats(&m)
 	return Usage{Anonymous: int64(m.Sys - m.HeapReleased)}
 }
+
+// Total is how much memory the process may take at most: the machine's, or its control group's if that is less; 0 where the system
+// does not say.
+func Total() int64 { return total() }

@@ -24,6 +24,14 @@ func TestParse(t *testing.T) {
 	}
 }
 
+func TestMachine(t *testing.T) {
+	for info, want := range map[string]int64{"MemTotal:       24 kB\nMemFree: 3 kB\n": 24 << 10, "MemFree: 3 kB\n": 0, "MemTotal: x kB\n": 0, "": 0} {
+		if got := machine([]byte(info)); got != want {
+			t.Errorf("machine(%q) = %d, want %d", info, got, want)
+		}
+	}
+}
+
 func TestReadGrows(t *testing.T) {
 	before := Read()
 	if before.Anonymous <= 0 {

@@ -34,3 +34,16 @@ func parse(status []byte) (u Usage, ok bool) {
 	u.Exact = found == 3
 	return u, u.Exact
 }
+
+// machine reads MemTotal of /proc/meminfo; 0 if it is not there.
+func machine(info []byte) int64 {
+	for line := range bytes.Lines(info) {
+		fields := bytes.Fields(line)
+		if len(fields) < 2 || string(fields[0]) != "MemTotal:" {
+			continue
+		}
+		n, _ := strconv.ParseInt(string(fields[1]), 10, 64)
+		return n << 10
+	}
+	return 0
+}

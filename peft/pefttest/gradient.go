@@ -76,6 +76,45 @@ func accumulating(t *testing.T, x *bench) {
 	}
 }
 
+// recomputing compares a pass that keeps its activations with one that computes them again, with dropout on, bit for bit.
+func recomputing(t *testing.T, x *bench) {
+	_, a := x.trained(t)
+	wantLoss := x.loss(t, x.all, 1, true, true, nil)
+	want := takeGradients(a)
+	x.recompute = true
+	if got := x.loss(t, x.all, 1, true, true, nil); got != wantLoss {
+		t.Errorf("loss %.9f, want %.9f", got, wantLoss)
+	}
+	for i, g := range takeGradients(a) {
+		if !sameBits(g, want[i]) {
+			t.Errorf("gradient %d differs, by up to %g", i, check.MaxDiff(g, want[i]))
+		}
+	}
+}
+
+// leaving compares a batch most of whose rows have no target, so that the last layer need not compute them, with one that
+// computes all rows and weighs those by nothing.
+func leaving(t *testing.T, x *bench) {
+	_, a := x.trained(t)
+	few, all := *x.all, *x.all
+	few.Targets, all.Weights = slices.Clone(few.Targets), slices.Clone(all.Weights)
+	for i, target := range few.Targets {
+		if i%3 != 1 && target != data.NoTarget {
+			few.Targets[i], all.Weights[i] = data.NoTarget, 0
+		}
+	}
+	wantLoss := x.loss(t, &all, 1, false, true, nil)
+	want := takeGradients(a)
+	if got := x.loss(t, &few, 1, false, true, nil); !(math.Abs(got-wantLoss) <= 1e-6*wantLoss) {
+		t.Errorf("loss %.9f, want %.9f", got, wantLoss)
+	}
+	for i, g := range takeGradients(a) {
+		// The same sums; kernels for other numbers of rows may round otherwise.
+		abs := 2e-6 + 1e-5*check.MaxDiff(want[i], make([]float32, len(g)))
+		check.Close(t, fmt.Sprintf("gradient %d", i), g, want[i], abs, 1e-5)
+	}
+}
+
 // takeGradients copies the gradients of all parameters and sets them to zero.
 func takeGradients(a peft.Adapter) (list [][]float32) {
 	for _, p := range a.Params() {

@@ -70,6 +70,8 @@ var laws = []law{
 	{says: "several at once are one over the other", hold: nesting},
 	{says: "cached is uncached", hold: caching, once: true},
 	{says: "how a step is cut into batches does not matter", hold: accumulating},
+	{says: "computed again is kept", hold: recomputing},
+	{says: "rows that nobody reads change nothing", hold: leaving},
 	{says: "interrupted and resumed is uninterrupted", hold: resuming, once: true},
 	{says: "the number of threads changes no bit", hold: threading, once: true, alone: true},
 	{says: "saved, loaded and saved again it is the same", hold: saving},
@@ -129,6 +131,8 @@ type bench struct {
 	base *modeltest.Base
 	set  data.Set
 	all  *data.Batch
+
+	recompute bool // losses are of passes that keep the results of blocks alone
 }
 
 func newBench(t *testing.T, c Case, dir string) *bench {
@@ -167,7 +171,7 @@ func (x *bench) logits(t *testing.T) []float32 {
 func (x *bench) loss(t *testing.T, b *data.Batch, scale float64, training, grad bool, perRow []float64) float64 {
 	t.Helper()
 	p := op.NewPass(b.Segments, b.Positions, kernel.ModeF32, op.NewArena())
-	p.Grad, p.Train, p.Seed = grad, training, 41
+	p.Grad, p.Train, p.Seed, p.Recompute = grad, training, 41, x.recompute
 	node, sums, err := x.task(t).Loss(x.base.Model, p, b, task.LossOptions{Scale: scale, PerRow: perRow})
 	if err != nil {
 		t.Fatal(err)

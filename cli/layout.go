@@ -1,0 +1,175 @@
+package cli
+
+import (
+	"fmt"
+	"math"
+	"runtime/debug"
+
+	"github.com/graft-ml/graft/data"
+	"github.com/graft-ml/graft/internal/meminfo"
+	"github.com/graft-ml/graft/internal/op"
+	"github.com/graft-ml/graft/train"
+	"github.com/nlpodyssey/spago/ag"
+)
+
+const (
+	// activationBytes is what one forward pass for training may keep where the recipe says nothing: rows beyond what fills a product do
+	// not make it faster.
+	activationBytes = 1_200_000_000
+	// processBytes is what the program itself takes.
+	processBytes = 64 << 20
+	fewestTokens = 512 // of a micro-batch where the recipe leaves it open and memory allows
+	mostTokens   = 4096
+)
+
+// cost is what a pass for training keeps, in bytes a token: in float32 the values that one operator hands to the next, and in one block
+// their gradients.
+type cost struct{ kept, recomputed int64 }
+
+func (p *plan) cost() cost {
+	c := p.base.model.Config
+	block := int64(4*c.HiddenSize + 2*(c.NumAttentionHeads+c.NumKeyValueHeads)*c.HeadDim + 3*c.IntermediateSize)
+	work := int64(6*c.HiddenSize + 2*c.IntermediateSize)
+	layers := int64(c.NumHiddenLayers)
+	return cost{kept: 4 * (layers*block + work), recomputed: 4 * (layers*int64(c.HiddenSize) + block + work)}
+}
+
+// of is the cost of a token.
+func (c cost) of(recompute bool) int64 {
+	if recompute {
+		return c.recomputed
+	}
+	return c.kept
+}
+
+// layOut settles how the rows of a step pass through the model: how many at once, and whether blocks are computed again in the backward
+// pass (train.gradient_checkpointing), so that train.memory suffices.
+func (p *plan) layOut() error {
+	t := &p.recipe.Train
+	c, longest := p.cost(), int64(p.train.Stats().Longest)
+	allowed, limit, err := p.allowance()
+	if err != nil {
+		return err
+	}
+	able := p.base.model.Recomputes()
+	if t.Checkpointing == "true" && !able {
+		return usagef("train.gradient_checkpointing is true: the layers of a %s share a table of distances or a source, so that they cannot be computed again one by one", p.base.model.ModelType())
+	}
+	rows := func(recompute bool) int64 {
+		if t.MicroTokens > 0 {
+			return max(int64(t.MicroTokens), longest)
+		}
+		n := allowed / c.of(recompute) / 128 * 128
+		return max(min(max(n, p.fewest()), mostTokens), longest)
+	}
+	p.recompute = able && (t.Checkpointing == "true" || t.Checkpointing == "auto" && rows(false)*c.kept > limit)
+	n := rows(p.recompute)
+	if need := n * c.of(p.recompute); t.Memory != "auto" && need > limit {
+		return usagef("train.memory is %s: a pass over %d tokens takes about %s beside the %s of parameters and program; shorten data.sequence_len%s",
+			t.Memory, n, bytesText(need), bytesText(p.fixedBytes()), map[bool]string{true: " or set train.gradient_checkpointing = true"}[able && !p.recompute])
+	}
+	if t.MicroTokens == 0 {
+		t.MicroTokens = int(max(min(n, mostTokens), 1))
+	}
+	return nil
+}
+
+// fewest is the least number of rows of a pass that the program chooses itself.
+func (p *plan) fewest() int64 {
+	if p.recipe.Train.Memory == "auto" {
+		return fewestTokens
+	}
+	return 128
+}
+
+// allowance is what activations should stay below, and what they must.
+func (p *plan) allowance() (allowed, limit int64, err error) {
+	if m := p.recipe.Train.Memory; m != "auto" {
+		n, err := parseSize("train.memory", m)
+		if err != nil {
+			return 0, 0, err
+		}
+		if n -= p.fixedBytes(); n <= 0 {
+			return 0, 0, usagef("train.memory is %s, want more than the %s that parameters and program take", m, bytesText(p.fixedBytes()))
+		}
+		return n, n, nil
+	}
+	limit = math.MaxInt64
+	if total := meminfo.Total(); total > 0 {
+		limit = max(total*6/10-p.fixedBytes(), 0)
+	}
+	return min(activationBytes, limit), limit, nil
+}
+
+// fixedBytes is what a run takes whatever its rows are: trained numbers with their gradients, what the optimizer remembers, the program.
+func (p *plan) fixedBytes() int64 {
+	n := int64(processBytes)
+	for _, q := range p.params {
+		n += 4 * int64(len(q.Value))
+	}
+	return n + p.trainedBytes()
+}
+
+// trainedBytes are those of the gradients and of what the optimizer remembers.
+func (p *plan) trainedBytes() (n int64) {
+	for _, q := range p.params {
+		n += 4 * int64(len(q.Grad))
+	}
+	return n + train.StateBytes(p.settings(), p.params)
+}
+
+// keepWithin makes the garbage collector keep to train.memory. Buffers of passes are used again, so what is left to collect is small
+// beside them, and looking for it costs little.
+func (p *plan) keepWithin() {
+	debug.SetGCPercent(20)
+	if n, err := parseSize("train.memory", p.recipe.Train.Memory); err == nil {
+		debug.SetMemoryLimit(n)
+	}
+}
+
+// trialWork is how many multiply-adds a trial may cost, about two seconds.
+const trialWork = 2e11
+
+// memory predicts the largest anonymous memory of a run. It takes a step with few rows of the data, or two, and goes on from what these keep.
+func (p *plan) memory() (int64, error) {
+	before, largest := meminfo.Read().Anonymous, p.stream.Largest()
+	weights := p.passedWeights() / float64(max(1, p.train.Stats().Tokens))
+	n := min(largest, max(32, int(trialWork/max(1, 2*weights))))
+	a, took, err := p.trial(n)
+	if err != nil {
+		return 0, err
+	}
+	peak := took
+	if n = a.NumRows(); n < largest { // what grows with the rows, of the difference
+		b, less, err := p.trial(n / 2)
+		if err != nil {
+			return 0, err
+		}
+		if m := b.NumRows(); m < n {
+			peak += int64(float64(took-less) / float64(n-m) * float64(largest-n))
+		}
+	}
+	return before + peak + p.trainedBytes(), nil
+}
+
+// trial does forward and backward pass of about so many rows of the training data, and says what the arena then held at most.
+func (p *plan) trial(rows int) (*data.Batch, int64, error) {
+	var picked []int32
+	for i, n := 0, 0; i < len(p.train) && (n == 0 || n+p.train[i].Rows() <= rows); i++ {
+		picked, n = append(picked, int32(i)), n+p.train[i].Rows()
+	}
+	b := p.train.Batch(picked)
+	pass := &op.Pass{Segments: b.Segments, Positions: b.Positions, Mode: p.base.mode, Arena: op.NewArena(), Grad: true, Train: true, Recompute: p.recompute}
+	o := p.job().Objective
+	loss, _, err := o.Loss(pass, b, 1/o.Weight(b), train.LossOptions{})
+	if err == nil {
+		err = ag.Backward(loss)
+	}
+	for _, q := range p.params {
+		clear(q.Grad)
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("check: %w", err)
+	}
+	return b, pass.Arena.PeakBytes(), nil
+}
