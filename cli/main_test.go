@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/graft-ml/graft/internal/keep"
 	"github.com/graft-ml/graft/internal/synth"
 	"github.com/graft-ml/graft/recipes"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -21,6 +22,7 @@ var long = flag.Bool("long", false, "run the heavier suites in full")
 // TestMain puts a program named graft on the PATH: this binary, which is then Main and nothing else. Scripts and the
 // tests that kill a process run it.
 func TestMain(m *testing.M) {
+	os.Setenv(keep.Variable, "off") // tests leave nothing in the user's folders
 	testscript.Main(m, map[string]func(){"graft": func() {
 		os.Exit(limited(func() int { return Main(os.Args, os.Stdin, os.Stdout, os.Stderr) }))
 	}})

@@ -136,10 +136,7 @@ func resumeFlags(c *cli.Context) (s string) {
 
 // folder opens the run folder.
 func (p *plan) folder(c *cli.Context) (*train.Folder, error) {
-	if err := p.base.checkFinite(); err != nil {
-		return nil, err
-	}
-	hash, err := p.baseHash(c.Context)
+	hash, err := p.soundHash(c.Context)
 	if err != nil {
 		return nil, err
 	}

@@ -21,6 +21,7 @@ var floors = []struct {
 }{
 	{"schema", []string{"recipes"}}, // imports nothing of ours; examples may use it
 	{"ground", []string{"internal/kernel", "internal/check", "internal/atomicfile", "internal/meminfo", "internal/golden", "internal/corpus", "internal/jinja", "metric", "internal/pickle"}},
+	{"memory of the program", []string{"internal/keep"}},
 	{"leaves", []string{"internal/linalg", "internal/op", "checkpoint", "checkpoint/gguf", "checkpoint/bnb", "tokenizer"}},
 	{"writers", []string{"internal/synth", "internal/tape", "release"}},
 	{"data", []string{"data", "data/source"}},
