@@ -8,6 +8,8 @@ import (
 	"github.com/graft-ml/graft/data"
 	"github.com/graft-ml/graft/internal/meminfo"
 	"github.com/graft-ml/graft/internal/op"
+	"github.com/graft-ml/graft/lora"
+	"github.com/graft-ml/graft/model"
 	"github.com/graft-ml/graft/train"
 	"github.com/nlpodyssey/spago/ag"
 )
@@ -72,6 +74,17 @@ func (p *plan) layOut() error {
 		t.MicroTokens = int(max(min(n, mostTokens), 1))
 	}
 	return nil
+}
+
+// shares says that what texts of a micro-batch begin with is computed once: where that changes nothing but the order of sums. Dropout
+// and noise differ from text to text.
+func (p *plan) shares() bool {
+	t := p.recipe.Train
+	if !t.SharePrefixes || t.NEFTuneAlpha > 0 || p.task.Head != model.NextToken || !p.base.model.Shares() {
+		return false
+	}
+	c, ok := p.config.(*lora.Config)
+	return p.config == nil || ok && c.Dropout == 0
 }
 
 // fewest is the least number of rows of a pass that the program chooses itself.

@@ -483,7 +483,7 @@ func (p *plan) schedule(context.Context, func(string)) error {
 		return err
 	}
 	p.stream, err = data.NewStream(p.train, data.Schedule{Order: d.Order, Seed: d.Seed, BatchSize: batch, BatchTokens: d.BatchTokens,
-		Accumulation: t.Accumulation, MicroTokens: t.MicroTokens, Masking: p.masking})
+		Accumulation: t.Accumulation, MicroTokens: t.MicroTokens, Masking: p.masking, Share: p.shares()})
 	if err != nil {
 		return err
 	}

@@ -32,6 +32,8 @@ type Batch struct {
 	Targets   []int32   // [T]: the token that the model should give after row t (already shifted), or the label of row t itself; or NoTarget
 	Weights   []float32 // [T]: weight of each target in the loss; nil = 1
 
+	Spared int // rows that are not there because texts share them: see Share
+
 	// Firsts are the segments' first tokens where they carry a loss, else NoTarget; nil = none does. They count only with a method
 	// that puts rows before a segment, from which its first token can be told.
 	Firsts       []int32   // [segments]
@@ -47,9 +49,9 @@ type Batch struct {
 	Spans  [][2]int32  // [segments]: rows of the batch where the answer starts and ends; the segment's first row = no answer
 }
 
-// NumRows counts the tokens that pass through a model, those of the source included.
+// NumRows counts the tokens of the texts that pass through a model, those of the source included. What texts share counts for each.
 func (b *Batch) NumRows() int {
-	n := len(b.Tokens)
+	n := len(b.Tokens) + b.Spared
 	if b.Source != nil {
 		n += len(b.Source.Tokens)
 	}

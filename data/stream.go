@@ -21,6 +21,7 @@ type Schedule struct {
 	BatchTokens  int      // tokens of a bin
 	Accumulation int      // 0 = 1
 	MicroTokens  int      // 0 = no limit
+	Share        bool     // lay out once what texts of a micro-batch begin with: see Batch.Share
 	DropLast     bool     // leave out an epoch's last step if it has fewer than BatchSize × Accumulation examples, or bins
 	Masking      *Masking // of masked language modelling; nil = the examples as they are
 }
@@ -181,7 +182,10 @@ func (s *Stream) Next() (Step, error) {
 
 // batch lays examples out, masked anew for this epoch if they are to be.
 func (s *Stream) batch(picked []int32) *Batch {
-	if s.schedule.Masking == nil {
+	switch {
+	case s.schedule.Share:
+		return s.set.Batch(picked).Share()
+	case s.schedule.Masking == nil:
 		return s.set.Batch(picked)
 	}
 	masked := s.schedule.Masking.pick(s.set, picked, s.at.Epoch)

@@ -93,8 +93,8 @@ type reach struct {
 	past           int
 	n              int        // of the keys
 	paged          *paged     // in which the keys and values are; nil = in the matrices
-	number         int        // of the segment, if there is a prefix
-	prefix         mat.Tensor // whose copies the first past rows are, in memory of their own; nil = none, without a cache
+	prefix         mat.Tensor // whose copies the first past rows are; nil = none, without a cache
+	copied         bool       // keys and values are copies, in memory of their own
 }
 
 func (f *attention) reaches(x kernel.Mat) []reach {
@@ -109,6 +109,8 @@ func (f *attention) reaches(x kernel.Mat) []reach {
 		switch {
 		case f.p.Cache != nil:
 			out[i] = f.cached(i, prefix, k, v)
+		case seg.After > 0:
+			out[i] = f.behind(i, x, k, v)
 		case prefix != nil:
 			out[i] = f.joined(i, prefix, k, v)
 		default:

@@ -164,6 +164,17 @@ func again(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
 	}
 }
 
+// behind is attention of two segments that come after the same one, with a window or without.
+func behind(h op.Heads, s op.AttentionSpec) func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+	return func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		x := param(rng, rows, h.Columns())
+		return []*nn.Param{x}, func(p *op.Pass) mat.Tensor {
+			p.Segments = []op.Segment{{End: 3}, {Start: 3, End: 5, After: 1}, {Start: 5, End: 7, After: 1}}
+			return op.Attention(p, input(p, x), s)
+		}
+	}
+}
+
 // across is attention of two segments to sources of 2 and 5 rows, in the upper of two layers.
 func across(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
 	q, m := param(rng, rows, heads.Query*heads.Dim), param(rng, rows, 4*heads.KeyValue*heads.Dim)
@@ -356,6 +367,8 @@ var operators = []operator{
 			return op.Spread(p, op.Take(p, input(p, x), []int{1, 2, 5}), []int{0, 4, 6}, 8)
 		}
 	}},
+	{"attention behind a beginning that two share", behind(heads, op.AttentionSpec{Heads: heads, Causal: true, Scale: .7})},
+	{"attention behind a shared beginning within a window, heads in groups", behind(grouped, op.AttentionSpec{Heads: grouped, Causal: true, Scale: .7, Window: 3})},
 	{"attention with prefixes of two lengths", prefixed(heads, op.AttentionSpec{Heads: heads, Causal: true, Scale: .7, Prefix: 1}, 0, 1)},
 	{"attention across to a source", across},
 	{"attention with a table of distances, both ways", distant(op.AttentionSpec{Heads: heads, Scale: .7})},

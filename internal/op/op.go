@@ -25,6 +25,9 @@ type Segment struct {
 	Start, End int
 	Sequence   int // which sequence of the Cache the rows continue; unused without a cache
 	Adapter    int // which overlay of the pass its rows pass through, counted from 1; 0 = the model alone. Ignored unless the pass is routed
+	// After is the number, from 1, of an earlier segment whose rows these come after: a beginning that several sequences share. 0 =
+	// nothing comes before. Of causal attention, without a cache; prefixes of the pass then are nobody's.
+	After int
 	// Pads are rows at the end that see the others and are seen by none: the padding of programs that pad, for averages over a
 	// segment that count it. Without a cache, and not for heads that read the last row.
 	Pads int

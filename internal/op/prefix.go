@@ -47,15 +47,33 @@ func (f *attention) prefixed(i int, x kernel.Mat) (k, v kernel.Mat) {
 func (f *attention) joined(i int, prefix mat.Tensor, k, v kernel.Mat) reach {
 	pk, pv := f.prefixed(i, Of(prefix).View())
 	join := func(first, own kernel.Mat) kernel.Mat {
-		n := first.Rows
-		y := kernel.NewMat(f.p.Arena.Get((n+own.Rows)*first.Cols), n+own.Rows, first.Cols)
-		for i := range n {
+		y := f.room(first.Rows + own.Rows)
+		for i := range first.Rows {
 			copy(y.Row(i), first.Row(i))
 		}
-		f.s.compact(y.RowRange(n, y.Rows), own)
+		f.s.compact(y.RowRange(first.Rows, y.Rows), own)
 		return y
 	}
-	return reach{seg: f.p.Segments[i], number: i, keys: join(pk, k), values: join(pv, v), step: f.s.Dim, past: pk.Rows, prefix: prefix}
+	return reach{seg: f.p.Segments[i], keys: join(pk, k), values: join(pv, v), step: f.s.Dim, past: pk.Rows, prefix: prefix, copied: true}
+}
+
+// behind copies the keys and values of the segment that segment i comes after, and its own, into one matrix each.
+func (f *attention) behind(i int, x, k, v kernel.Mat) reach {
+	seg := f.p.Segments[i]
+	fk, fv := f.own(x, f.p.Segments[seg.After-1])
+	join := func(first, own kernel.Mat) kernel.Mat {
+		y := f.room(first.Rows + own.Rows)
+		f.s.compact(y.RowRange(0, first.Rows), first)
+		f.s.compact(y.RowRange(first.Rows, y.Rows), own)
+		return y
+	}
+	return reach{seg: seg, keys: join(fk, k), values: join(fv, v), step: f.s.Dim, past: fk.Rows, copied: true}
+}
+
+// room is a matrix for keys or values of n rows, [n, K·D].
+func (f *attention) room(n int) kernel.Mat {
+	wide := f.s.KeyValue * f.s.Dim
+	return kernel.NewMat(f.p.Arena.Get(n*wide), n, wide)
 }
 
 // withGradients gives a reach room for its gradients: that of the rows themselves, or of its own where it holds copies.
@@ -66,43 +84,52 @@ func (f *attention) withGradients(r *reach, dx kernel.Mat) {
 		}
 		return
 	}
-	if r.prefix == nil {
+	if !r.copied {
 		r.dKeys, r.dValues = f.own(dx, r.seg)
 		return
 	}
-	n := r.keys.Rows
-	r.dKeys = kernel.NewMat(f.p.Arena.Zeroed(n*r.keys.Cols), n, r.keys.Cols)
-	r.dValues = kernel.NewMat(f.p.Arena.Zeroed(n*r.keys.Cols), n, r.keys.Cols)
+	r.dKeys, r.dValues = f.room(r.keys.Rows), f.room(r.keys.Rows)
+	clear(r.dKeys.Data)
+	clear(r.dValues.Data)
 }
 
-// spread adds the gradients of copies to those of the prefix and of the segment's own rows.
+// spread adds the gradients of copies to those of what came before and of the segment's own rows.
 func (f *attention) spread(r *reach, dx kernel.Mat) {
-	if r.prefix == nil {
+	if !r.copied {
 		return
 	}
-	h := f.s
-	dk, dv := f.own(dx, r.seg)
-	for _, g := range []struct{ from, to kernel.Mat }{{r.dKeys, dk}, {r.dValues, dv}} {
-		for t := range g.to.Rows {
-			from, to := g.from.Row(r.past+t), g.to.Row(t)
-			for j := range h.KeyValue {
-				kernel.Add(to[j*h.step():j*h.step()+h.Dim], from[j*h.Dim:(j+1)*h.Dim])
-			}
-		}
+	f.spreadTo(dx, r.seg, r.dKeys.RowRange(r.past, r.dKeys.Rows), r.dValues.RowRange(r.past, r.dValues.Rows))
+	if r.seg.After > 0 {
+		f.spreadTo(dx, f.p.Segments[r.seg.After-1], r.dKeys.RowRange(0, r.past), r.dValues.RowRange(0, r.past))
+		return
 	}
 	if !r.prefix.RequiresGrad() {
 		return
 	}
-	dk, dv = f.prefixed(r.number, f.p.partsGrad(r.prefix).View())
+	dk, dv := f.prefixed(r.index, f.p.partsGrad(r.prefix).View())
 	for i := range r.past {
 		kernel.Add(dk.Row(i), r.dKeys.Row(i))
 		kernel.Add(dv.Row(i), r.dValues.Row(i))
 	}
 }
 
+// spreadTo adds gradients of compact keys and values to those of a segment's rows.
+func (f *attention) spreadTo(dx kernel.Mat, seg Segment, dKeys, dValues kernel.Mat) {
+	h := f.s
+	dk, dv := f.own(dx, seg)
+	for _, g := range []struct{ from, to kernel.Mat }{{dKeys, dk}, {dValues, dv}} {
+		for t := range g.to.Rows {
+			from, to := g.from.Row(t), g.to.Row(t)
+			for j := range h.KeyValue {
+				kernel.Add(to[j*h.step():j*h.step()+h.Dim], from[j*h.Dim:(j+1)*h.Dim])
+			}
+		}
+	}
+}
+
 // part gives the copies back.
 func (f *attention) part(r *reach) {
-	if r.prefix != nil {
+	if r.copied {
 		for _, m := range []kernel.Mat{r.keys, r.values, r.dKeys, r.dValues} {
 			f.p.Arena.Put(m.Data)
 		}

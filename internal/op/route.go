@@ -256,7 +256,7 @@ func (p *Pass) choose(rows []int) *Pass {
 		at := sort.Search(len(p.Segments), func(k int) bool { return p.Segments[k].End > t })
 		if at != last {
 			s := p.Segments[at]
-			s.Start, s.End = i, i
+			s.Start, s.End, s.After = i, i, 0
 			sub.Segments = append(sub.Segments, s)
 			last = at
 		}

@@ -115,6 +115,45 @@ func leaving(t *testing.T, x *bench) {
 	}
 }
 
+// sharing compares texts with the same beginning laid out with it once and one by one.
+func sharing(t *testing.T, x *bench) {
+	_, a := x.trained(t)
+	if !x.base.Model.Shares() {
+		return
+	}
+	tokens := x.all.Tokens
+	at := func(i int) int32 { return tokens[i%len(tokens)] }
+	var set data.Set
+	for k := range 5 {
+		e := data.Example{}
+		for i := range 17 + k {
+			if e.IDs = append(e.IDs, at(i)); k == 4 {
+				e.IDs[i] = at(3*i + 1) // shares nothing
+			}
+		}
+		for i := range 3 + k {
+			e.IDs = append(e.IDs, at(7*i+k))
+		}
+		e.Loss = []data.Span{{Start: int32(17 + k), End: int32(len(e.IDs)), Weight: 1}}
+		set = append(set, e)
+	}
+	whole := set.Batch([]int32{0, 1, 2, 3, 4})
+	shared := whole.Share()
+	if shared.Spared < 3*16 {
+		t.Fatalf("%d rows spared, want at least 48", shared.Spared)
+	}
+	wantLoss := x.loss(t, whole, 1, false, true, nil)
+	want := takeGradients(a)
+	if got := x.loss(t, shared, 1, false, true, nil); !(math.Abs(got-wantLoss) <= 1e-6*wantLoss) {
+		t.Errorf("loss %.9f, want %.9f", got, wantLoss)
+	}
+	for i, g := range takeGradients(a) {
+		// As in accumulating: other sums of the same terms.
+		abs := 2e-6 + 1e-4*check.MaxDiff(want[i], make([]float32, len(g)))
+		check.Close(t, fmt.Sprintf("gradient %d", i), g, want[i], abs, 1e-4)
+	}
+}
+
 // takeGradients copies the gradients of all parameters and sets them to zero.
 func takeGradients(a peft.Adapter) (list [][]float32) {
 	for _, p := range a.Params() {

@@ -72,6 +72,7 @@ var laws = []law{
 	{says: "how a step is cut into batches does not matter", hold: accumulating},
 	{says: "computed again is kept", hold: recomputing},
 	{says: "rows that nobody reads change nothing", hold: leaving},
+	{says: "a beginning that texts share is computed once", hold: sharing},
 	{says: "interrupted and resumed is uninterrupted", hold: resuming, once: true},
 	{says: "the number of threads changes no bit", hold: threading, once: true, alone: true},
 	{says: "saved, loaded and saved again it is the same", hold: saving},
