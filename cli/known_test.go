@@ -32,7 +32,7 @@ func TestKnownHash(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		b, err := openBase(filepath.Join(dir, "base"), "auto")
+		b, err := openBase(t.Context(), filepath.Join(dir, "base"), "auto")
 		if err != nil {
 			t.Fatal(err)
 		}
