@@ -183,7 +183,7 @@ func instead(path, old, new string) func(*testing.T) {
 func synthWeights(t *testing.T, dir string) {
 	config, err := os.ReadFile(filepath.Join(dir, "config.json"))
 	if err == nil {
-		err = synth.Llama("temp", config, 1, synth.Options{})
+		err = synth.Write("temp", config, 1, synth.Options{})
 	}
 	if err == nil {
 		err = os.Rename("temp/model.safetensors", filepath.Join(dir, "model.safetensors"))

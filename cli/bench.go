@@ -20,7 +20,7 @@ func (e *env) benchCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "bench",
 		Usage:     "measure this machine, and make models to measure with",
-		UsageText: "graft bench gemm\ngraft bench train my.toml\ngraft bench make config.json --out models/random",
+		UsageText: "graft bench gemm\ngraft bench train my.toml\ngraft bench decode models/llama\ngraft bench make config.json --out models/random",
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				return unknownCommand(c.Args().First(), c.Command.Subcommands)
@@ -36,6 +36,7 @@ func (e *env) benchCommand() *cli.Command {
 					&cli.DurationFlag{Name: "time", Value: 300 * time.Millisecond, Usage: "of each measurement"}},
 				Action: e.benchGemm},
 			e.benchTrainCommand(),
+			e.benchDecodeCommand(),
 			{Name: "make", Usage: "write a model of seeded random weights in the shape of a config.json", ArgsUsage: "CONFIG", UsageText: "graft bench make config.json --out models/random",
 				Flags: []cli.Flag{outFlag("`folder` to write"), &cli.Uint64Flag{Name: "seed", Value: 1}, &cli.StringFlag{Name: "max-shard-size", Value: "5GB"},
 					&cli.BoolFlag{Name: "force", Usage: "replace a model folder that is there"}},
@@ -59,7 +60,7 @@ func (e *env) benchGemm(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	threads, err := parseThreads(c.String("threads"))
+	threads, err := parseThreads("bench gemm", c.String("threads"))
 	if err != nil {
 		return err
 	}
@@ -117,18 +118,23 @@ func parseModes(text string) (modes []kernel.Mode, err error) {
 }
 
 // parseThreads reads numbers with commas between; all cores without any.
-func parseThreads(text string) (threads []int, err error) {
+func parseThreads(command, text string) ([]int, error) {
 	if text == "" {
 		return []int{runtime.GOMAXPROCS(0)}, nil
 	}
+	return parseCounts(command, "threads", text)
+}
+
+// parseCounts reads numbers with commas between.
+func parseCounts(command, flag, text string) (list []int, err error) {
 	for _, f := range strings.Split(text, ",") {
-		n, err := strconv.Atoi(f)
+		n, err := strconv.Atoi(strings.TrimSpace(f))
 		if err != nil || n < 1 || n > 1024 {
-			return nil, usagef("bench gemm: threads %q, want numbers of at least 1 such as 1,2", text)
+			return nil, usagef("%s: %s %q, want numbers from 1 to 1024 such as 1,2", command, flag, text)
 		}
-		threads = append(threads, n)
+		list = append(list, n)
 	}
-	return threads, nil
+	return list, nil
 }
 
 // printBench prints the results, which come in pairs of forward and backward.
@@ -161,7 +167,7 @@ func (e *env) benchMake(c *cli.Context) error {
 	if err != nil {
 		return usagef("bench make: %w", err)
 	}
-	err = synth.Llama(c.String("out"), config, c.Uint64("seed"), synth.Options{MaxShardSize: size, Force: c.Bool("force")})
+	err = synth.Write(c.String("out"), config, c.Uint64("seed"), synth.Options{MaxShardSize: size, Force: c.Bool("force")})
 	if errors.Is(err, fs.ErrExist) {
 		return usagef("bench make: %s exists already (--force replaces a model folder)", c.String("out"))
 	}

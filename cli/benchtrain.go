@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"runtime"
-	"runtime/pprof"
 	"slices"
 	"time"
 
@@ -90,7 +88,7 @@ func (e *env) benchTrain(c *cli.Context) error {
 	}
 	defer p.base.close()
 	w := newStepWatch(p, warmup)
-	if err := w.openProfile(c.String("cpuprofile")); err != nil {
+	if w.profile, err = openCPUProfile(c.String("cpuprofile")); err != nil {
 		return err
 	}
 	j := w.watch(p.job(), warmup+steps)
@@ -99,7 +97,7 @@ func (e *env) benchTrain(c *cli.Context) error {
 		view.stage(fmt.Sprintf("step %d of %d, loss %.4f", ev.Step, ev.TotalSteps, ev.Loss))
 	}
 	result, err := train.Run(c.Context, j)
-	if err = errors.Join(err, w.stopProfile()); err != nil {
+	if err = errors.Join(err, w.profile.stop()); err != nil {
 		return err
 	}
 	if result.Interrupted {
@@ -122,9 +120,8 @@ type stepWatch struct {
 	source    train.Source
 	objective train.Objective
 	penalty   func(bool) float64
-	skip      int      // steps that are not measured
-	profile   *os.File // nil = none
-	fault     error    // of the profile
+	skip      int // steps that are not measured
+	profile   *cpuProfile
 
 	now          func() time.Time
 	began        time.Time // of the step
@@ -221,7 +218,7 @@ func (o timedObjective) Loss(p *op.Pass, b *data.Batch, scale float64, l train.L
 func (w *stepWatch) begin() {
 	if w.skip == 0 && len(w.each) == 0 {
 		w.flops, w.tokens, w.sources, w.targets = 0, 0, 0, 0
-		w.startProfile()
+		w.profile.start()
 		runtime.ReadMemStats(&w.before)
 	}
 	w.parts, w.countTokens, w.countSources, w.countTargets = [4]time.Duration{}, 0, 0, 0
@@ -344,38 +341,6 @@ func (c *counted) Backward(p *op.Pass, dx, dy kernel.Mat, x *op.Input, saved any
 		*c.flops += 2 * float64(x.Rows) * (c.frozen + c.trained)
 	}
 	c.Projection.Backward(p, dx, dy, x, saved)
-}
-
-func (w *stepWatch) openProfile(path string) (err error) {
-	if path != "" {
-		w.profile, err = os.Create(path)
-	}
-	return err
-}
-
-func (w *stepWatch) startProfile() {
-	if w.profile != nil {
-		w.fault = pprof.StartCPUProfile(w.profile)
-	}
-}
-
-func (w *stepWatch) stopProfile() error {
-	if w.profile == nil {
-		return nil
-	}
-	pprof.StopCPUProfile()
-	return errors.Join(w.fault, w.profile.Close())
-}
-
-func writeAllocProfile(path string) error {
-	if path == "" {
-		return nil
-	}
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(pprof.Lookup("allocs").WriteTo(f, 0), f.Close())
 }
 
 func (e *env) printTrainBench(b *trainBench) error {

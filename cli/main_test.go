@@ -113,7 +113,7 @@ func newWorld(t *testing.T) string {
 
 func makeWorld(dir string) error {
 	model := filepath.Join(dir, "base")
-	if err := synth.Llama(model, []byte(tinyConfig), 1, synth.Options{}); err != nil {
+	if err := synth.Write(model, []byte(tinyConfig), 1, synth.Options{}); err != nil {
 		return err
 	}
 	for _, name := range []string{"tokenizer.json", "tokenizer_config.json"} {

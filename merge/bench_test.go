@@ -28,7 +28,7 @@ func BenchmarkFold(b *testing.B) {
 	}
 	dir := b.TempDir()
 	start := time.Now()
-	if err := synth.Llama(filepath.Join(dir, "base"), config, 1, synth.Options{}); err != nil {
+	if err := synth.Write(filepath.Join(dir, "base"), config, 1, synth.Options{}); err != nil {
 		b.Fatal(err)
 	}
 	made := time.Since(start)

@@ -59,6 +59,19 @@ func BenchGemm(shapes [][3]int, modes []Mode, threads []int, each time.Duration,
 	return results
 }
 
+// BenchRead is how many bytes a second that many threads read from memory, for about the given time: the bound of whatever
+// passes once through weights that no cache holds. It sets GOMAXPROCS while it runs.
+func BenchRead(threads int, each time.Duration) float64 {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(threads))
+	const piece = 1 << 14
+	x, y := benchFloats(1<<26), benchFloats(piece) // 256 MiB
+	sums := make([]float32, len(x)/piece)
+	seconds := fastest(each, func() {
+		Parallel(len(sums), func(i int) { sums[i] = Dot(x[i*piece:(i+1)*piece], y) })
+	})
+	return float64(4*len(x)) / seconds
+}
+
 // fastest repeats f for the given time, at least three times, and returns the shortest run in seconds.
 func fastest(each time.Duration, f func()) float64 {
 	f()

@@ -32,6 +32,9 @@ func (w *Frozen) part(dst []float32, i, j int) {
 	}
 }
 
+// Bytes is the size of the stored weight.
+func (w *Frozen) Bytes() int64 { return int64(4*len(w.f32) + 2*len(w.u16)) }
+
 // rounding is what a mode does to an operand before it is multiplied.
 type rounding uint8
 

@@ -8,7 +8,7 @@ import (
 	"github.com/graft-ml/graft/internal/kernel"
 )
 
-// Hollow is a checkpoint of the LLaMA family without numbers: every tensor is zero and lies in the same memory, which is never
+// Hollow is a checkpoint without numbers: every tensor is zero and lies in the same memory, which is never
 // written and hence takes no room. It is for counting what a method adds to a model of some size. It implements model.Source.
 type Hollow struct {
 	config []byte
@@ -19,13 +19,13 @@ type Hollow struct {
 
 // NewHollow makes the checkpoint that a config.json describes.
 func NewHollow(configJSON []byte) (*Hollow, error) {
-	c, err := parse(configJSON)
+	list, err := entries(configJSON, 0)
 	if err != nil {
 		return nil, err
 	}
 	h := &Hollow{config: configJSON, shapes: map[string][]int{}}
 	most := 0
-	for _, e := range c.entries(0) {
+	for _, e := range list {
 		n := 1
 		for _, d := range e.Shape {
 			n *= d

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/graft-ml/graft/checkpoint"
+	"github.com/graft-ml/graft/model"
 )
 
 const small = `{"model_type": "llama", "dtype": "float32", "vocab_size": 300, "hidden_size": 48, "intermediate_size": 88,
@@ -16,7 +17,7 @@ const small = `{"model_type": "llama", "dtype": "float32", "vocab_size": 300, "h
 
 func folder(t *testing.T, seed uint64, shard int64) *checkpoint.Checkpoint {
 	dir := filepath.Join(t.TempDir(), "m")
-	if err := Llama(dir, []byte(small), seed, Options{MaxShardSize: shard}); err != nil {
+	if err := Write(dir, []byte(small), seed, Options{MaxShardSize: shard}); err != nil {
 		t.Fatal(err)
 	}
 	c, err := checkpoint.Open(dir)
@@ -27,7 +28,7 @@ func folder(t *testing.T, seed uint64, shard int64) *checkpoint.Checkpoint {
 	return c
 }
 
-func TestLlama(t *testing.T) {
+func TestWrite(t *testing.T) {
 	c := folder(t, 1, 0)
 	t.Run("has the tensors of a llama, in bf16", func(t *testing.T) {
 		if n := len(c.Names()); n != 3+2*(9+4) {
@@ -81,12 +82,36 @@ func TestLlama(t *testing.T) {
 func TestConfigErrors(t *testing.T) {
 	for _, c := range []struct{ config, want string }{
 		{`{`, "synth: config.json: unexpected end of JSON input"},
-		{`{}`, `model_type is "", want llama; vocab_size is 0, want 1 to 16777216; hidden_size is 0`},
+		{`{}`, `model_type is "", want one of llama, qwen2, gpt2`},
+		{`{"model_type": "llama"}`, `vocab_size is 0, want 1 to 16777216; hidden_size is 0`},
+		{`{"model_type": "gpt2", "n_embd": 8}`, `n_layer is 0, want 1 to`},
 		{strings.Replace(small, "300", "3000000000", 1), "vocab_size is 3000000000, want 1 to"},
-		{strings.Replace(small, "llama", "gpt2", 1), `model_type is "gpt2", want llama`},
+		{strings.Replace(small, "llama", "bert", 1), `model_type is "bert", want one of llama, qwen2, gpt2`},
 	} {
-		if err := Llama(filepath.Join(t.TempDir(), "x"), []byte(c.config), 1, Options{}); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("Llama(%s): %v, want …%s", c.config, err, c.want)
+		if err := Write(filepath.Join(t.TempDir(), "x"), []byte(c.config), 1, Options{}); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("Write(%s): %v, want …%s", c.config, err, c.want)
 		}
+	}
+}
+
+// tiny configs of the families.
+var tiny = map[string]string{
+	"llama": small,
+	"qwen2": `{"model_type": "qwen2", "vocab_size": 60, "hidden_size": 12, "intermediate_size": 20, "num_hidden_layers": 2, "num_attention_heads": 2,
+ "num_key_value_heads": 1, "tie_word_embeddings": true}`,
+	"gpt2": `{"model_type": "gpt2", "vocab_size": 60, "n_embd": 12, "n_layer": 2, "n_head": 2, "n_positions": 30, "n_inner": null}`,
+}
+
+func TestFamilies(t *testing.T) {
+	for _, f := range families {
+		t.Run(f.modelType+" has the tensors that the model reads, and no others", func(t *testing.T) {
+			h, err := NewHollow([]byte(tiny[f.modelType]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := model.Load(h); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }

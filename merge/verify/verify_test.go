@@ -29,7 +29,7 @@ var rows = [][]int32{{1, 5, 9, 33, 7, 88, 2, 41}, {100, 3, 3, 60}}
 func base(t *testing.T, seed uint64) *checkpoint.Checkpoint {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "base")
-	if err := synth.Llama(dir, []byte(config), seed, synth.Options{}); err != nil {
+	if err := synth.Write(dir, []byte(config), seed, synth.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	c, err := checkpoint.Open(dir)
