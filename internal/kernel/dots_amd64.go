@@ -8,12 +8,14 @@ import (
 )
 
 // dotJob is one call of a kernel of few rows: y[i][l] = alpha·Σ_k x[i][k]·a[l][k] + src[i][l] for m rows of x and four of
-// a. Strides are bytes; steps are whole registers, the partial one lies padded with zeros in the job. While a is read, as
-// many bytes are brought into the second cache, from ahead bytes behind a on.
+// a. Strides are bytes; steps are whole registers, the partial one lies padded with zeros in the job. With each step
+// a line of each of four rows aRow apart is brought into the second cache, from ahead bytes behind a on, aheadStep bytes
+// further each time.
 type dotJob struct {
 	x, a, y, src    unsafe.Pointer
 	xRow, aRow      int
 	ahead           int
+	aheadStep       int
 	yRow, srcRow    int
 	steps, m, dtype int
 	tail            int // 1 if there is a partial step
@@ -52,6 +54,7 @@ type dots struct {
 	c     Mat      // [M, N]
 	x     Mat      // [M, K], or [M, K/2] pairs padded with zeros
 	a     numbers  // [N, K]
+	w     *Frozen  // a, if that is quantised; else nil
 	round rounding // of a
 	alpha float32
 	add   bool
@@ -67,7 +70,9 @@ func (d *dots) piece() int {
 	switch {
 	case d.c.Rows <= dotShapes[d.vec].rows: // a is read once
 		return d.a.cols
-	case d.round != exact:
+	case d.w != nil && d.vec == vecPairs:
+		return pieceBytes / BF16.size()
+	case d.round != exact || d.w != nil:
 		return pieceBytes / F32.size()
 	}
 	return pieceBytes / d.a.dtype.size()
@@ -98,10 +103,10 @@ func (d *dots) run(serial bool) {
 // part computes rows m0 … m1 and columns n0 … n1.
 func (d *dots) part(m0, m1, n0, n1 int) {
 	rows, piece := dotShapes[d.vec].rows, min(d.piece(), d.a.cols)
-	var rounded *[]float32
-	if d.round != exact {
-		rounded = floats.get(4 * piece)
-		defer floats.put(rounded)
+	var copied *[]float32
+	if d.round != exact || d.w != nil {
+		copied = floats.get(4 * piece)
+		defer floats.put(copied)
 	}
 	var job dotJob
 	job.alpha = d.alpha
@@ -111,18 +116,37 @@ func (d *dots) part(m0, m1, n0, n1 int) {
 		for k := 0; k < d.a.cols; k += piece {
 			ke := min(k+piece, d.a.cols)
 			for n := n0; n < n1; n += 4 {
-				a := numbers{data: d.a.at(n, k), rows: min(4, n1-n), cols: ke - k, step: d.a.step, dtype: d.a.dtype}
-				if rounded != nil {
-					for l := range a.rows {
-						a.widen((*rounded)[l*a.cols:][:a.cols], l, 0)
-					}
-					d.round.apply((*rounded)[:a.rows*a.cols])
-					a.data, a.step, a.dtype = at(*rounded, 0), a.cols, F32
+				a := numbers{rows: min(4, n1-n), cols: ke - k, step: d.a.step, dtype: d.a.dtype}
+				if copied == nil {
+					a.data = d.a.at(n, k)
+				} else {
+					d.copied(&a, *copied, n, k)
 				}
 				d.strip(&job, &a, m, min(m+strip, m1), n, k)
 			}
 		}
 	}
+}
+
+// copied makes a a copy of rows n … of d.a, columns from k on, as numbers that the kernels multiply.
+func (d *dots) copied(a *numbers, buf []float32, n, k int) {
+	size := a.rows * a.cols
+	for l := range a.rows {
+		dst := buf[l*a.cols:][:a.cols]
+		if d.w != nil {
+			d.w.part(dst, n+l, k)
+		} else {
+			d.a.widen(dst, n+l, k)
+		}
+	}
+	a.data, a.step, a.dtype = at(buf, 0), a.cols, F32
+	if d.vec != vecPairs {
+		d.round.apply(buf[:size])
+		return
+	}
+	half := asHalves(buf)[:size] // in place: each number is read before something is written over it
+	F32ToBF16(half, buf[:size])
+	a.dtype = BF16
 }
 
 // strip computes rows m … me of up to four columns from n; a holds their numbers from k on.
@@ -132,10 +156,12 @@ func (d *dots) strip(job *dotJob, a *numbers, m, me, n, k int) {
 	job.xRow = 4 * d.x.Stride
 	clear(job.aTail[:])
 	clear(job.xTail[:])
-	job.ahead = 0
-	if d.round == exact && a.cols == a.step { // the next four rows; in pieces of longer rows the processor looks ahead itself
-		job.ahead = 4 * a.step * a.dtype.size()
+	// The same columns of the four rows below come next. Each strip of x brings in a share of them, so that memory is never idle.
+	ahead := 0
+	if d.round == exact && d.w == nil {
+		ahead = 4 * a.step * a.dtype.size()
 	}
+	job.aheadStep = s.step * a.dtype.size() / ceil(me-m, s.rows)
 	groups, cols := 1, 4
 	job.aRow = a.step * a.dtype.size()
 	if a.rows < 4 { // one column at a time, four times the same
@@ -149,6 +175,7 @@ func (d *dots) strip(job *dotJob, a *numbers, m, me, n, k int) {
 		for i := m; i < me; i += s.rows {
 			job.m = min(s.rows, me-i)
 			job.x = at(d.x.Data, i*d.x.Stride+k/s.per)
+			job.ahead = ahead + (i-m)/s.rows*job.steps*job.aheadStep
 			for l := 0; l < job.m && job.tail > 0; l++ {
 				copy(job.xTail[l][:ceil(job.tail, s.per)], d.x.Data[(i+l)*d.x.Stride+(k+a.cols-job.tail)/s.per:])
 			}

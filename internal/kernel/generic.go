@@ -10,6 +10,10 @@ func (w *Frozen) At(i, j int) float32 {
 		return wideBF16(w.u16[k])
 	case F16:
 		return halfToFloat(w.u16[k])
+	case I8, NF4:
+		var x [1]float32
+		w.part(x[:], i, j)
+		return x[0]
 	default:
 		return w.f32[k]
 	}
@@ -27,13 +31,23 @@ func (w *Frozen) part(dst []float32, i, j int) {
 		BF16ToF32(dst, w.u16[lo:hi])
 	case F16:
 		F16ToF32(dst, w.u16[lo:hi])
+	case I8:
+		w.q.widenI8(dst, w.Cols, i, j)
+	case NF4:
+		w.q.widenNF4(dst, lo)
 	default:
 		copy(dst, w.f32[lo:hi])
 	}
 }
 
 // Bytes is the size of the stored weight.
-func (w *Frozen) Bytes() int64 { return int64(4*len(w.f32) + 2*len(w.u16)) }
+func (w *Frozen) Bytes() int64 {
+	n := int64(4*len(w.f32) + 2*len(w.u16))
+	if w.q != nil {
+		n += w.q.size()
+	}
+	return n
+}
 
 // rounding is what a mode does to an operand before it is multiplied.
 type rounding uint8

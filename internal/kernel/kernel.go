@@ -44,11 +44,13 @@ func (m Mat) ColRange(lo, hi int) Mat {
 // DType is how a frozen weight is stored.
 type DType uint8
 
-// The storage types that products read in place.
+// The storage types. Products read those of whole numbers in place and widen blocks of the quantised ones (see quant.go).
 const (
 	F32 DType = iota
 	F16
 	BF16
+	I8
+	NF4
 )
 
 // Mode is how a product with a frozen weight is computed; activations between products are always float32.
@@ -61,13 +63,14 @@ const (
 	ModeSplit             // activations as the sum of two bf16 numbers: float32 grade at tile speed
 )
 
-// Frozen is a weight W [Rows, Cols] that nothing trains, in the checkpoint's own storage. It aliases the memory it was
+// Frozen is a weight W [Rows, Cols] that nothing trains, in the checkpoint's own storage or quantised. It aliases the memory it was
 // made from (usually the file's mapping), which must stay mapped. Safe for concurrent use.
 type Frozen struct {
 	Rows, Cols int
 	DType      DType
 	f32        []float32
 	u16        []uint16 // f16 or bf16
+	q          *quant   // I8 or NF4
 }
 
 // FrozenF32 views data [rows, cols].

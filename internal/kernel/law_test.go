@@ -14,7 +14,7 @@ import (
 func everything(T, N, K int) func() []float32 {
 	next := normals(7)
 	var ws []*Frozen
-	for _, d := range []DType{F32, F16, BF16} {
+	for _, d := range []DType{F32, F16, BF16, I8, NF4} {
 		ws = append(ws, surrounded(d, N, K, next))
 	}
 	mat := func(rows, cols int) Mat {
@@ -128,11 +128,11 @@ func TestNaNAndInfPropagate(t *testing.T) {
 	})
 }
 
-// eachProduct calls f for every storage type, mode, number of rows and direction with a function that computes the product
+// eachProduct calls f for some storage types, every mode, number of rows and direction with a function that computes the product
 // of operands drawn from fill.
-func eachProduct(t *testing.T, fill func() float32, f func(what string, product func() Mat)) {
+func eachProduct(t *testing.T, dtypes []DType, fill func() float32, f func(what string, product func() Mat)) {
 	const N, K = 65, 300
-	for _, dtype := range []DType{F32, F16, BF16} {
+	for _, dtype := range dtypes {
 		w := surrounded(dtype, N, K, fill)
 		for _, mode := range []Mode{ModeF32, ModeBF16, ModeSplit} {
 			for _, T := range []int{1, 6, 20, 30, 140} {
@@ -156,7 +156,7 @@ func eachProduct(t *testing.T, fill func() float32, f func(what string, product 
 }
 
 func TestModesMeanTheSameEverywhere(t *testing.T) {
-	eachProduct(t, normals(9), func(what string, product func() Mat) {
+	eachProduct(t, []DType{F32, F16, BF16, I8, NF4}, normals(9), func(what string, product func() Mat) {
 		var want Mat
 		everyVariant(t, func(t *testing.T) {
 			y := product()
@@ -177,7 +177,7 @@ func TestModesMeanTheSameEverywhere(t *testing.T) {
 func TestSmallIntegersAreExact(t *testing.T) {
 	next := normals(4)
 	integers := func() float32 { return float32(math.Round(float64(8 * next()))) }
-	eachProduct(t, integers, func(what string, product func() Mat) {
+	eachProduct(t, []DType{F32, F16, BF16}, integers, func(what string, product func() Mat) {
 		var want Mat
 		everyVariant(t, func(t *testing.T) {
 			y := product().clone()

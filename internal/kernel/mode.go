@@ -30,15 +30,12 @@ func DefaultMode() Mode {
 	return ModeF32
 }
 
-// String is the storage type as checkpoints name it in config files.
+var dtypeNames = [...]string{F32: "float32", F16: "float16", BF16: "bfloat16", I8: "int8", NF4: "nf4"}
+
+// String is the storage type as config files and recipes name it.
 func (d DType) String() string {
-	switch d {
-	case F32:
-		return "float32"
-	case F16:
-		return "float16"
-	case BF16:
-		return "bfloat16"
+	if int(d) < len(dtypeNames) {
+		return dtypeNames[d]
 	}
 	return fmt.Sprintf("DType(%d)", uint8(d))
 }

@@ -48,11 +48,14 @@ func (x Mat) numbers() numbers {
 	return numbers{data: unsafe.Pointer(unsafe.SliceData(x.Data)), rows: x.Rows, cols: x.Cols, step: x.Stride, dtype: F32}
 }
 
+// numbers views the weight; one that is quantised has no data to view.
 func (w *Frozen) numbers() numbers {
 	n := numbers{rows: w.Rows, cols: w.Cols, step: w.Cols, dtype: w.DType}
-	if w.DType == F32 {
+	switch {
+	case w.q != nil:
+	case w.DType == F32:
 		n.data = unsafe.Pointer(unsafe.SliceData(w.f32))
-	} else {
+	default:
 		n.data = unsafe.Pointer(unsafe.SliceData(w.u16))
 	}
 	return n

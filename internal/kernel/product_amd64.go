@@ -76,25 +76,47 @@ func (a *Acts) mulT(y Mat, w *Frozen, bias []float32, add bool) {
 		p := rowProduct{y: y, w: w, x: a.columnTiles(), low: a.mode == ModeSplit, add: add, bias: bias}
 		p.run()
 	case bf16 && a.v.tiles:
-		a.tileProduct(y, w.Cols, &forwardTiles{tileNumbers{w.numbers(), a.mode == ModeSplit}, tileLayout}, bias, add)
+		a.tileProduct(y, w.Cols, w.tiles(true, tileLayout, a.mode == ModeSplit), bias, add)
 	case y.Rows <= a.fewRows(w):
 		a.dots(y, w, bias, add)
 	case a.level() == vecPairs:
-		a.product(y, pairSteps(w.Cols), pairPanels{&forwardTiles{tileNumbers{numbers: w.numbers()}, panelLayout}}, bias, add)
+		a.product(y, pairSteps(w.Cols), pairPanels{w.tiles(true, panelLayout, false)}, bias, add)
 	default:
-		a.product(y, w.Cols, &transposed{w.numbers(), w.rounding(a.mode)}, bias, add)
+		a.product(y, w.Cols, w.columns(true, w.rounding(a.mode)), bias, add)
 	}
 }
 
 func (a *Acts) mul(y Mat, w *Frozen, bias []float32, add bool) {
 	switch {
 	case a.mode != ModeF32 && a.v.tiles:
-		a.tileProduct(y, w.Rows, &backwardTiles{tileNumbers{w.numbers(), a.mode == ModeSplit}, tileLayout}, bias, add)
+		a.tileProduct(y, w.Rows, w.tiles(false, tileLayout, a.mode == ModeSplit), bias, add)
 	case a.level() == vecPairs:
-		a.product(y, pairSteps(w.Rows), pairPanels{&backwardTiles{tileNumbers{numbers: w.numbers()}, panelLayout}}, bias, add)
+		a.product(y, pairSteps(w.Rows), pairPanels{w.tiles(false, panelLayout, false)}, bias, add)
 	default:
-		a.product(y, w.Rows, &asStored{w.numbers(), w.rounding(a.mode)}, bias, add)
+		a.product(y, w.Rows, w.columns(false, w.rounding(a.mode)), bias, add)
 	}
+}
+
+// columns are w as the right operand of a forward or a backward product of micro-kernels.
+func (w *Frozen) columns(forward bool, round rounding) columns {
+	switch {
+	case w.q != nil:
+		return &stagedColumns{w, forward, round}
+	case forward:
+		return &transposed{w.numbers(), round}
+	}
+	return &asStored{w.numbers(), round}
+}
+
+// tiles are w as the right operand of a forward or a backward product of bf16 numbers.
+func (w *Frozen) tiles(forward bool, layout pairLayout, lows bool) tileSource {
+	switch {
+	case w.q != nil:
+		return &stagedTiles{w, forward, layout, lows}
+	case forward:
+		return &forwardTiles{tileNumbers{w.numbers(), lows}, layout}
+	}
+	return &backwardTiles{tileNumbers{w.numbers(), lows}, layout}
 }
 
 // fewRows is the number of rows up to which dots beat the micro-kernels, because they need no packing of W. They round
@@ -110,10 +132,13 @@ func (a *Acts) fewRows(w *Frozen) int {
 // dots multiplies few rows by W in place.
 func (a *Acts) dots(y Mat, w *Frozen, bias []float32, add bool) {
 	d := dots{c: y, a: w.numbers(), round: w.rounding(a.mode), alpha: 1, add: add, bias: bias, vec: a.level()}
+	if w.q != nil {
+		d.w = w
+	}
 	switch {
 	case d.vec != vecPairs:
 		d.x = a.roundedRows()
-	case w.DType == BF16:
+	case w.DType == BF16 || w.q != nil:
 		d.x = a.pairRows()
 	default:
 		d.x, d.vec = a.roundedRows(), a.v.vec

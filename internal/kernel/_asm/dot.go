@@ -25,8 +25,8 @@ func dots(f *file) {
 	}
 }
 
-// Registers: R8 x, R9 its row stride, R10 a, R11 its row stride, R12 and R13 three times those, R14 what to prefetch, CX
-// the steps left.
+// Registers: R8 x, R9 its row stride, R10 a, R11 its row stride, R12 and R13 three times those, R14 what to prefetch and R15 how
+// far that goes on with each step, CX the steps left.
 func dot(f *file, k dotKernel) {
 	w := k.w
 	f.text(k.name, "j.m rows of x times 4 rows of a: y = alpha·Σ_k x·a + src", "dotJob", 0)
@@ -35,6 +35,7 @@ func dot(f *file, k dotKernel) {
 	}
 	f.i("MOVQ R10, R14")
 	f.i("ADDQ dotJob_ahead(DI), R14")
+	f.i("MOVQ dotJob_aheadStep(DI), R15")
 	f.i("LEAQ (R11)(R11*2), R12")
 	f.i("LEAQ (R9)(R9*2), R13")
 	f.i("MOVQ dotJob_m(DI), AX")
@@ -54,11 +55,11 @@ func dot(f *file, k dotKernel) {
 		}
 		for d, dtype := range k.dtypes {
 			f.p("%s%d:", dtype, m)
-			for off := 0; off < 4*w.floats*size(dtype); off += 64 {
-				f.i("PREFETCHT1 %d(R14)", off)
+			for l := range 4 {
+				f.i("PREFETCHT1 %s", index("R14", "R11", "R12", l))
 			}
 			dotStep(f, k, m, dtype)
-			f.i("ADDQ $%d, R14", 4*w.floats*size(dtype))
+			f.i("ADDQ R15, R14")
 			f.i("ADDQ $%d, R8", w.bytes)
 			f.i("ADDQ $%d, R10", size(dtype)*w.floats)
 			f.i("DECQ CX")
@@ -88,9 +89,6 @@ func dot(f *file, k dotKernel) {
 // dotStep adds one register's worth of products to the accumulators 0 … 4m-1.
 func dotStep(f *file, k dotKernel, m int, dtype string) {
 	w := k.w
-	index := func(base, one, three string, i int) string {
-		return []string{"(" + base + ")", fmt.Sprintf("(%s)(%s*1)", base, one), fmt.Sprintf("(%s)(%s*2)", base, one), fmt.Sprintf("(%s)(%s*1)", base, three)}[i]
-	}
 	for i := range m {
 		f.i("VMOVUPS %s, %s", index("R8", "R9", "R13", i), w.r(4*m+i))
 	}
@@ -104,6 +102,11 @@ func dotStep(f *file, k dotKernel, m int, dtype string) {
 			f.i("%s", k.mul(4*m+i, a, 4*i+l))
 		}
 	}
+}
+
+// index is row i of four from base on; one is the register of a row's length, three that of three.
+func index(base, one, three string, i int) string {
+	return []string{"(" + base + ")", fmt.Sprintf("(%s)(%s*1)", base, one), fmt.Sprintf("(%s)(%s*2)", base, one), fmt.Sprintf("(%s)(%s*1)", base, three)}[i]
 }
 
 // dotSums adds the lanes and writes four results per row.

@@ -24,7 +24,7 @@ func main() {
 		name  string
 		write func(*file)
 	}{
-		{"zgemm_amd64.s", gemms}, {"zdot_amd64.s", dots}, {"zpack_amd64.s", packs}, {"zvector_amd64.s", vectors},
+		{"zgemm_amd64.s", gemms}, {"zdot_amd64.s", dots}, {"zpack_amd64.s", packs}, {"zvector_amd64.s", vectors}, {"zquant_amd64.s", quants},
 		{"zvector_amd64.go", declarations(true)}, {"zvector.go", declarations(false)},
 	} {
 		if err := write(filepath.Join(dir, f.name), f.write); err != nil {

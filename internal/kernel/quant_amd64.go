@@ -1,0 +1,130 @@
+//go:build !purego
+
+package kernel
+
+import "unsafe"
+
+// i8Job is steps·16 numbers of 8 bits to be widened.
+type i8Job struct {
+	dst, src unsafe.Pointer
+	steps    int
+	scale    float32
+}
+
+// nf4Job is blocks·64 numbers of 4 bits to be widened.
+type nf4Job struct {
+	dst, src, scales unsafe.Pointer
+	tables           *nf4Lanes
+	blocks           int
+}
+
+//go:noescape
+func i8ToF32Loop(j *i8Job)
+
+//go:noescape
+func nf4ToF32Loop(j *nf4Job)
+
+// nf4Lanes says, by lane of a register, which double word of 32 packed numbers holds the lane's number, and how far up.
+type nf4Lanes struct {
+	values       [16]float32
+	lower, upper [16]uint32
+	shifts       [16]uint32
+}
+
+var nf4Tables = func() *nf4Lanes {
+	t := &nf4Lanes{values: nf4Values}
+	for i := range 16 {
+		t.lower[i], t.upper[i] = uint32(i/8), uint32(2+i/8)
+		t.shifts[i] = uint32(i%8*4) ^ 4 // the first of a byte lies in its upper half
+	}
+	return t
+}()
+
+// i8ToF32Vec widens whole steps of 16 and returns how many numbers these are.
+func i8ToF32Vec(dst []float32, src []byte, scale float32) int {
+	n := wholeSteps(len(src))
+	if n > 0 {
+		i8ToF32Loop(&i8Job{dst: at(dst, 0), src: at(src, 0), steps: n / 16, scale: scale})
+	}
+	return n
+}
+
+// nf4ToF32Vec widens whole blocks and returns how many numbers these are.
+func nf4ToF32Vec(dst []float32, src []byte, scales []float32) int {
+	n := len(dst) / nf4Block
+	if n == 0 || current().vec < vec512 {
+		return 0
+	}
+	nf4ToF32Loop(&nf4Job{dst: at(dst, 0), src: at(src, 0), scales: at(scales, 0), tables: nf4Tables, blocks: n})
+	return n * nf4Block
+}
+
+// stagedColumns is a right operand of a quantised weight: it is widened some columns at a time and packed as float32.
+type stagedColumns struct {
+	w       *Frozen
+	forward bool // columns are the weight's rows
+	round   rounding
+}
+
+// stageCols64 is how many columns of a block are widened at a time, where these are the weight's own.
+const stageCols64 = 64
+
+func (b *stagedColumns) pack(dst []float32, nr, n0, n1, k0, k1 int) {
+	steps, width := k1-k0, stageCols64
+	if b.forward {
+		width = nr
+	}
+	buf := floats.get(width * steps)
+	defer floats.put(buf)
+	for n := n0; n < n1; n += width {
+		cols := min(width, n1-n)
+		out := dst[(n-n0)*steps:]
+		if b.forward {
+			t := transposed{stage(*buf, b.w, n, cols, k0, steps), b.round}
+			t.pack(out, nr, 0, cols, 0, steps)
+		} else {
+			s := asStored{stage(*buf, b.w, k0, steps, n, cols), b.round}
+			s.pack(out, nr, 0, cols, 0, steps)
+		}
+	}
+}
+
+// stage widens rows i … i+rows, columns j … j+cols of w.
+func stage(buf []float32, w *Frozen, i, rows, j, cols int) numbers {
+	for r := range rows {
+		w.part(buf[r*cols:(r+1)*cols], i+r, j)
+	}
+	return NewMat(buf, rows, cols).numbers()
+}
+
+// stagedTiles makes B blocks of a quantised weight, which is widened a block at a time and converted as float32.
+type stagedTiles struct {
+	w       *Frozen
+	forward bool // B is the weight transposed
+	layout  pairLayout
+	lows    bool
+}
+
+func (b *stagedTiles) low() bool { return b.lows }
+
+func (b *stagedTiles) blocks(out []uint16, p0, np, s0, ns int) {
+	step, per := 2*tileSize*(1+bit(b.lows)), 2 // blocks at a time: 64 columns share a scale
+	if b.forward {
+		per = 1
+	}
+	buf := floats.get(per * 32 * 32 * ns)
+	defer floats.put(buf)
+	for p := 0; p < np; p += per {
+		d := out[p*ns*step:]
+		c0, k0, q := (p0+p)*32, s0*32, min(per, np-p)
+		if b.forward {
+			n := stage(*buf, b.w, c0, min(32, b.w.Rows-c0), k0, min(32*ns, b.w.Cols-k0))
+			t := forwardTiles{tileNumbers{n, b.lows}, b.layout}
+			t.blocks(d, 0, q, 0, ns)
+		} else {
+			n := stage(*buf, b.w, k0, min(32*ns, b.w.Rows-k0), c0, min(32*q, b.w.Cols-c0))
+			t := backwardTiles{tileNumbers{n, b.lows}, b.layout}
+			t.blocks(d, 0, q, 0, ns)
+		}
+	}
+}
