@@ -24,7 +24,7 @@ func (e *env) benchDecodeCommand() *cli.Command {
 		UsageText: "graft bench decode models/llama\ngraft bench decode models/llama --adapter runs/first/adapter --batch 1,8 --compute bf16 --json\n" +
 			"graft bench decode models/llama --rank 16 --prompt 64 --new 32 --cpuprofile cpu.pprof",
 		Description: "Prompts are random tokens; texts go on greedily. With an adapter, the model is measured with it and without it in turn. Figures are medians.",
-		Flags: append(modelFlags(), jsonFlag(),
+		Flags: append(modelFlags(), quantizeFlag(), jsonFlag(),
 			&cli.IntFlag{Name: "rank", Usage: "measure with a LoRA of random numbers on all projections, of this rank"},
 			&cli.IntFlag{Name: "prompt", Value: 512, Usage: "tokens of a prompt"},
 			&cli.IntFlag{Name: "new", Value: 64, Usage: "tokens written to each"},
@@ -41,6 +41,7 @@ type decodeBench struct {
 	Model      string      `json:"model"`
 	Adapter    string      `json:"adapter,omitempty"`
 	Compute    string      `json:"compute"`
+	Quantize   string      `json:"quantize"`
 	Kernel     string      `json:"kernel"`
 	Prompt     int         `json:"prompt_tokens"`
 	New        int         `json:"new_tokens"`
@@ -90,7 +91,7 @@ func (e *env) benchDecode(c *cli.Context) error {
 	if s.adapter != nil {
 		w.models = append(w.models, s.model)
 	}
-	b := &decodeBench{Model: s.path, Adapter: s.folder, Compute: s.mode.String(), Kernel: kernel.Features(), Prompt: w.prompt, New: w.new,
+	b := &decodeBench{Model: s.path, Adapter: s.folder, Compute: s.mode.String(), Quantize: c.String("quantize"), Kernel: kernel.Features(), Prompt: w.prompt, New: w.new,
 		Weights: weightBytes(s.model), Load: round3(time.Since(e.started).Seconds())}
 	if n := c.Int("rank"); n > 0 {
 		b.Adapter = fmt.Sprintf("LoRA of rank %d on all projections", n)
@@ -119,7 +120,9 @@ func openPair(c *cli.Context, path string) (s *subject, plain *model.Model, err 
 		err = usagef("bench decode: --rank is %d, want at least 1, and no other adapter", n)
 	}
 	if err == nil {
-		plain, err = model.Load(s.src)
+		if plain, err = model.Load(s.src); err == nil && s.bits.on && s.adapter != nil {
+			plain.Quantise(s.bits.DType)
+		}
 	}
 	if err != nil {
 		s.close()
@@ -257,7 +260,7 @@ func (w *decodeWatch) compare(r *decodeRun, weights int64) {
 
 func (e *env) printDecodeBench(b *decodeBench) error {
 	p := newPairs(e.stdout)
-	p.add("model", fmt.Sprintf("%s, %s on %s, %s of weights a token", b.Model, b.Compute, b.Kernel, bytesText(b.Weights)))
+	p.add("model", fmt.Sprintf("%s, quantize %s, %s on %s, %s of weights a token", b.Model, b.Quantize, b.Compute, b.Kernel, bytesText(b.Weights)))
 	p.add("adapter", cmp.Or(b.Adapter, "none"))
 	p.add("ready", fmt.Sprintf("%.2f s after the start of the program", b.Load))
 	p.add("memory", fmt.Sprintf("%s of its own, %s mapped, peak of both %s", bytesText(b.Anonymous), bytesText(b.Mapped), bytesText(b.MemoryPeak)))

@@ -23,7 +23,7 @@ func (e *env) chatCommand() *cli.Command {
 		Usage:     "talk to a model, adapter or run in its own chat template",
 		ArgsUsage: "MODEL|ADAPTER|RUN",
 		UsageText: "graft chat runs/first\n   graft chat models/qwen --system 'Answer in one sentence.' -t 0.7",
-		Flags: append(append(modelFlags(), generateFlags()...),
+		Flags: append(append(modelFlags(), generateFlags()...), quantizeFlag(),
 			&cli.StringFlag{Name: "system", Usage: "system message"},
 			&cli.StringFlag{Name: "chat-template", Usage: "`file` with a Jinja template instead of the tokenizer's"}),
 		Action: func(c *cli.Context) error {

@@ -177,7 +177,7 @@ func (e *env) checkAdapter(c *cli.Context, dir string, which []string) error {
 		base = named
 	}
 	if base != "" {
-		b, err := openBase(c.Context, base, "auto")
+		b, err := openBase(c.Context, base, arithmetic{})
 		if err != nil {
 			return err
 		}

@@ -77,7 +77,7 @@ func (e *env) eval(c *cli.Context, run, path, adapter string) error {
 		model, part = adapter, ""
 		open = func(ctx context.Context, _ func(string)) error { w := p.want(); return p.base.load(ctx, &w) }
 	}
-	if p.base, err = openFiles(model, r.Model.Compute); err != nil {
+	if p.base, err = openFiles(model, arithmeticOf(r)); err != nil {
 		return err
 	}
 	defer p.base.close()

@@ -45,12 +45,12 @@ func (e *env) extractCommand() *cli.Command {
 }
 
 func (e *env) extract(c *cli.Context, path string, choice factor.Choice) error {
-	base, err := openBase(c.Context, c.String("base"), "f32")
+	base, err := openBase(c.Context, c.String("base"), arithmetic{compute: "f32"})
 	if err != nil {
 		return err
 	}
 	defer base.close()
-	tuned, err := openBase(c.Context, path, "f32")
+	tuned, err := openBase(c.Context, path, arithmetic{compute: "f32"})
 	if err != nil {
 		return err
 	}

@@ -46,7 +46,7 @@ func (e *env) generateCommand() *cli.Command {
 		Flags: append(append(modelFlags(), generateFlags()...),
 			&cli.StringSliceFlag{Name: "prompt", Aliases: []string{"p"}, Usage: "`text` to continue, or source; several make a batch; without, one a line from standard input"},
 			&cli.BoolFlag{Name: "no-bos", Usage: "do not put the beginning-of-text token before prompts"},
-			jsonFlag()),
+			quantizeFlag(), jsonFlag()),
 		Action: func(c *cli.Context) error {
 			path, err := one(c, "model, adapter or run")
 			if err != nil {

@@ -18,7 +18,7 @@ func (e *env) logitsCommand() *cli.Command {
 		Usage:     "write the logits of given token ids, for comparisons with other programs",
 		ArgsUsage: "MODEL|ADAPTER|RUN",
 		UsageText: `graft logits models/llama --ids "1,2,3;4,5" --out logits.safetensors` + "\n" + `graft logits models/llama --adapter runs/first/adapter --ids "1,2,3" --compute f32 --out logits.safetensors`,
-		Flags: append(modelFlags(), outFlag("safetensors `file` to write"),
+		Flags: append(modelFlags(), quantizeFlag(), outFlag("safetensors `file` to write"),
 			&cli.StringFlag{Name: "ids", Usage: "token ids; commas between tokens, semicolons between sequences"}),
 		Action: func(c *cli.Context) error {
 			path, err := one(c, "model, adapter or run")

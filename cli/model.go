@@ -29,6 +29,11 @@ func modelFlags() []cli.Flag {
 	}
 }
 
+// quantizeFlag is for commands that only compute with a model.
+func quantizeFlag() cli.Flag {
+	return &cli.StringFlag{Name: "quantize", Value: "none", Usage: "keep the frozen projections as int8 or nf4"}
+}
+
 // allowed is what the flags put up with.
 func allowed(c *cli.Context) peft.Allow {
 	return peft.Allow{Missing: c.Bool("allow-missing"), Unexpected: c.Bool("allow-unexpected"), Mismatched: c.Bool("allow-mismatched"),
@@ -84,7 +89,7 @@ func openSubject(c *cli.Context, path string) (*subject, error) {
 			}
 		}
 	}
-	if s.base, err = openFiles(model, c.String("compute")); err != nil {
+	if s.base, err = openFiles(model, arithmetic{c.String("compute"), c.String("quantize")}); err != nil {
 		return nil, err
 	}
 	if adapter == "" {

@@ -45,8 +45,34 @@ type base struct {
 	model  *model.Model
 	tok    *tokenizer.Tokenizer // nil if the folder has none
 	mode   kernel.Mode
+	bits   quantization
 
 	unpacked *merge.Unpacked // nil if the weights are stored as they are
+}
+
+// arithmetic says how a model is kept and computed, in the words of recipes.
+type arithmetic struct{ compute, quantize string }
+
+// quantization is how the frozen projections are kept.
+type quantization struct {
+	kernel.DType
+	on bool
+}
+
+// arithmeticOf is what a recipe says.
+func arithmeticOf(r *recipes.Recipe) arithmetic { return arithmetic{r.Model.Compute, r.Model.Quantize} }
+
+// parseQuantization reads the value of quantize.
+func parseQuantization(text string) (quantization, error) {
+	if text == "" || text == "none" {
+		return quantization{}, nil
+	}
+	for _, d := range []kernel.DType{kernel.I8, kernel.NF4} {
+		if d.String() == text {
+			return quantization{d, true}, nil
+		}
+	}
+	return quantization{}, usagef("model: quantize: %q, want none, int8 or nf4", text)
 }
 
 // openFolder opens a path of a recipe as a folder of files.
@@ -68,8 +94,8 @@ func openFolder(path string) (fs.FS, error) {
 }
 
 // openBase opens a model with frozen weights and its own head.
-func openBase(ctx context.Context, path, compute string) (*base, error) {
-	b, err := openFiles(path, compute)
+func openBase(ctx context.Context, path string, how arithmetic) (*base, error) {
+	b, err := openFiles(path, how)
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +121,23 @@ func (b *base) load(ctx context.Context, w *model.Want) (err error) {
 		return errors.Join(fmt.Errorf("%s: %w", b.path, err), b.src.Close())
 	}
 	b.config = b.model.Config
+	if b.bits.on {
+		b.model.Quantise(b.bits.DType)
+		b.src.Forget()
+	}
 	return nil
+}
+
+// quantised is the memory that quantised weights take.
+func (b *base) quantised() (n int64) {
+	seen := map[*kernel.Frozen]bool{}
+	for s := range b.model.Slots() {
+		if w := s.Base.W; b.bits.on && w.DType == b.bits.DType && !seen[w] {
+			seen[w] = true
+			n += w.Bytes()
+		}
+	}
+	return n
 }
 
 // draw makes the model with random weights by its config.json, with the head that a task wants.
@@ -105,13 +147,16 @@ func (b *base) draw(w model.Want, seed uint64) (err error) {
 }
 
 // openFiles opens the folder with its tokenizer.
-func openFiles(path, compute string) (*base, error) {
+func openFiles(path string, how arithmetic) (*base, error) {
 	b := &base{path: path, mode: kernel.DefaultMode()}
 	var err error
-	if compute != "" && compute != "auto" {
-		if b.mode, err = kernel.ParseMode(compute); err != nil {
+	if how.compute != "" && how.compute != "auto" {
+		if b.mode, err = kernel.ParseMode(how.compute); err != nil {
 			return nil, usageError{err}
 		}
+	}
+	if b.bits, err = parseQuantization(how.quantize); err != nil {
+		return nil, err
 	}
 	if b.files, err = openFolder(path); err != nil {
 		return nil, err
@@ -234,7 +279,7 @@ func loadRecipe(arg string, sets []string) (*recipes.Recipe, string, error) {
 func prepare(ctx context.Context, r *recipes.Recipe, name string, told func(string)) (*plan, error) {
 	p := &plan{recipe: r, name: name}
 	var err error
-	if p.base, err = openFiles(r.Model.Path, r.Model.Compute); err != nil {
+	if p.base, err = openFiles(r.Model.Path, arithmeticOf(r)); err != nil {
 		return nil, err
 	}
 	stages := []func(context.Context, func(string)) error{p.openTokenizer, p.settle, p.openModel, p.attach, p.readData, p.settleTexts, p.schedule}

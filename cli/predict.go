@@ -33,7 +33,7 @@ func (e *env) predictCommand() *cli.Command {
 			"cat lines.txt | graft predict runs/intents | jq -r .label\n" +
 			"graft predict runs/squad --input dev.json --null -o answers.jsonl\n" +
 			"graft predict runs/alpaca --input prompts.jsonl -n 100 -t 0.7 --seed 1",
-		Flags: append(append(modelFlags(), generateFlags()...), outFlag("`file` to write; without, standard output"),
+		Flags: append(append(modelFlags(), generateFlags()...), quantizeFlag(), outFlag("`file` to write; without, standard output"),
 			&cli.StringFlag{Name: "input", Aliases: []string{"i"}, Usage: "`file`, folder or pattern with the rows; without, standard input"},
 			&cli.StringFlag{Name: "output", Usage: "the same as --out"},
 			&cli.StringFlag{Name: "shape", Usage: "what a row looks like, where the run does not say (graft explain data.shape)"},

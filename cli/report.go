@@ -157,7 +157,7 @@ func (p *plan) measureBase(ctx context.Context, texts *report.Texts) (_ *report.
 	if p.adapter != nil {
 		p.adapter.Detach()
 	} else {
-		if b, err = openFiles(p.recipe.Model.Path, p.recipe.Model.Compute); err != nil {
+		if b, err = openFiles(p.recipe.Model.Path, arithmeticOf(p.recipe)); err != nil {
 			return nil, "", err
 		}
 		if err := p.makeModel(ctx, b); err != nil {

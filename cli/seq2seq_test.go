@@ -241,7 +241,7 @@ func TestContinuationsAreScored(t *testing.T) {
 // TestSourceSlots counts the projections that rows of sources pass.
 func TestSourceSlots(t *testing.T) {
 	newTellerWorld(t, tellers[0].config, "")
-	b, err := openBase(t.Context(), "base", "f32")
+	b, err := openBase(t.Context(), "base", arithmetic{compute: "f32"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -112,7 +112,7 @@ func newBaseFolder(t *testing.T, dir, config string) {
 // drawBase makes a model of random weights of a folder with its config.json and tokenizer.
 func drawBase(t *testing.T, dir, shape string) {
 	t.Helper()
-	b, err := openFiles(shape, "f32")
+	b, err := openFiles(shape, arithmetic{compute: "f32"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -140,6 +140,9 @@ func (p *plan) folder(c *cli.Context) (*train.Folder, error) {
 	if err != nil {
 		return nil, err
 	}
+	if p.base.bits.on {
+		p.base.src.Forget()
+	}
 	if p.config != nil {
 		p.config.Shared().BaseHash = hash
 	}

@@ -59,6 +59,7 @@ var wrong = []struct {
 	{"unknown key of a source", "[model]\npath = \"m\"\n[[data.sources]]\npath = \"x\"\nweigth = 2\n", nil, []string{`r.toml:5:1: unknown key "data.sources.weigth" (did you mean "weight"?)`}},
 	{"weight zero", "[model]\npath = \"m\"\n[[data.sources]]\npath = \"x\"\nweight = 0\n", nil, []string{`r.toml:5:1: data.sources.weight is 0, want above 0`}},
 	{"lora keys with full", head + "[method]\ntype = \"full\"\nr = 8\n", nil, []string{`r.toml:7:1: method.r means nothing for method.type "full"`}},
+	{"quantised weights that are trained", "[model]\npath = \"m\"\nquantize = \"nf4\"\n[method]\ntype = \"full\"\n[data]\npath = \"d\"\n", nil, []string{`r.toml:3:1: model.quantize needs weights that stay frozen`}},
 	{"random base with lora", "[model]\npath = \"m\"\ninit = \"random\"\n[data]\npath = \"d\"\n", nil, []string{`r.toml:3:1: model.init is "random", want method.type = "full"`}},
 	{"stopping without evaluation", head + "[train]\nearly_stopping_patience = 2\n", nil, []string{`r.toml:6:1: train.early_stopping_patience needs evaluations`}},
 	{"sampled beams", head + "[generate]\nnum_beams = 3\ntemperature = 0.7\n", nil, []string{`r.toml:6:1: generate.num_beams and generate.temperature are both set`}},

@@ -63,6 +63,8 @@ var rulesTable = []rule{
 		func(r *Recipe) bool { return r.Method.TokenIndices.below(0) }},
 	{"model.init", "model.init is \"random\", want method.type = \"full\": a random base is worth no adapter",
 		func(r *Recipe) bool { return r.Model.Init == "random" && r.Method.Type != "full" }},
+	{"model.quantize", "model.quantize needs weights that stay frozen: method.type \"full\" and \"freeze\" train them",
+		func(r *Recipe) bool { return r.Model.Quantize != "none" && r.Method.has("full", "freeze") }},
 	{"method.type", "method.token_indices is missing, want ids of tokens",
 		func(r *Recipe) bool {
 			return r.Method.Type == "trainable_tokens" && len(r.Method.TokensToTrain) == 0 && r.Method.Adapter == ""

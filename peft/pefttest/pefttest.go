@@ -46,6 +46,8 @@ type Case struct {
 	Approximate func(name string) bool
 	// Virtual says that the adapter is of virtual tokens, whose names in files have no prefix.
 	Virtual bool
+	// Quantised is how the base's projections are kept; F32 = as the file has them.
+	Quantised kernel.DType
 	// Variant marks other settings of a method, whose first case holds the laws that do not depend on settings.
 	Variant bool
 }
@@ -138,6 +140,9 @@ type bench struct {
 
 func newBench(t *testing.T, c Case, dir string) *bench {
 	base := modeltest.Open(t, dir)
+	if c.Quantised != kernel.F32 {
+		base.Quantise(c.Quantised)
+	}
 	set := base.Set()
 	return &bench{Case: c, dir: dir, base: base, set: set, all: set.Batch(modeltest.All(set))}
 }
