@@ -68,11 +68,13 @@ const pieceBytes = 4096
 // piece is the numbers of K per pass: part of the order of summation.
 func (d *dots) piece() int {
 	switch {
-	case d.c.Rows <= dotShapes[d.vec].rows: // a is read once
-		return d.a.cols
 	case d.w != nil && d.vec == vecPairs:
 		return pieceBytes / BF16.size()
-	case d.round != exact || d.w != nil:
+	case d.w != nil:
+		return pieceBytes / F32.size()
+	case d.c.Rows <= dotShapes[d.vec].rows: // a is read once
+		return d.a.cols
+	case d.round != exact:
 		return pieceBytes / F32.size()
 	}
 	return pieceBytes / d.a.dtype.size()
@@ -130,7 +132,12 @@ func (d *dots) part(m0, m1, n0, n1 int) {
 
 // copied makes a a copy of rows n … of d.a, columns from k on, as numbers that the kernels multiply.
 func (d *dots) copied(a *numbers, buf []float32, n, k int) {
-	size := a.rows * a.cols
+	a.data, a.step, a.dtype = at(buf, 0), a.cols, F32
+	if d.w != nil && d.vec == vecPairs {
+		a.dtype = BF16
+		d.w.halves(asHalves(buf), n, a.rows, k, a.cols)
+		return
+	}
 	for l := range a.rows {
 		dst := buf[l*a.cols:][:a.cols]
 		if d.w != nil {
@@ -139,14 +146,7 @@ func (d *dots) copied(a *numbers, buf []float32, n, k int) {
 			d.a.widen(dst, n+l, k)
 		}
 	}
-	a.data, a.step, a.dtype = at(buf, 0), a.cols, F32
-	if d.vec != vecPairs {
-		d.round.apply(buf[:size])
-		return
-	}
-	half := asHalves(buf)[:size] // in place: each number is read before something is written over it
-	F32ToBF16(half, buf[:size])
-	a.dtype = BF16
+	d.round.apply(buf[:a.rows*a.cols])
 }
 
 // strip computes rows m … me of up to four columns from n; a holds their numbers from k on.

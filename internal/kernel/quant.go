@@ -92,19 +92,24 @@ func (q *quant) fromRows(w *Frozen) {
 			if math.IsInf(float64(inverse), 0) { // the row is zero or nearly so
 				q.scales[i], inverse = 0, 0
 			}
+			out := q.bytes[i*w.Cols:][:w.Cols]
 			for j, v := range row {
-				q.bytes[i*w.Cols+j] = byte(int8(math.RoundToEven(float64(v * inverse))))
+				out[j] = byte(math.Float32bits(float32(v*inverse) + toInteger))
 			}
 		}
 	})
 }
 
-// absMax is the largest |x|.
-func absMax(x []float32) (m float32) {
+// toInteger, added to a float32 below 2^22, leaves the nearest whole number in the lowest bits, ties to even.
+const toInteger = 3 << 22
+
+// absMax is the largest |x|, NaN if x holds one: without their signs float32 are ordered as their bits.
+func absMax(x []float32) float32 {
+	m := uint32(0)
 	for _, v := range x {
-		m = max(m, float32(math.Abs(float64(v)))) // max keeps a NaN
+		m = max(m, math.Float32bits(v)&^(1<<31))
 	}
-	return m
+	return math.Float32frombits(m)
 }
 
 // fromBlocks makes NF4.
@@ -137,25 +142,44 @@ func (w *Frozen) run(dst []float32, at int) {
 	}
 }
 
+// nf4Bounds lie halfway between the values. nf4First is, for each 128th of -1 … 1, how many bounds are below it.
+var (
+	nf4Bounds = func() (b [16]float32) {
+		for i := range 15 {
+			b[i] = (nf4Values[i] + nf4Values[i+1]) / 2
+		}
+		b[15] = float32(math.Inf(1))
+		return b
+	}()
+	nf4First = func() (first [258]uint8) {
+		for i := range first {
+			for nf4Bounds[first[i]] < float32(i)/128-1-1e-6 { // what rounding of the index may add
+				first[i]++
+			}
+		}
+		return first
+	}()
+)
+
 // nf4Codes packs a block of numbers. One exactly between two values takes the lower.
 func nf4Codes(dst []byte, x []float32, scale float32) {
 	scale = max(scale, 1e-38)
 	inverse := 1 / scale
+	var codes [nf4Block]uint8
 	for i, v := range x {
 		if len(x) == nf4Block { // bitsandbytes multiplies whole blocks and divides the last one where it is not whole
 			v *= inverse
 		} else {
 			v /= scale
 		}
-		code := 0
-		for code < 15 && v > (nf4Values[code]+nf4Values[code+1])/2 {
+		code := nf4First[max(0, min(257, int(v*128+128)))]
+		for v > nf4Bounds[code&15] {
 			code++
 		}
-		if i%2 == 0 {
-			dst[i/2] = byte(code << 4)
-		} else {
-			dst[i/2] |= byte(code)
-		}
+		codes[i] = code
+	}
+	for i := range dst {
+		dst[i] = codes[2*i]<<4 | codes[2*i+1]
 	}
 }
 

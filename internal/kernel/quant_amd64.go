@@ -4,11 +4,11 @@ package kernel
 
 import "unsafe"
 
-// i8Job is steps·16 numbers of 8 bits to be widened.
+// i8Job is rows of numbers of 8 bits to be widened, srcRow and dstRow bytes apart: as many steps of each row.
 type i8Job struct {
-	dst, src unsafe.Pointer
-	steps    int
-	scale    float32
+	dst, src, scales unsafe.Pointer
+	rows, steps      int
+	srcRow, dstRow   int
 }
 
 // nf4Job is blocks·64 numbers of 4 bits to be widened.
@@ -19,10 +19,16 @@ type nf4Job struct {
 }
 
 //go:noescape
-func i8ToF32Loop(j *i8Job)
+func i8ToF32(j *i8Job)
 
 //go:noescape
-func nf4ToF32Loop(j *nf4Job)
+func i8ToBF16(j *i8Job)
+
+//go:noescape
+func nf4ToF32(j *nf4Job)
+
+//go:noescape
+func nf4ToBF16(j *nf4Job)
 
 // nf4Lanes says, by lane of a register, which double word of 32 packed numbers holds the lane's number, and how far up.
 type nf4Lanes struct {
@@ -44,7 +50,7 @@ var nf4Tables = func() *nf4Lanes {
 func i8ToF32Vec(dst []float32, src []byte, scale float32) int {
 	n := wholeSteps(len(src))
 	if n > 0 {
-		i8ToF32Loop(&i8Job{dst: at(dst, 0), src: at(src, 0), steps: n / 16, scale: scale})
+		i8ToF32(&i8Job{dst: at(dst, 0), src: at(src, 0), scales: unsafe.Pointer(&scale), rows: 1, steps: n / 16})
 	}
 	return n
 }
@@ -55,8 +61,44 @@ func nf4ToF32Vec(dst []float32, src []byte, scales []float32) int {
 	if n == 0 || current().vec < vec512 {
 		return 0
 	}
-	nf4ToF32Loop(&nf4Job{dst: at(dst, 0), src: at(src, 0), scales: at(scales, 0), tables: nf4Tables, blocks: n})
+	nf4ToF32(&nf4Job{dst: at(dst, 0), src: at(src, 0), scales: at(scales, 0), tables: nf4Tables, blocks: n})
 	return n * nf4Block
+}
+
+// halves writes rows i … i+rows, columns j … j+cols of the weight as bf16, for processors that convert to it.
+func (w *Frozen) halves(dst []uint16, i, rows, j, cols int) {
+	whole := 0
+	switch {
+	case w.DType == I8 && cols >= 32:
+		whole = cols &^ 31
+		i8ToBF16(&i8Job{dst: at(dst, 0), src: at(w.q.bytes, i*w.Cols+j), scales: at(w.q.scales, i), rows: rows, steps: whole / 32, srcRow: w.Cols, dstRow: 2 * cols})
+	case w.DType == NF4 && j%nf4Block == 0 && w.Cols%nf4Block == 0:
+		whole = cols &^ (nf4Block - 1)
+		w.q.halves(dst, i*w.Cols+j, rows, w.Cols, whole, cols)
+	}
+	if whole == cols {
+		return
+	}
+	var rest [nf4Group]float32
+	for r := range rows {
+		for k := whole; k < cols; k += len(rest) {
+			part := rest[:min(len(rest), cols-k)]
+			w.part(part, i+r, j+k)
+			F32ToBF16(dst[r*cols+k:][:len(part)], part)
+		}
+	}
+}
+
+// halves writes rows of cols numbers of NF4 from number from on, step apart, as bf16: each row's first whole ones, all of them blocks.
+func (q *quant) halves(dst []uint16, from, rows, step, whole, cols int) {
+	var scales [64]float32
+	for r := range rows {
+		for k := 0; k < whole; k += len(scales) * nf4Block {
+			n := min(len(scales), (whole-k)/nf4Block)
+			q.blockScales(scales[:n], (from+r*step+k)/nf4Block)
+			nf4ToBF16(&nf4Job{dst: at(dst, r*cols+k), src: at(q.bytes, (from+r*step+k)/2), scales: at(scales[:], 0), tables: nf4Tables, blocks: n})
+		}
+	}
 }
 
 // stagedColumns is a right operand of a quantised weight: it is widened some columns at a time and packed as float32.

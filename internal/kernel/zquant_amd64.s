@@ -4,35 +4,81 @@
 
 #include "textflag.h"
 #include "go_asm.h"
+#include "tile_amd64.h"
 
-// func i8ToF32Loop(j *i8Job)
-// 16·j.steps numbers of 8 bits times j.scale
-TEXT ·i8ToF32Loop(SB), NOSPLIT, $0-8
+// func i8ToF32(j *i8Job)
+// j.rows rows of 16·j.steps numbers of 8 bits times the row's scale
+TEXT ·i8ToF32(SB), NOSPLIT, $0-8
 	MOVQ j+0(FP), DI
 	MOVQ i8Job_dst(DI), R8
-	MOVQ i8Job_src(DI), SI
+	MOVQ i8Job_src(DI), R9
+	MOVQ i8Job_scales(DI), R10
+	MOVQ i8Job_rows(DI), DX
+row:
+	VBROADCASTSS (R10), Y7
+	MOVQ R9, SI
+	MOVQ R8, R11
 	MOVQ i8Job_steps(DI), CX
-	VBROADCASTSS i8Job_scale(DI), Y7
 loop:
 	PREFETCHT0 1024(SI)
 	VPMOVSXBD 0(SI), Y0
 	VCVTDQ2PS Y0, Y0
 	VMULPS Y7, Y0, Y0
-	VMOVUPS Y0, 0(R8)
 	VPMOVSXBD 8(SI), Y1
 	VCVTDQ2PS Y1, Y1
 	VMULPS Y7, Y1, Y1
-	VMOVUPS Y1, 32(R8)
+	VMOVUPS Y0, 0(R11)
+	VMOVUPS Y1, 32(R11)
 	ADDQ $16, SI
-	ADDQ $64, R8
+	ADDQ $64, R11
 	DECQ CX
 	JNZ loop
+	ADDQ i8Job_srcRow(DI), R9
+	ADDQ i8Job_dstRow(DI), R8
+	ADDQ $4, R10
+	DECQ DX
+	JNZ row
 	VZEROUPPER
 	RET
 
-// func nf4ToF32Loop(j *nf4Job)
+// func i8ToBF16(j *i8Job)
+// j.rows rows of 32·j.steps numbers of 8 bits times the row's scale
+TEXT ·i8ToBF16(SB), NOSPLIT, $0-8
+	MOVQ j+0(FP), DI
+	MOVQ i8Job_dst(DI), R8
+	MOVQ i8Job_src(DI), R9
+	MOVQ i8Job_scales(DI), R10
+	MOVQ i8Job_rows(DI), DX
+row:
+	VBROADCASTSS (R10), Z7
+	MOVQ R9, SI
+	MOVQ R8, R11
+	MOVQ i8Job_steps(DI), CX
+loop:
+	PREFETCHT0 1024(SI)
+	VPMOVSXBD 0(SI), Z0
+	VCVTDQ2PS Z0, Z0
+	VMULPS Z7, Z0, Z0
+	VPMOVSXBD 16(SI), Z1
+	VCVTDQ2PS Z1, Z1
+	VMULPS Z7, Z1, Z1
+	VCVTNE2PS2BF16(0, 1, 0)
+	VMOVUPS Z0, 0(R11)
+	ADDQ $32, SI
+	ADDQ $64, R11
+	DECQ CX
+	JNZ loop
+	ADDQ i8Job_srcRow(DI), R9
+	ADDQ i8Job_dstRow(DI), R8
+	ADDQ $4, R10
+	DECQ DX
+	JNZ row
+	VZEROUPPER
+	RET
+
+// func nf4ToF32(j *nf4Job)
 // j.blocks blocks of 64 numbers of 4 bits: their values times the block's scale
-TEXT ·nf4ToF32Loop(SB), NOSPLIT, $0-8
+TEXT ·nf4ToF32(SB), NOSPLIT, $0-8
 	MOVQ j+0(FP), DI
 	MOVQ nf4Job_dst(DI), R8
 	MOVQ nf4Job_src(DI), SI
@@ -46,30 +92,76 @@ TEXT ·nf4ToF32Loop(SB), NOSPLIT, $0-8
 loop:
 	PREFETCHT0 1024(SI)
 	VBROADCASTSS (R9), Z7
-	VBROADCASTI32X4 0(SI), Z0
-	VPERMD Z0, Z17, Z1
+	VBROADCASTI32X4 0(SI), Z2
+	VPERMD Z2, Z17, Z0
+	VPSRLVD Z19, Z0, Z0
+	VPERMPS Z16, Z0, Z0
+	VMULPS Z7, Z0, Z0
+	VPERMD Z2, Z18, Z1
 	VPSRLVD Z19, Z1, Z1
 	VPERMPS Z16, Z1, Z1
 	VMULPS Z7, Z1, Z1
-	VMOVUPS Z1, 0(R8)
-	VPERMD Z0, Z18, Z2
-	VPSRLVD Z19, Z2, Z2
-	VPERMPS Z16, Z2, Z2
-	VMULPS Z7, Z2, Z2
-	VMOVUPS Z2, 64(R8)
-	VBROADCASTI32X4 16(SI), Z0
-	VPERMD Z0, Z17, Z1
+	VMOVUPS Z0, 0(R8)
+	VMOVUPS Z1, 64(R8)
+	VBROADCASTI32X4 16(SI), Z2
+	VPERMD Z2, Z17, Z0
+	VPSRLVD Z19, Z0, Z0
+	VPERMPS Z16, Z0, Z0
+	VMULPS Z7, Z0, Z0
+	VPERMD Z2, Z18, Z1
 	VPSRLVD Z19, Z1, Z1
 	VPERMPS Z16, Z1, Z1
 	VMULPS Z7, Z1, Z1
-	VMOVUPS Z1, 128(R8)
-	VPERMD Z0, Z18, Z2
-	VPSRLVD Z19, Z2, Z2
-	VPERMPS Z16, Z2, Z2
-	VMULPS Z7, Z2, Z2
-	VMOVUPS Z2, 192(R8)
+	VMOVUPS Z0, 128(R8)
+	VMOVUPS Z1, 192(R8)
 	ADDQ $32, SI
 	ADDQ $256, R8
+	ADDQ $4, R9
+	DECQ CX
+	JNZ loop
+	VZEROUPPER
+	RET
+
+// func nf4ToBF16(j *nf4Job)
+// j.blocks blocks of 64 numbers of 4 bits: their values times the block's scale
+TEXT ·nf4ToBF16(SB), NOSPLIT, $0-8
+	MOVQ j+0(FP), DI
+	MOVQ nf4Job_dst(DI), R8
+	MOVQ nf4Job_src(DI), SI
+	MOVQ nf4Job_scales(DI), R9
+	MOVQ nf4Job_tables(DI), R10
+	MOVQ nf4Job_blocks(DI), CX
+	VMOVUPS 0(R10), Z16
+	VMOVUPS 64(R10), Z17
+	VMOVUPS 128(R10), Z18
+	VMOVUPS 192(R10), Z19
+loop:
+	PREFETCHT0 1024(SI)
+	VBROADCASTSS (R9), Z7
+	VBROADCASTI32X4 0(SI), Z2
+	VPERMD Z2, Z17, Z0
+	VPSRLVD Z19, Z0, Z0
+	VPERMPS Z16, Z0, Z0
+	VMULPS Z7, Z0, Z0
+	VPERMD Z2, Z18, Z1
+	VPSRLVD Z19, Z1, Z1
+	VPERMPS Z16, Z1, Z1
+	VMULPS Z7, Z1, Z1
+	VCVTNE2PS2BF16(0, 1, 0)
+	VMOVUPS Z0, 0(R8)
+	VBROADCASTI32X4 16(SI), Z2
+	VPERMD Z2, Z17, Z0
+	VPSRLVD Z19, Z0, Z0
+	VPERMPS Z16, Z0, Z0
+	VMULPS Z7, Z0, Z0
+	VPERMD Z2, Z18, Z1
+	VPSRLVD Z19, Z1, Z1
+	VPERMPS Z16, Z1, Z1
+	VMULPS Z7, Z1, Z1
+	VCVTNE2PS2BF16(0, 1, 0)
+	VMOVUPS Z0, 64(R8)
+	ADDQ $32, SI
+	ADDQ $128, R8
 	ADDQ $4, R9
 	DECQ CX
 	JNZ loop

@@ -1,35 +1,57 @@
 package main
 
-// quants writes the loops that widen quantised numbers. They also ask for what lies ahead in memory, for a weight is often read once.
+import "fmt"
+
+// quants writes the loops that widen quantised numbers, to float32 or to bf16. They also ask for what lies ahead in memory, for a
+// weight is often read once.
 func quants(f *file) {
-	f.text("i8ToF32Loop", "16·j.steps numbers of 8 bits times j.scale", "i8Job", 0)
-	f.i("MOVQ i8Job_dst(DI), R8")
-	f.i("MOVQ i8Job_src(DI), SI")
+	f.p("#include \"tile_amd64.h\"")
+	eightBits(f, "i8ToF32", ymm, false)
+	eightBits(f, "i8ToBF16", zmm, true)
+	fourBits(f, "nf4ToF32", false)
+	fourBits(f, "nf4ToBF16", true)
+}
+
+// eightBits writes a loop over rows of numbers of 8 bits, two registers' worth at a time.
+func eightBits(f *file, name string, w width, half bool) {
+	f.text(name, fmt.Sprintf("j.rows rows of %d·j.steps numbers of 8 bits times the row's scale", 2*w.floats), "i8Job", 0)
+	for _, l := range [][2]string{{"dst", "R8"}, {"src", "R9"}, {"scales", "R10"}, {"rows", "DX"}} {
+		f.i("MOVQ i8Job_%s(DI), %s", l[0], l[1])
+	}
+	f.p("row:")
+	f.i("VBROADCASTSS (R10), %s", w.r(7))
+	f.i("MOVQ R9, SI")
+	f.i("MOVQ R8, R11")
 	f.i("MOVQ i8Job_steps(DI), CX")
-	f.i("VBROADCASTSS i8Job_scale(DI), Y7")
 	f.p("loop:")
 	f.i("PREFETCHT0 1024(SI)")
 	for i := range 2 {
-		f.i("VPMOVSXBD %d(SI), Y%d", 8*i, i)
-		f.i("VCVTDQ2PS Y%d, Y%d", i, i)
-		f.i("VMULPS Y7, Y%d, Y%d", i, i)
-		f.i("VMOVUPS Y%d, %d(R8)", i, 32*i)
+		f.i("VPMOVSXBD %d(SI), %s", w.floats*i, w.r(i))
+		f.i("VCVTDQ2PS %s, %s", w.r(i), w.r(i))
+		f.i("VMULPS %s, %s, %s", w.r(7), w.r(i), w.r(i))
 	}
-	f.i("ADDQ $16, SI")
-	f.i("ADDQ $64, R8")
+	storePair(f, w, half, 0, "R11")
+	f.i("ADDQ $%d, SI", 2*w.floats)
+	f.i("ADDQ $%d, R11", pairBytes(w, half))
 	f.i("DECQ CX")
 	f.i("JNZ loop")
+	f.i("ADDQ i8Job_srcRow(DI), R9")
+	f.i("ADDQ i8Job_dstRow(DI), R8")
+	f.i("ADDQ $4, R10")
+	f.i("DECQ DX")
+	f.i("JNZ row")
 	f.i("VZEROUPPER")
 	f.i("RET")
+}
 
-	// 16 bytes are 32 numbers. Each of their four double words is copied to 8 lanes (two of them to a register) and shifted so that
-	// a lane's number comes to lie in its lowest four bits, which is all that VPERMPS reads of an index.
-	f.text("nf4ToF32Loop", "j.blocks blocks of 64 numbers of 4 bits: their values times the block's scale", "nf4Job", 0)
-	f.i("MOVQ nf4Job_dst(DI), R8")
-	f.i("MOVQ nf4Job_src(DI), SI")
-	f.i("MOVQ nf4Job_scales(DI), R9")
-	f.i("MOVQ nf4Job_tables(DI), R10")
-	f.i("MOVQ nf4Job_blocks(DI), CX")
+// fourBits writes a loop over blocks of 64 numbers of 4 bits. 16 bytes are 32 numbers. Each of their four double words is copied to 8
+// lanes (two of them to a register) and shifted so that a lane's number comes to lie in its lowest four bits, which is all that
+// VPERMPS reads of an index.
+func fourBits(f *file, name string, half bool) {
+	f.text(name, "j.blocks blocks of 64 numbers of 4 bits: their values times the block's scale", "nf4Job", 0)
+	for _, l := range [][2]string{{"dst", "R8"}, {"src", "SI"}, {"scales", "R9"}, {"tables", "R10"}, {"blocks", "CX"}} {
+		f.i("MOVQ nf4Job_%s(DI), %s", l[0], l[1])
+	}
 	for i := range 4 { // values, double words 0 and 1, double words 2 and 3, shifts
 		f.i("VMOVUPS %d(R10), Z%d", 64*i, 16+i)
 	}
@@ -37,21 +59,39 @@ func quants(f *file) {
 	f.i("PREFETCHT0 1024(SI)")
 	f.i("VBROADCASTSS (R9), Z7")
 	for i := range 2 {
-		f.i("VBROADCASTI32X4 %d(SI), Z0", 16*i)
+		f.i("VBROADCASTI32X4 %d(SI), Z2", 16*i)
 		for h := range 2 {
-			r := 1 + h
-			f.i("VPERMD Z0, Z%d, Z%d", 17+h, r)
-			f.i("VPSRLVD Z19, Z%d, Z%d", r, r)
-			f.i("VPERMPS Z16, Z%d, Z%d", r, r)
-			f.i("VMULPS Z7, Z%d, Z%d", r, r)
-			f.i("VMOVUPS Z%d, %d(R8)", r, 128*i+64*h)
+			f.i("VPERMD Z2, Z%d, Z%d", 17+h, h)
+			f.i("VPSRLVD Z19, Z%d, Z%d", h, h)
+			f.i("VPERMPS Z16, Z%d, Z%d", h, h)
+			f.i("VMULPS Z7, Z%d, Z%d", h, h)
 		}
+		storePair(f, zmm, half, i*pairBytes(zmm, half), "R8")
 	}
 	f.i("ADDQ $32, SI")
-	f.i("ADDQ $256, R8")
+	f.i("ADDQ $%d, R8", 2*pairBytes(zmm, half))
 	f.i("ADDQ $4, R9")
 	f.i("DECQ CX")
 	f.i("JNZ loop")
 	f.i("VZEROUPPER")
 	f.i("RET")
+}
+
+// pairBytes is what storePair writes.
+func pairBytes(w width, half bool) int {
+	if half {
+		return w.bytes
+	}
+	return 2 * w.bytes
+}
+
+// storePair stores registers 0 and 1.
+func storePair(f *file, w width, half bool, off int, to string) {
+	if half {
+		f.i("VCVTNE2PS2BF16(0, 1, 0)")
+		f.i("VMOVUPS %s, %d(%s)", w.r(0), off, to)
+		return
+	}
+	f.i("VMOVUPS %s, %d(%s)", w.r(0), off, to)
+	f.i("VMOVUPS %s, %d(%s)", w.r(1), off+w.bytes, to)
 }
