@@ -29,7 +29,7 @@ func (e *env) benchCommand() *cli.Command {
 		},
 		Subcommands: []*cli.Command{
 			{Name: "gemm", Usage: "speed of products with frozen weights, by shape and mode", UsageText: "graft bench gemm\ngraft bench gemm --shape 512x2048x2048 --threads 1,2 --json",
-				Flags: []cli.Flag{jsonFlag(),
+				Flags: []cli.Flag{jsonFlag(), quantizeFlag(),
 					&cli.StringSliceFlag{Name: "shape", Usage: "`TxNxK`: rows, outputs, inputs; several times for several"},
 					&cli.StringFlag{Name: "threads", Usage: "numbers of threads, with commas; all cores by default"},
 					&cli.StringFlag{Name: "mode", Usage: "f32, bf16, split, with commas; all by default"},
@@ -64,8 +64,16 @@ func (e *env) benchGemm(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	bits, err := parseQuantization(c.String("quantize"))
+	if err != nil {
+		return err
+	}
+	kept := kernel.BF16
+	if bits.on {
+		kept = bits.DType
+	}
 	view := newProgress(e.stderr, 1)
-	results := kernel.BenchGemm(shapes, modes, threads, c.Duration("time"), func(r kernel.GemmResult) {
+	results := kernel.BenchGemm(shapes, kept, modes, threads, c.Duration("time"), func(r kernel.GemmResult) {
 		view.stage(fmt.Sprintf("%s %s %dx%dx%d: %.0f GFLOP/s", r.Op, r.Mode, r.T, r.N, r.K, r.GFLOPS))
 	})
 	view.end()
@@ -147,7 +155,7 @@ func (e *env) printBench(results []kernel.GemmResult) error {
 		f, b := results[i], results[i+1]
 		t.AppendRow(table.Row{fmt.Sprintf("%d, %d, %d", f.T, f.N, f.K), f.Threads, f.Mode, fmt.Sprintf("%.0f", f.GFLOPS), fmt.Sprintf("%.0f", b.GFLOPS)})
 	}
-	_, err := fmt.Fprintf(e.stdout, "kernels %s; GFLOP/s, bf16 weights in place, best of repeats\n%s\n", kernel.Features(), t.Render())
+	_, err := fmt.Fprintf(e.stdout, "kernels %s; GFLOP/s, %s weights, best of repeats\n%s\n", kernel.Features(), results[0].Weight, t.Render())
 	return err
 }
 

@@ -283,7 +283,7 @@ func round3(v float64) float64 { return math.Round(v*1e3) / 1e3 }
 
 // peakGFLOPS is the speed of a large product, forward and backward in equal parts.
 func peakGFLOPS(mode kernel.Mode) float64 {
-	r := kernel.BenchGemm([][3]int{{512, 2048, 2048}}, []kernel.Mode{mode}, []int{runtime.GOMAXPROCS(0)}, 300*time.Millisecond, nil)
+	r := kernel.BenchGemm([][3]int{{512, 2048, 2048}}, kernel.BF16, []kernel.Mode{mode}, []int{runtime.GOMAXPROCS(0)}, 300*time.Millisecond, nil)
 	return round3(2 / (1/r[0].GFLOPS + 1/r[1].GFLOPS))
 }
 

@@ -103,7 +103,7 @@ func (p *plan) forecast() (forecast, error) {
 // seconds estimates the time of the run from its work and a short measurement of the machine.
 func (p *plan) seconds() float64 {
 	c := p.base.model.Config
-	r := kernel.BenchGemm([][3]int{{256, c.HiddenSize, c.HiddenSize}}, []kernel.Mode{p.base.mode}, []int{runtime.GOMAXPROCS(0)}, 50*time.Millisecond, nil)
+	r := kernel.BenchGemm([][3]int{{256, c.HiddenSize, c.HiddenSize}}, kernel.BF16, []kernel.Mode{p.base.mode}, []int{runtime.GOMAXPROCS(0)}, 50*time.Millisecond, nil)
 	speed := math.Inf(1)
 	for _, g := range r {
 		speed = min(speed, g.GFLOPS)

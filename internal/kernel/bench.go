@@ -6,11 +6,12 @@ import (
 	"time"
 )
 
-// GemmResult is one measured product with a frozen bf16 weight read in place; packing and conversion of the activations
+// GemmResult is one measured product with a frozen weight, bf16 and read in place or quantised; packing and conversion of the activations
 // are part of the time.
 type GemmResult struct {
 	Op      string  `json:"op"`   // forward: x·Wᵀ, backward: dy·W
 	Mode    string  `json:"mode"` // bf16, split, f32
+	Weight  string  `json:"weight"`
 	T       int     `json:"t"`
 	N       int     `json:"n"`
 	K       int     `json:"k"`
@@ -18,14 +19,17 @@ type GemmResult struct {
 	GFLOPS  float64 `json:"gflops"` // 2·T·N·K per second, best of several runs
 }
 
-// BenchGemm measures both directions for each shape [T, N, K], mode and number of threads, each for about the given
+// BenchGemm measures both directions with a weight kept so for each shape [T, N, K], mode and number of threads, each for about the given
 // time, and reports every result as it comes. It sets GOMAXPROCS while it runs; nothing else should be computing.
-func BenchGemm(shapes [][3]int, modes []Mode, threads []int, each time.Duration, progress func(GemmResult)) []GemmResult {
+func BenchGemm(shapes [][3]int, kept DType, modes []Mode, threads []int, each time.Duration, progress func(GemmResult)) []GemmResult {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
 	var results []GemmResult
 	for _, s := range shapes {
 		T, N, K := s[0], s[1], s[2]
 		w := FrozenU16(benchHalves(N*K), BF16, N, K)
+		if kept != BF16 {
+			w = w.Quantise(kept)
+		}
 		// Every operand is filled: a slice that was never written lies on the one zero page and reads from the first cache.
 		x, y := NewMat(benchFloats(T*K), T, K), NewMat(benchFloats(T*N), T, N)
 		for _, mode := range modes {
@@ -45,7 +49,7 @@ func BenchGemm(shapes [][3]int, modes []Mode, threads []int, each time.Duration,
 							a.Free()
 						}
 					}
-					r := GemmResult{Op: op, Mode: mode.String(), T: T, N: N, K: K, Threads: n}
+					r := GemmResult{Op: op, Mode: mode.String(), Weight: kept.String(), T: T, N: N, K: K, Threads: n}
 					r.GFLOPS = math.Round(2*float64(T)*float64(N)*float64(K)/fastest(each, f)/1e7) / 100
 					results = append(results, r)
 					if progress != nil {

@@ -258,7 +258,7 @@ func TestParallel(t *testing.T) {
 func TestBenchGemm(t *testing.T) {
 	procs := runtime.GOMAXPROCS(0)
 	calls := 0
-	r := BenchGemm([][3]int{{8, 64, 64}, {33, 40, 50}}, []Mode{ModeF32, ModeSplit}, []int{1, 2}, time.Millisecond, func(GemmResult) { calls++ })
+	r := BenchGemm([][3]int{{8, 64, 64}, {33, 40, 50}}, NF4, []Mode{ModeF32, ModeSplit}, []int{1, 2}, time.Millisecond, func(GemmResult) { calls++ })
 	if len(r) != 16 || calls != len(r) {
 		t.Fatalf("%d results, %d reported, want 16", len(r), calls)
 	}
