@@ -37,6 +37,8 @@ func (e *env) benchCommand() *cli.Command {
 				Action: e.benchGemm},
 			e.benchTrainCommand(),
 			e.benchDecodeCommand(),
+			e.benchLoadCommand(),
+			e.benchMergeCommand(),
 			{Name: "make", Usage: "write a model of seeded random weights in the shape of a config.json", ArgsUsage: "CONFIG", UsageText: "graft bench make config.json --out models/random",
 				Flags: []cli.Flag{outFlag("`folder` to write"), &cli.Uint64Flag{Name: "seed", Value: 1}, &cli.StringFlag{Name: "max-shard-size", Value: "5GB"},
 					&cli.BoolFlag{Name: "force", Usage: "replace a model folder that is there"}},

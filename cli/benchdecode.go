@@ -25,7 +25,7 @@ func (e *env) benchDecodeCommand() *cli.Command {
 			"graft bench decode models/llama --rank 16 --prompt 64 --new 32 --cpuprofile cpu.pprof",
 		Description: "Prompts are random tokens; texts go on greedily. With an adapter, the model is measured with it and without it in turn. Figures are medians.",
 		Flags: append(modelFlags(), quantizeFlag(), jsonFlag(),
-			&cli.IntFlag{Name: "rank", Usage: "measure with a LoRA of random numbers on all projections, of this rank"},
+			rankFlag(),
 			&cli.IntFlag{Name: "prompt", Value: 512, Usage: "tokens of a prompt"},
 			&cli.IntFlag{Name: "new", Value: 64, Usage: "tokens written to each"},
 			&cli.StringFlag{Name: "batch", Value: "1,8", Usage: "numbers of prompts at once, with commas"},
@@ -76,11 +76,15 @@ func (e *env) benchDecode(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	s, plain, err := openPair(c, path)
+	s, err := openRanked(c, path)
 	if err != nil {
 		return err
 	}
 	defer s.close()
+	plain, err := s.without()
+	if err != nil {
+		return err
+	}
 	if err := s.model.CheckGenerates(); err != nil {
 		return err
 	}
@@ -91,11 +95,8 @@ func (e *env) benchDecode(c *cli.Context) error {
 	if s.adapter != nil {
 		w.models = append(w.models, s.model)
 	}
-	b := &decodeBench{Model: s.path, Adapter: s.folder, Compute: s.mode.String(), Quantize: c.String("quantize"), Kernel: kernel.Features(), Prompt: w.prompt, New: w.new,
+	b := &decodeBench{Model: s.path, Adapter: adapterName(c, s), Compute: s.mode.String(), Quantize: c.String("quantize"), Kernel: kernel.Features(), Prompt: w.prompt, New: w.new,
 		Weights: weightBytes(s.model), Load: round3(time.Since(e.started).Seconds())}
-	if n := c.Int("rank"); n > 0 {
-		b.Adapter = fmt.Sprintf("LoRA of rank %d on all projections", n)
-	}
 	w.mode, w.vocab, w.view = s.mode, s.model.Config.VocabSize, newProgress(e.stderr, 1)
 	if w.profile, err = openCPUProfile(c.String("cpuprofile")); err != nil {
 		return err
@@ -109,26 +110,49 @@ func (e *env) benchDecode(c *cli.Context) error {
 	return e.printDecodeBench(b)
 }
 
-// openPair opens a model with its adapter, or with random LoRA where --rank asks for it; and the same without.
-func openPair(c *cli.Context, path string) (s *subject, plain *model.Model, err error) {
-	if s, err = openSubject(c, path); err != nil {
-		return nil, nil, err
+// rankFlag asks for an adapter where there is none.
+func rankFlag() cli.Flag {
+	return &cli.IntFlag{Name: "rank", Usage: "measure with a LoRA of random numbers on all projections, of this rank"}
+}
+
+// openRanked opens a model with its adapter, or with random LoRA where --rank asks for it.
+func openRanked(c *cli.Context, path string) (*subject, error) {
+	s, err := openSubject(c, path)
+	if err != nil {
+		return nil, err
 	}
-	if n := c.Int("rank"); n > 0 && s.adapter == nil {
+	n := c.Int("rank")
+	switch {
+	case n > 0 && s.adapter == nil:
 		s.adapter, err = randomLoRA(s.model, n, c.Uint64("seed"))
-	} else if n != 0 {
-		err = usagef("bench decode: --rank is %d, want at least 1, and no other adapter", n)
-	}
-	if err == nil {
-		if plain, err = model.Load(s.src); err == nil && s.bits.on && s.adapter != nil {
-			plain.Quantise(s.bits.DType)
-		}
+	case n != 0:
+		err = usagef("bench %s: --rank is %d, want at least 1, and no other adapter", c.Command.Name, n)
 	}
 	if err != nil {
 		s.close()
-		return nil, nil, err
+		return nil, err
 	}
-	return s, plain, nil
+	return s, nil
+}
+
+// adapterName says what openRanked attached.
+func adapterName(c *cli.Context, s *subject) string {
+	if n := c.Int("rank"); n > 0 {
+		return fmt.Sprintf("LoRA of rank %d on all projections", n)
+	}
+	return s.folder
+}
+
+// without is the subject's model without its adapter, over the same weights where the file's are used.
+func (s *subject) without() (*model.Model, error) {
+	if s.adapter == nil {
+		return s.model, nil
+	}
+	m, err := model.Load(s.src)
+	if err == nil && s.bits.on {
+		m.Quantise(s.bits.DType)
+	}
+	return m, err
 }
 
 // randomLoRA puts LoRA with random A and B on all projections.
