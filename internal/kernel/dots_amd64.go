@@ -86,7 +86,7 @@ func (d *dots) run(serial bool) {
 		start(d.c, d.bias, 0, true)
 	}
 	threads := runtime.GOMAXPROCS(0)
-	if serial || threads == 1 {
+	if serial || threads == 1 || small(d.c, d.a.cols) {
 		d.part(0, d.c.Rows, 0, d.c.Cols)
 		return
 	}
@@ -154,8 +154,10 @@ func (d *dots) strip(job *dotJob, a *numbers, m, me, n, k int) {
 	s := dotShapes[d.vec]
 	job.steps, job.dtype, job.tail = a.cols/s.step, int(a.dtype), a.cols%s.step
 	job.xRow = 4 * d.x.Stride
-	clear(job.aTail[:])
-	clear(job.xTail[:])
+	if job.tail > 0 {
+		clear(job.aTail[:])
+		clear(job.xTail[:])
+	}
 	// The same columns of the four rows below come next. Each strip of x brings in a share of them, so that memory is never idle.
 	ahead := 0
 	if d.round == exact && d.w == nil {

@@ -91,7 +91,7 @@ func (p *product) run(serial bool) {
 	}
 	cols, rows := ceil(p.c.Cols, g.nr), ceil(p.c.Rows, g.mr)
 	threads := runtime.GOMAXPROCS(0)
-	if serial || threads == 1 {
+	if serial || threads == 1 || small(p.c, p.k) {
 		p.part(0, p.c.Rows, 0, p.c.Cols)
 		return
 	}
@@ -107,6 +107,9 @@ func (p *product) run(serial bool) {
 		p.part(rows*i/n*g.mr, min(p.c.Rows, rows*(i+1)/n*g.mr), 0, p.c.Cols)
 	})
 }
+
+// small says that a product, such as one with an adapter's matrix for a single row, takes less time than waking another thread.
+func small(c Mat, k int) bool { return c.Rows*c.Cols*k <= 1<<17 }
 
 // pieces is the number of pieces, of at most size units, that units are cut into: a multiple of the threads if possible.
 func pieces(units, size, threads int) int {
