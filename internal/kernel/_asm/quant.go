@@ -44,9 +44,7 @@ func eightBits(f *file, name string, w width, half bool) {
 	f.i("RET")
 }
 
-// fourBits writes a loop over blocks of 64 numbers of 4 bits. 16 bytes are 32 numbers. Each of their four double words is copied to 8
-// lanes (two of them to a register) and shifted so that a lane's number comes to lie in its lowest four bits, which is all that
-// VPERMPS reads of an index.
+// fourBits writes a loop over blocks of 64 numbers of 4 bits.
 func fourBits(f *file, name string, half bool) {
 	f.text(name, "j.blocks blocks of 64 numbers of 4 bits: their values times the block's scale", "nf4Job", 0)
 	for _, l := range [][2]string{{"dst", "R8"}, {"src", "SI"}, {"scales", "R9"}, {"tables", "R10"}, {"blocks", "CX"}} {
@@ -58,15 +56,10 @@ func fourBits(f *file, name string, half bool) {
 	f.p("loop:")
 	f.i("PREFETCHT0 1024(SI)")
 	f.i("VBROADCASTSS (R9), Z7")
-	for i := range 2 {
-		f.i("VBROADCASTI32X4 %d(SI), Z2", 16*i)
-		for h := range 2 {
-			f.i("VPERMD Z2, Z%d, Z%d", 17+h, h)
-			f.i("VPSRLVD Z19, Z%d, Z%d", h, h)
-			f.i("VPERMPS Z16, Z%d, Z%d", h, h)
-			f.i("VMULPS Z7, Z%d, Z%d", h, h)
-		}
-		storePair(f, zmm, half, i*pairBytes(zmm, half), "R8")
+	if half {
+		fourBitWords(f)
+	} else {
+		fourBitFloats(f)
 	}
 	f.i("ADDQ $32, SI")
 	f.i("ADDQ $%d, R8", 2*pairBytes(zmm, half))
@@ -75,6 +68,37 @@ func fourBits(f *file, name string, half bool) {
 	f.i("JNZ loop")
 	f.i("VZEROUPPER")
 	f.i("RET")
+}
+
+// fourBitFloats widens a block to float32. 16 bytes are 32 numbers. Each of their four double words is copied to 8 lanes (two of them to a
+// register) and shifted so that a lane's number comes to lie in its lowest four bits, which is all that VPERMPS reads of an index.
+func fourBitFloats(f *file) {
+	for i := range 2 {
+		f.i("VBROADCASTI32X4 %d(SI), Z2", 16*i)
+		for h := range 2 {
+			f.i("VPERMD Z2, Z%d, Z%d", 17+h, h)
+			f.i("VPSRLVD Z19, Z%d, Z%d", h, h)
+			f.i("VPERMPS Z16, Z%d, Z%d", h, h)
+			f.i("VMULPS Z7, Z%d, Z%d", h, h)
+		}
+		storePair(f, zmm, false, 128*i, "R8")
+	}
+}
+
+// fourBitWords widens a block to bf16: its sixteen values are scaled and rounded first, and then looked up. Each byte comes to a double
+// word of its own, whose lower word is to look up its upper half and the upper word the lower half; the values are there twice, so
+// that what else is in the upper word does not matter.
+func fourBitWords(f *file) {
+	f.i("VMULPS Z16, Z7, Z0")
+	f.i("VCVTNE2PS2BF16(0, 0, 3)")
+	for i := range 2 {
+		f.i("VPMOVZXBD %d(SI), Z1", 16*i)
+		f.i("VPSRLD $4, Z1, Z2")
+		f.i("VPSLLD $16, Z1, Z1")
+		f.i("VPORD Z1, Z2, Z1")
+		f.i("VPERMW Z3, Z1, Z1")
+		f.i("VMOVUPS Z1, %d(R8)", 64*i)
+	}
 }
 
 // pairBytes is what storePair writes.
