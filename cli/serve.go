@@ -50,6 +50,7 @@ func (e *env) serveCommand() *cli.Command {
 			&cli.StringFlag{Name: "tls-cert", Usage: "`file` with the certificate, PEM"},
 			&cli.StringFlag{Name: "tls-key", Usage: "`file` with its key, PEM"},
 			&cli.StringFlag{Name: "compute", Value: "auto", Usage: "auto, f32, bf16 or split"},
+			quantizeFlag(),
 			&cli.StringFlag{Name: "chat-template", Usage: "`file` with a Jinja template instead of the tokenizer's"},
 			&cli.StringFlag{Name: "pool", Value: string(serve.PoolMean), Usage: "what embeddings are made of: mean, first or last"},
 			&cli.IntFlag{Name: "max-len", Usage: "tokens of prompt and answer together; without, the model's length"},
@@ -93,7 +94,7 @@ func (e *env) serve(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	b, err := openBase(c.Context, path, c.String("compute"))
+	b, err := openBase(c.Context, path, arithmetic{c.String("compute"), c.String("quantize")})
 	if err != nil {
 		return err
 	}
