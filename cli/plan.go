@@ -128,18 +128,6 @@ func (b *base) load(ctx context.Context, w *model.Want) (err error) {
 	return nil
 }
 
-// quantised is the memory that quantised weights take.
-func (b *base) quantised() (n int64) {
-	seen := map[*kernel.Frozen]bool{}
-	for s := range b.model.Slots() {
-		if w := s.Base.W; b.bits.on && w.DType == b.bits.DType && !seen[w] {
-			seen[w] = true
-			n += w.Bytes()
-		}
-	}
-	return n
-}
-
 // draw makes the model with random weights by its config.json, with the head that a task wants.
 func (b *base) draw(w model.Want, seed uint64) (err error) {
 	b.model, err = model.NewFor(b.config, w, rand.New(rand.NewPCG(seed, 1)))
