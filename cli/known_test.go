@@ -32,7 +32,7 @@ func TestKnownHash(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		b, err := openBase(t.Context(), filepath.Join(dir, "base"), "auto")
+		b, err := openBase(t.Context(), filepath.Join(dir, "base"), arithmetic{})
 		if err != nil {
 			t.Fatal(err)
 		}
