@@ -31,7 +31,7 @@ func open(b *testing.B) *model.Model {
 	dir := *benchModel
 	if dir == "" {
 		dir = b.TempDir()
-		if err := synth.Llama(dir, []byte(smallShape), 1, synth.Options{}); err != nil {
+		if err := synth.Write(dir, []byte(smallShape), 1, synth.Options{}); err != nil {
 			b.Fatal(err)
 		}
 	}

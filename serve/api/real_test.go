@@ -29,7 +29,7 @@ const tinyLlama = `{"model_type": "llama", "hidden_size": 16, "intermediate_size
 // openTiny makes a small model of random weights.
 func openTiny(t testing.TB, seed uint64) *model.Model {
 	dir := t.TempDir()
-	if err := synth.Llama(dir, []byte(tinyLlama), seed, synth.Options{}); err != nil {
+	if err := synth.Write(dir, []byte(tinyLlama), seed, synth.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	return modeltest.Open(t, dir).Model
