@@ -45,7 +45,7 @@ func badFlags() []bad {
 		{name: "bench of a bad shape", args: "bench gemm --shape 12x", code: 2, want: `bench gemm: shape "12x", want TxNxK such as 512x2048x2048`},
 		{name: "bench beyond the memory", args: "bench gemm --shape 1x1048576x1048576", code: 2, want: `bench gemm: shape "1x1048576x1048576" takes 2.2 TB, want at most`},
 		{name: "bench with trailing letters", args: "bench gemm --shape 1x2x3x4", code: 2, want: `bench gemm: shape "1x2x3x4", want TxNxK`},
-		{name: "bench of no threads", args: "bench gemm --threads 0", code: 2, want: `bench gemm: threads "0", want numbers of at least 1`},
+		{name: "bench of no threads", args: "bench gemm --threads 0", code: 2, want: `bench gemm: threads "0", want numbers from 1 to 1024`},
 		{name: "bench of a bad mode", args: "bench gemm --mode f16", code: 2, want: `"f16"`},
 		{name: "explain an unknown key", args: "explain method.rank", code: 2, want: `method.r`},
 		{name: "cat an unknown recipe", args: "cat quickstar", code: 2, want: `quickstart`},
@@ -164,7 +164,7 @@ func badConfigs() []bad {
 		{name: "config with a fraction", setup: of("hidden_size", 16.5), args: train, code: 1, want: `hidden_size is 16.5, want a whole number`},
 		{name: "config with a word for a token", setup: of("eos_token_id", "end"), args: train, code: 1, want: `eos_token_id`},
 		{name: "config of a negative window", setup: of("sliding_window", -3), args: train, code: 1, want: `sliding_window is -3`},
-		{name: "bench make of another model", setup: file("c.json", `{"model_type": "gpt2"}`), args: "bench make c.json --out new", code: 1, want: `model_type is "gpt2", want llama`},
+		{name: "bench make of another model", setup: file("c.json", `{"model_type": "bert"}`), args: "bench make c.json --out new", code: 1, want: `model_type is "bert", want`},
 		{name: "bench make over a model", setup: file("c.json", tinyConfig), args: "bench make c.json --out base", code: 2, want: `bench make: base exists already`},
 	}
 }
