@@ -19,6 +19,8 @@ import (
 	"github.com/graft-ml/graft/serve"
 )
 
+var benchCompute = flag.String("compute", "", "model.compute of benchmarks: f32, bf16 or split")
+
 var benchModel = flag.String("model", "", "a folder, instead of a small model of random weights, for benchmarks; graft bench make writes large ones")
 
 // smallShape is a model whose weights are beyond the caches of most machines: 30 million numbers in its layers.
@@ -60,22 +62,54 @@ func mixed(b *testing.B, m *model.Model, rank int, pattern string) {
 	for i := range 64 {
 		publish(b, r, fmt.Sprint(i), write(b, m, filepath.Join(b.TempDir(), "adapter"), loraOf(rank, pattern), uint64(i)))
 	}
-	for _, c := range []struct{ texts, adapters int }{{16, 0}, {16, 1}, {16, 4}, {16, 16}, {64, 0}, {64, 64}} {
-		b.Run(fmt.Sprintf("%d texts, %d adapters", c.texts, c.adapters), func(b *testing.B) {
-			e := serve.NewEngine(m, r, serve.EngineOptions{Mode: kernel.DefaultMode(), MaxSequences: c.texts, NoReuse: true})
+	for _, c := range []struct {
+		texts, adapters int
+		way             string
+	}{{16, 0, ""}, {16, 1, ""}, {16, 4, ""}, {16, 16, ""}, {64, 0, ""}, {64, 64, ""}, {16, 4, swapped}, {16, 16, swapped}, {16, 4, merged}, {16, 16, merged}} {
+		b.Run(fmt.Sprintf("%d texts, %d adapters%s", c.texts, c.adapters, c.way), func(b *testing.B) {
+			e := serve.NewEngine(m, r, serve.EngineOptions{Mode: compute(b), MaxSequences: c.texts, NoReuse: true})
 			defer e.Close(context.Background())
+			rounds := 1
+			if c.way != "" {
+				rounds = c.adapters
+			}
 			for b.Loop() {
-				crowd(b, e, c.texts, func(i int) serve.Generation {
-					g := serve.Generation{Prompt: []int32{1, 2, 3, 4, 5, 6, 7, int32(i)}, Options: generate.Options{MaxNewTokens: 32}}
-					if c.adapters > 0 {
-						g.Adapters = peft.Fully(fmt.Sprint(i % c.adapters))
-					}
-					return g
-				})
+				for k := range rounds {
+					crowd(b, e, c.texts/rounds, func(i int) serve.Generation {
+						g := serve.Generation{Prompt: []int32{1, 2, 3, 4, 5, 6, 7, int32(i)}, Options: generate.Options{MaxNewTokens: 32}}
+						if c.adapters > 0 && c.way != merged {
+							g.Adapters = peft.Fully(fmt.Sprint((i + k) % c.adapters))
+						}
+						if c.way == swapped {
+							g.Adapters = peft.Fully(fmt.Sprint(k))
+						}
+						return g
+					})
+				}
 			}
 			report(b, e)
 		})
 	}
+}
+
+// What programs do that cannot mix adapters: give way to one adapter after the other, or keep a merged copy of the model for each, of
+// which only texts of one adapter come together, too.
+const (
+	swapped = ", one after the other"
+	merged  = ", merged copies in turn"
+)
+
+// compute is the mode of the flag.
+func compute(b *testing.B) kernel.Mode {
+	b.Helper()
+	if *benchCompute == "" {
+		return kernel.DefaultMode()
+	}
+	mode, err := kernel.ParseMode(*benchCompute)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return mode
 }
 
 func loraOf(rank int, pattern string) *lora.Config {
@@ -120,7 +154,7 @@ func BenchmarkContext(b *testing.B) {
 	prompt := make([]int32, 511)
 	for _, rows := range []int{16, 32, 64, 128} {
 		b.Run(fmt.Sprintf("pages of %d rows", rows), func(b *testing.B) {
-			e := serve.NewEngine(m, serve.NewRegistry(m, serve.RegistryOptions{}), serve.EngineOptions{Mode: kernel.DefaultMode(), PageRows: rows})
+			e := serve.NewEngine(m, serve.NewRegistry(m, serve.RegistryOptions{}), serve.EngineOptions{Mode: compute(b), PageRows: rows})
 			defer e.Close(context.Background())
 			for b.Loop() {
 				crowd(b, e, 16, func(i int) serve.Generation {
@@ -143,7 +177,7 @@ func BenchmarkRegistered(b *testing.B) {
 			for i := range n {
 				publish(b, r, fmt.Sprint(i), dir)
 			}
-			e := serve.NewEngine(m, r, serve.EngineOptions{Mode: kernel.DefaultMode(), NoReuse: true})
+			e := serve.NewEngine(m, r, serve.EngineOptions{Mode: compute(b), NoReuse: true})
 			defer e.Close(context.Background())
 			rng := newRand()
 			for b.Loop() {
@@ -189,7 +223,7 @@ func BenchmarkSwitch(b *testing.B) {
 			r := serve.NewRegistry(m, serve.RegistryOptions{Table: methods.All, Budget: size})
 			publish(b, r, "b", dirs[1])
 			publish(b, r, "a", dirs[0])
-			e := serve.NewEngine(m, r, serve.EngineOptions{Mode: kernel.DefaultMode(), NoReuse: true})
+			e := serve.NewEngine(m, r, serve.EngineOptions{Mode: compute(b), NoReuse: true})
 			defer e.Close(context.Background())
 			for b.Loop() {
 				if c.before != nil {
