@@ -45,6 +45,8 @@ func badFlags() []bad {
 		{name: "bench of a bad shape", args: "bench gemm --shape 12x", code: 2, want: `bench gemm: shape "12x", want TxNxK such as 512x2048x2048`},
 		{name: "bench beyond the memory", args: "bench gemm --shape 1x1048576x1048576", code: 2, want: `bench gemm: shape "1x1048576x1048576" takes 2.2 TB, want at most`},
 		{name: "bench with trailing letters", args: "bench gemm --shape 1x2x3x4", code: 2, want: `bench gemm: shape "1x2x3x4", want TxNxK`},
+		{name: "memory that is no size", args: "check r.toml --set train.memory=much", code: 2, want: `train.memory is "much", want a size such as 5GB`},
+		{name: "memory that the program takes itself", args: "check r.toml --set train.memory=1MB", code: 2, want: `train.memory is 1MB, want more than the`},
 		{name: "bench of no threads", args: "bench gemm --threads 0", code: 2, want: `bench gemm: threads "0", want numbers from 1 to 1024`},
 		{name: "bench of a bad mode", args: "bench gemm --mode f16", code: 2, want: `"f16"`},
 		{name: "explain an unknown key", args: "explain method.rank", code: 2, want: `method.r`},
