@@ -15,6 +15,7 @@ import (
 
 	"github.com/graft-ml/graft/model"
 	"github.com/graft-ml/graft/peft/methods"
+	"github.com/graft-ml/graft/recipes"
 	"github.com/graft-ml/graft/serve"
 	"github.com/graft-ml/graft/serve/api"
 	"github.com/urfave/cli/v2"
@@ -205,7 +206,7 @@ func describeBase(c *cli.Context, b *base, config *api.Config) error {
 	}
 	config.Tokenizer, config.Name = b.tok, c.String("name")
 	if config.Name == "" {
-		config.Name = filepath.Base(filepath.Clean(b.path))
+		config.Name = filepath.Base(filepath.Clean(strings.TrimPrefix(b.path, recipes.Builtin)))
 	}
 	config.MaxLen = b.config.MaxPositionEmbeddings
 	if n := c.Int("max-len"); n > 0 && (n < config.MaxLen || config.MaxLen == 0) {
