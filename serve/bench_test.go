@@ -49,7 +49,7 @@ func open(b *testing.B) *model.Model {
 	return m
 }
 
-// BenchmarkMixed continues texts of 8 tokens by 32, so many at a time, of which each passes through one of so many LoRA: of rank 8 on
+// BenchmarkMixed continues texts of 64 tokens by 32, so many at a time, of which each passes through one of so many LoRA: of rank 8 on
 // queries and values, PEFT's defaults, or of rank 16 on all linear layers.
 func BenchmarkMixed(b *testing.B) {
 	m := open(b)
@@ -59,6 +59,10 @@ func BenchmarkMixed(b *testing.B) {
 
 func mixed(b *testing.B, m *model.Model, rank int, pattern string) {
 	r := serve.NewRegistry(m, serve.RegistryOptions{Table: methods.All})
+	prompt := make([]int32, 63)
+	for i := range prompt {
+		prompt[i] = int32(i + 1)
+	}
 	for i := range 64 {
 		publish(b, r, fmt.Sprint(i), write(b, m, filepath.Join(b.TempDir(), "adapter"), loraOf(rank, pattern), uint64(i)))
 	}
@@ -76,7 +80,7 @@ func mixed(b *testing.B, m *model.Model, rank int, pattern string) {
 			for b.Loop() {
 				for k := range rounds {
 					crowd(b, e, c.texts/rounds, func(i int) serve.Generation {
-						g := serve.Generation{Prompt: []int32{1, 2, 3, 4, 5, 6, 7, int32(i)}, Options: generate.Options{MaxNewTokens: 32}}
+						g := serve.Generation{Prompt: append(prompt[:63:63], int32(i)), Options: generate.Options{MaxNewTokens: 32}}
 						if c.adapters > 0 && c.way != merged {
 							g.Adapters = peft.Fully(fmt.Sprint((i + k) % c.adapters))
 						}
