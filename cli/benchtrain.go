@@ -87,6 +87,7 @@ func (e *env) benchTrain(c *cli.Context) error {
 		return err
 	}
 	defer p.base.close()
+	p.keepWithin()
 	w := newStepWatch(p, warmup)
 	if w.profile, err = openCPUProfile(c.String("cpuprofile")); err != nil {
 		return err

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"math"
+	"runtime"
 	"runtime/debug"
 
 	"github.com/graft-ml/graft/data"
@@ -131,58 +132,96 @@ func (p *plan) trainedBytes() (n int64) {
 	return n + train.StateBytes(p.settings(), p.params)
 }
 
-// keepWithin makes the garbage collector keep to train.memory. Buffers of passes are used again, so what is left to collect is small
-// beside them, and looking for it costs little.
+// keepWithin gives back what preparing left behind and makes the garbage collector keep to train.memory. Buffers of passes are used
+// again, so what is left to collect is small beside them, and looking for it costs little.
 func (p *plan) keepWithin() {
 	debug.SetGCPercent(20)
+	debug.FreeOSMemory()
 	if n, err := parseSize("train.memory", p.recipe.Train.Memory); err == nil {
 		debug.SetMemoryLimit(n)
 	}
 }
 
-// trialWork is how many multiply-adds a trial may cost, about two seconds.
-const trialWork = 2e11
+// trialWork is how many multiply-adds the trials of a forecast may cost: a few seconds.
+const trialWork = 6e11
 
-// memory predicts the largest anonymous memory of a run. It takes a step with few rows of the data, or two, and goes on from what these keep.
+// trialSteps are enough for buffers of most sizes that a run will ask for.
+const trialSteps = 12
+
+// memory predicts the largest anonymous memory of a run: it passes through micro-batches of the first steps, forward and backward, and
+// sees what is held then. Where not even one of them is affordable it takes two with fewer rows, and goes on in a straight line.
 func (p *plan) memory() (int64, error) {
-	before, largest := meminfo.Read().Anonymous, p.stream.Largest()
+	p.keepWithin()
 	weights := p.passedWeights() / float64(max(1, p.train.Stats().Tokens))
-	n := min(largest, max(32, int(trialWork/max(1, 2*weights))))
-	a, took, err := p.trial(n)
-	if err != nil {
-		return 0, err
+	rows := int(trialWork / max(1, 4*weights)) // forward and backward
+	largest := p.stream.Largest()
+	arena := op.NewArena()
+	if rows < largest {
+		return p.extrapolated(arena, max(rows, 32), largest)
 	}
-	peak := took
-	if n = a.NumRows(); n < largest { // what grows with the rows, of the difference
-		b, less, err := p.trial(n / 2)
+	begin := p.stream.Position()
+	defer p.stream.Seek(begin)
+	for n, seen := 0, 0; n < trialSteps && seen < rows; n++ {
+		step, err := p.stream.Next()
 		if err != nil {
 			return 0, err
 		}
-		if m := b.NumRows(); m < n {
-			peak += int64(float64(took-less) / float64(n-m) * float64(largest-n))
+		for _, b := range step.Batches {
+			if err := p.try(arena, b); err != nil {
+				return 0, err
+			}
+			seen += b.NumRows()
 		}
 	}
-	return before + peak + p.trainedBytes(), nil
+	held := meminfo.Read().Anonymous
+	runtime.KeepAlive(arena)
+	return held + train.StateBytes(p.settings(), p.params), nil
 }
 
-// trial does forward and backward pass of about so many rows of the training data, and says what the arena then held at most.
-func (p *plan) trial(rows int) (*data.Batch, int64, error) {
+// extrapolated is memory by two passes, of about so many rows and of half as many.
+func (p *plan) extrapolated(arena *op.Arena, rows, largest int) (int64, error) {
+	half := op.NewArena()
+	small, err := p.some(half, rows/2)
+	if err != nil {
+		return 0, err
+	}
+	large, err := p.some(arena, rows)
+	if err != nil {
+		return 0, err
+	}
+	held := meminfo.Read().Anonymous - half.PeakBytes() + train.StateBytes(p.settings(), p.params)
+	runtime.KeepAlive(arena)
+	if large <= small {
+		return held, nil
+	}
+	more := float64(arena.PeakBytes()-half.PeakBytes()) / float64(large-small)
+	return held + int64(more*float64(largest-large)), nil
+}
+
+// some passes through about so many rows of the training data, and tells how many they were.
+func (p *plan) some(arena *op.Arena, rows int) (int, error) {
 	var picked []int32
 	for i, n := 0, 0; i < len(p.train) && (n == 0 || n+p.train[i].Rows() <= rows); i++ {
 		picked, n = append(picked, int32(i)), n+p.train[i].Rows()
 	}
 	b := p.train.Batch(picked)
-	pass := &op.Pass{Segments: b.Segments, Positions: b.Positions, Mode: p.base.mode, Arena: op.NewArena(), Grad: true, Train: true, Recompute: p.recompute}
+	return b.NumRows(), p.try(arena, b)
+}
+
+// try does forward and backward pass of a batch. It leaves no gradients.
+func (p *plan) try(arena *op.Arena, b *data.Batch) error {
+	pass := &op.Pass{Segments: b.Segments, Positions: b.Positions, Mode: p.base.mode, Arena: arena, Grad: true, Train: true, Recompute: p.recompute}
 	o := p.job().Objective
 	loss, _, err := o.Loss(pass, b, 1/o.Weight(b), train.LossOptions{})
 	if err == nil {
 		err = ag.Backward(loss)
 	}
+	arena.Reset()
 	for _, q := range p.params {
 		clear(q.Grad)
 	}
 	if err != nil {
-		return nil, 0, fmt.Errorf("check: %w", err)
+		return fmt.Errorf("check: %w", err)
 	}
-	return b, pass.Arena.PeakBytes(), nil
+	return nil
 }
