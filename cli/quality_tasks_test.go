@@ -20,8 +20,8 @@ var qualitySeeds = flag.Int("seeds", 1, "seeds of each quality run; the referenc
 // qualityTask is a recipe of ../shared/quality: what all its methods share.
 type qualityTask struct {
 	name    string
-	score   string // among those of graft eval --json
-	metric  string // of results.jsonl
+	score   string  // among those of graft eval --json
+	metric  string  // of results.jsonl
 	unit    float64 // of that metric
 	data    string
 	rate    float64
