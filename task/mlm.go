@@ -17,17 +17,14 @@ var maskedLM = Task{
 		if err := checkWords(m, b.Targets); err != nil {
 			return nil, op.LossSums{}, err
 		}
-		h, err := hidden(m, p, b, model.MaskedToken, targetRows(b))
+		rows := targetRows(b)
+		h, err := hidden(m, p, b, model.MaskedToken, rows)
 		if err != nil {
 			return nil, op.LossSums{}, err
 		}
 		s := op.CrossEntropySpec{Scale: o.Scale, Smoothing: o.LabelSmoothing}
-		var rows []int
-		for t, target := range b.Targets {
-			if target == data.NoTarget {
-				continue
-			}
-			rows, s.Targets = append(rows, t), append(s.Targets, target)
+		for _, t := range rows {
+			s.Targets = append(s.Targets, b.Targets[t])
 			if b.Weights != nil {
 				s.Weights = append(s.Weights, b.Weights[t])
 			}

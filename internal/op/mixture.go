@@ -108,7 +108,7 @@ func (f *mixture) route(x kernel.Mat) {
 		}
 	}
 	for i := range f.visits {
-		f.visits[i].pass = f.p.choose(f.visits[i].rows)
+		f.visits[i].pass = f.p.Choose(f.visits[i].rows)
 	}
 }
 

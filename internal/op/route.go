@@ -85,7 +85,7 @@ func (p *Pass) regroup() {
 		if list[len(list)-1]-list[0] == len(list)-1 {
 			g.first = list[0]
 		}
-		g.Pass = plain.choose(list)
+		g.Pass = plain.Choose(list)
 		p.groups = append(p.groups, g)
 	}
 }
@@ -237,14 +237,11 @@ func (p *Pass) Pick(rows []int) *Pass {
 	if p.groups == nil {
 		return p
 	}
-	return p.choose(rows)
+	return p.Choose(rows)
 }
 
-// Choose is the pass as some of its rows see it, which must stand in their order.
-func (p *Pass) Choose(rows []int) *Pass { return p.choose(rows) }
-
-// choose is the pass as some of its rows see it.
-func (p *Pass) choose(rows []int) *Pass {
+// Choose is the pass as some of its rows see it. Rows of a segment that follow each other make a segment.
+func (p *Pass) Choose(rows []int) *Pass {
 	sub := *p
 	sub.Segments, sub.Positions, sub.Types = nil, make([]int32, len(rows)), nil
 	last := -1
