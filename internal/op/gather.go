@@ -32,9 +32,7 @@ func (f *gather) Operands() []mat.Tensor { return []mat.Tensor{f.x} }
 func (f *gather) Forward() (mat.Tensor, error) {
 	x := Of(f.x).View()
 	f.y = f.p.Arena.NewTensor(len(f.rows), x.Cols)
-	for i, t := range f.rows {
-		copy(f.y.View().Row(i), x.Row(t))
-	}
+	pickRows(f.y.View(), x, f.rows)
 	return f.y, nil
 }
 
@@ -50,6 +48,20 @@ func (f *gather) Backward(gy mat.Tensor) error {
 	dy.release()
 	f.y.release()
 	return nil
+}
+
+// pickRows copies rows of src to dst [len(rows), C], in their order.
+func pickRows(dst, src kernel.Mat, rows []int) {
+	for i, t := range rows {
+		copy(dst.Row(i), src.Row(t))
+	}
+}
+
+// putRows copies src [len(rows), C] to rows of dst.
+func putRows(dst, src kernel.Mat, rows []int) {
+	for i, t := range rows {
+		copy(dst.Row(t), src.Row(i))
+	}
 }
 
 // SegmentMean is the mean of the rows of each segment of the pass.

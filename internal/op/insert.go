@@ -112,9 +112,7 @@ func (f *spread) Forward() (mat.Tensor, error) {
 	x := Of(f.x)
 	f.y = f.p.Arena.NewTensor(f.n, x.cols)
 	clear(f.y.data)
-	for i, t := range f.rows {
-		copy(f.y.View().Row(t), x.View().Row(i))
-	}
+	putRows(f.y.View(), x.View(), f.rows)
 	return f.y, nil
 }
 
@@ -123,9 +121,7 @@ func (f *spread) Backward(gy mat.Tensor) error {
 	dy := Of(gy)
 	if f.x.RequiresGrad() {
 		d := f.p.Arena.NewTensor(len(f.rows), dy.cols)
-		for i, t := range f.rows {
-			copy(d.View().Row(i), dy.View().Row(t))
-		}
+		pickRows(d.View(), dy.View(), f.rows)
 		f.x.AccGrad(d)
 	}
 	dy.release()
@@ -150,9 +146,7 @@ func (f *take) Operands() []mat.Tensor { return []mat.Tensor{f.x} }
 func (f *take) Forward() (mat.Tensor, error) {
 	x := Of(f.x).View()
 	f.y = f.p.Arena.NewTensor(len(f.rows), x.Cols)
-	for i, t := range f.rows {
-		copy(f.y.View().Row(i), x.Row(t))
-	}
+	pickRows(f.y.View(), x, f.rows)
 	return f.y, nil
 }
 

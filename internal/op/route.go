@@ -139,9 +139,7 @@ func (g *Group) Rows(a *Arena, m kernel.Mat) kernel.Mat {
 		return m.RowRange(g.first, g.first+len(g.rows))
 	}
 	part := kernel.NewMat(a.Get(len(g.rows)*m.Cols), len(g.rows), m.Cols)
-	for i, t := range g.rows {
-		copy(part.Row(i), m.Row(t))
-	}
+	pickRows(part, m, g.rows)
 	return part
 }
 
@@ -150,9 +148,7 @@ func (g *Group) Put(m, part kernel.Mat) {
 	if g.rows == nil || g.first >= 0 {
 		return
 	}
-	for i, t := range g.rows {
-		copy(m.Row(t), part.Row(i))
-	}
+	putRows(m, part, g.rows)
 }
 
 // Return gives the copy that Rows made back.
@@ -287,9 +283,7 @@ func (f *place) Forward() (mat.Tensor, error) {
 	x, part := Of(f.x), Of(f.part).View()
 	f.y = f.p.Arena.NewTensor(x.rows, x.cols)
 	copy(f.y.data, x.data)
-	for i, t := range f.rows {
-		copy(f.y.View().Row(t), part.Row(i))
-	}
+	putRows(f.y.View(), part, f.rows)
 	return f.y, nil
 }
 
@@ -298,9 +292,7 @@ func (f *place) Backward(gy mat.Tensor) error {
 	dy := Of(gy)
 	if f.part.RequiresGrad() {
 		d := f.p.Arena.NewTensor(len(f.rows), dy.cols)
-		for i, t := range f.rows {
-			copy(d.View().Row(i), dy.View().Row(t))
-		}
+		pickRows(d.View(), dy.View(), f.rows)
 		f.part.AccGrad(d)
 	}
 	f.y.release()
