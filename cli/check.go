@@ -92,7 +92,7 @@ func (p *plan) forecast() (forecast, error) {
 		f.Modules = m.Modules()
 	}
 	if p.base.src != nil {
-		f.MemoryMapped = p.base.src.MappedBytes()
+		f.MemoryMapped = p.base.src.MappedBytes() - p.base.spared
 	}
 	f.Seconds = p.seconds()
 	var err error

@@ -89,7 +89,7 @@ func openSubject(c *cli.Context, path string) (*subject, error) {
 			}
 		}
 	}
-	if s.base, err = openFiles(model, arithmetic{c.String("compute"), c.String("quantize")}); err != nil {
+	if s.base, err = openFiles(model, arithmetic{compute: c.String("compute"), quantize: c.String("quantize")}); err != nil {
 		return nil, err
 	}
 	if adapter == "" {

@@ -46,12 +46,17 @@ type base struct {
 	tok    *tokenizer.Tokenizer // nil if the folder has none
 	mode   kernel.Mode
 	bits   quantization
+	fixed  bool  // nothing trains the weights themselves
+	spared int64 // bytes of the file that are not read after loading: weights are kept in another form
 
 	unpacked *merge.Unpacked // nil if the weights are stored as they are
 }
 
 // arithmetic says how a model is kept and computed, in the words of recipes.
-type arithmetic struct{ compute, quantize string }
+type arithmetic struct {
+	compute, quantize string
+	trained           bool // the weights themselves
+}
 
 // quantization is how the frozen projections are kept.
 type quantization struct {
@@ -60,7 +65,9 @@ type quantization struct {
 }
 
 // arithmeticOf is what a recipe says.
-func arithmeticOf(r *recipes.Recipe) arithmetic { return arithmetic{r.Model.Compute, r.Model.Quantize} }
+func arithmeticOf(r *recipes.Recipe) arithmetic {
+	return arithmetic{r.Model.Compute, r.Model.Quantize, r.Method.TrainsBase()}
+}
 
 // parseQuantization reads the value of quantize.
 func parseQuantization(text string) (quantization, error) {
@@ -121,11 +128,28 @@ func (b *base) load(ctx context.Context, w *model.Want) (err error) {
 		return errors.Join(fmt.Errorf("%s: %w", b.path, err), b.src.Close())
 	}
 	b.config = b.model.Config
+	b.spared = b.keep(b.model)
+	b.forget()
+	return nil
+}
+
+// keep brings the weights of a model into the form that they are computed with, where that is not the file's. It returns how many
+// bytes of the file are not read after that.
+func (b *base) keep(m *model.Model) (spared int64) {
 	if b.bits.on {
-		b.model.Quantise(b.bits.DType)
+		spared += m.Quantise(b.bits.DType)
+	}
+	if b.mode == kernel.ModeBF16 && b.fixed {
+		spared += m.Round()
+	}
+	return spared
+}
+
+// forget gives back memory of the file that is not read any more.
+func (b *base) forget() {
+	if b.spared > 0 && b.src != nil {
 		b.src.Forget()
 	}
-	return nil
 }
 
 // draw makes the model with random weights by its config.json, with the head that a task wants.
@@ -136,7 +160,7 @@ func (b *base) draw(w model.Want, seed uint64) (err error) {
 
 // openFiles opens the folder with its tokenizer.
 func openFiles(path string, how arithmetic) (*base, error) {
-	b := &base{path: path, mode: kernel.DefaultMode()}
+	b := &base{path: path, mode: kernel.DefaultMode(), fixed: !how.trained}
 	var err error
 	if how.compute != "" && how.compute != "auto" {
 		if b.mode, err = kernel.ParseMode(how.compute); err != nil {

@@ -95,7 +95,7 @@ func (e *env) serve(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	b, err := openBase(c.Context, path, arithmetic{c.String("compute"), c.String("quantize")})
+	b, err := openBase(c.Context, path, arithmetic{compute: c.String("compute"), quantize: c.String("quantize")})
 	if err != nil {
 		return err
 	}

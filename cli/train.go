@@ -140,9 +140,7 @@ func (p *plan) folder(c *cli.Context) (*train.Folder, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.base.bits.on {
-		p.base.src.Forget()
-	}
+	p.base.forget()
 	if p.config != nil {
 		p.config.Shared().BaseHash = hash
 	}

@@ -6,8 +6,9 @@ import (
 )
 
 // Quantise keeps the weights of all projections but the head's in I8 or NF4, in memory of the model's own, and reads embeddings,
-// norms, biases and the head as before: what bitsandbytes does to a model. Nothing may be attached to it yet.
-func (m *Model) Quantise(d kernel.DType) {
+// norms, biases and the head as before: what bitsandbytes does to a model. Nothing may be attached to it yet. It returns how many
+// bytes of the checkpoint are not read any more.
+func (m *Model) Quantise(d kernel.DType) (spared int64) {
 	head := map[*layer.Slot]bool{}
 	for _, s := range m.Top.Slots() {
 		head[s] = true
@@ -21,7 +22,21 @@ func (m *Model) Quantise(d kernel.DType) {
 		if done[w] == nil {
 			done[w] = w.Quantise(d)
 			done[done[w]] = done[w]
+			spared += w.Bytes()
 		}
 		s.Base.W = done[w]
 	}
+	return spared
+}
+
+// Round has products in bf16 read weights that were rounded once, in memory of the model's own, where the checkpoint holds float32 or
+// float16 (see kernel.Frozen.Round). Embeddings, and what methods make of weights, are read as stored. Nothing may pass meanwhile. It
+// returns how many bytes of the checkpoint products do not read any more.
+func (m *Model) Round() (spared int64) {
+	for s := range m.Slots() {
+		if s.Kind != layer.Embedding {
+			spared += s.Base.W.Round()
+		}
+	}
+	return spared
 }

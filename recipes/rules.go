@@ -64,7 +64,7 @@ var rulesTable = []rule{
 	{"model.init", "model.init is \"random\", want method.type = \"full\": a random base is worth no adapter",
 		func(r *Recipe) bool { return r.Model.Init == "random" && r.Method.Type != "full" }},
 	{"model.quantize", "model.quantize needs weights that stay frozen: method.type \"full\" and \"freeze\" train them",
-		func(r *Recipe) bool { return r.Model.Quantize != "none" && r.Method.has("full", "freeze") }},
+		func(r *Recipe) bool { return r.Model.Quantize != "none" && r.Method.TrainsBase() }},
 	{"method.type", "method.token_indices is missing, want ids of tokens",
 		func(r *Recipe) bool {
 			return r.Method.Type == "trainable_tokens" && len(r.Method.TokensToTrain) == 0 && r.Method.Adapter == ""
@@ -91,6 +91,9 @@ var rulesTable = []rule{
 
 // holdsOut says that some rows are for evaluation.
 func (d *Data) holdsOut() bool { return d.EvalPath != "" || d.EvalFraction > 0 || d.EvalEvery > 0 }
+
+// TrainsBase says that weights of the base themselves are trained.
+func (m *Method) TrainsBase() bool { return m.has("full", "freeze") }
 
 // has says that a new adapter of one of the types is trained.
 func (m *Method) has(types ...string) bool { return m.Adapter == "" && slices.Contains(types, m.Type) }

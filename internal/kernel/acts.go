@@ -27,6 +27,7 @@ func (a *Acts) MulT(y Mat, w *Frozen, bias []float32, add bool) {
 	if a.x.Cols != w.Cols || y.Rows != a.x.Rows || y.Cols != w.Rows || bias != nil && len(bias) != y.Cols {
 		panic(fmt.Sprintf("kernel: MulT: y [%d, %d] = x [%d, %d] · W [%d, %d]ᵀ + bias [%d]", y.Rows, y.Cols, a.x.Rows, a.x.Cols, w.Rows, w.Cols, len(bias)))
 	}
+	w = w.in(a.mode)
 	switch {
 	case y.Rows == 0 || y.Cols == 0:
 	case a.v.vec == vecGo || w.Cols == 0:
@@ -45,6 +46,7 @@ func (a *Acts) Mul(y Mat, w *Frozen, bias []float32, add bool) {
 	if a.x.Cols != w.Rows || y.Rows != a.x.Rows || y.Cols != w.Cols || bias != nil && len(bias) != y.Cols {
 		panic(fmt.Sprintf("kernel: Mul: y [%d, %d] = x [%d, %d] · W [%d, %d] + bias [%d]", y.Rows, y.Cols, a.x.Rows, a.x.Cols, w.Rows, w.Cols, len(bias)))
 	}
+	w = w.in(a.mode)
 	switch {
 	case y.Rows == 0 || y.Cols == 0:
 	case a.v.vec == vecGo || w.Rows == 0:

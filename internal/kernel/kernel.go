@@ -71,6 +71,7 @@ type Frozen struct {
 	f32        []float32
 	u16        []uint16 // f16 or bf16
 	q          *quant   // I8 or NF4
+	rounded    *Frozen  // see Round
 }
 
 // FrozenF32 views data [rows, cols].
