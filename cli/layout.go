@@ -25,14 +25,17 @@ const (
 	mostTokens   = 4096
 )
 
-// cost is what a pass for training keeps, in bytes a token: in float32 the values that one operator hands to the next, and in one block
-// their gradients.
+// cost is what a pass for training keeps, in bytes a token: in float32 the values that one operator hands to the next and the backward
+// pass looks at, and in one block their gradients and what is made again.
 type cost struct{ kept, recomputed int64 }
 
 func (p *plan) cost() cost {
 	c := p.base.model.Config
-	block := int64(4*c.HiddenSize + 2*(c.NumAttentionHeads+c.NumKeyValueHeads)*c.HeadDim + 3*c.IntermediateSize)
-	work := int64(6*c.HiddenSize + 2*c.IntermediateSize)
+	block := int64(2*c.HiddenSize + 2*(c.NumAttentionHeads+c.NumKeyValueHeads)*c.HeadDim + 2*c.IntermediateSize) // two halves of a gate
+	if l := p.base.model.Layers()[0]; l.AttentionNorms.After != nil {
+		block += 2 * int64(c.HiddenSize) // the norms are the stream
+	}
+	work := int64(8*c.HiddenSize + 3*c.IntermediateSize)
 	layers := int64(c.NumHiddenLayers)
 	return cost{kept: 4 * (layers*block + work), recomputed: 4 * (layers*int64(c.HiddenSize) + block + work)}
 }

@@ -41,6 +41,9 @@ func (l *Projection) Dims() (in, out int) { return l.base.Dims() }
 // ByRow implements layer.ByRow.
 func (l *Projection) ByRow() bool { return layer.ByRow(l.base) }
 
+// Reading implements op.Reader.
+func (l *Projection) Reading() op.Reading { return min(op.Reads, op.ReadingOf(l.base)) }
+
 // Forward implements op.Projection: y = base(x) + scale·s·Bᵀ, s = dropout(x)·Aᵀ.
 func (l *Projection) Forward(p *op.Pass, y kernel.Mat, x *op.Input) any {
 	if l.scale == 0 { // to MatMul a factor of 0 means none

@@ -78,8 +78,14 @@ func (f *activate) Operands() []mat.Tensor { return []mat.Tensor{f.x} }
 func (f *activate) Forward() (mat.Tensor, error) {
 	x := Of(f.x)
 	f.y = f.p.Arena.NewTensor(x.rows, x.cols)
-	kernel.Split(len(x.data), 1<<12, func(lo, hi int) { f.act.Forward(f.y.data[lo:hi], x.data[lo:hi]) })
+	f.fill(f.y.View())
+	f.y.canAgain(f.p, f.fill)
 	return f.y, nil
+}
+
+func (f *activate) fill(y kernel.Mat) {
+	x := Of(f.x)
+	kernel.Split(len(x.data), 1<<12, func(lo, hi int) { f.act.Forward(y.Data[lo:hi], x.data[lo:hi]) })
 }
 
 // Backward: dx = dy ∘ act'(x), over dy.
@@ -116,9 +122,12 @@ func (f *gate) Operands() []mat.Tensor { return []mat.Tensor{f.x} }
 func (f *gate) Forward() (mat.Tensor, error) {
 	x := Of(f.x)
 	f.y = f.p.Arena.NewTensor(x.rows, x.cols/2)
-	f.act.gateRows(f.y.View(), x.View())
+	f.fill(f.y.View())
+	f.y.canAgain(f.p, f.fill)
 	return f.y, nil
 }
+
+func (f *gate) fill(y kernel.Mat) { f.act.gateRows(y, Of(f.x).View()) }
 
 // gateRows is y = act(gate) ∘ up, x being gate and up side by side.
 func (a Activation) gateRows(y, x kernel.Mat) {

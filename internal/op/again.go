@@ -82,6 +82,7 @@ func (n *recompute) Backward(gy mat.Tensor) error {
 // leaf is a value at which a graph ends, over the same numbers, which stay whose they were.
 func leaf(x mat.Tensor) *Tensor {
 	v := Of(x)
+	v.keep()
 	t := NewTensor(v.data, v.rows, v.cols)
 	t.SetRequiresGrad(x.RequiresGrad())
 	return t

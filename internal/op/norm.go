@@ -167,10 +167,17 @@ func (f *norm) Forward() (mat.Tensor, error) {
 	x := Of(f.x)
 	f.y = f.p.Arena.NewTensor(x.rows, x.cols)
 	f.scale = f.p.Arena.Get(x.rows * f.runs)
+	f.fill(f.y.View())
+	f.y.canAgain(f.p, f.fill)
+	return f.y, nil
+}
+
+// fill computes y and the scales.
+func (f *norm) fill(yv kernel.Mat) {
+	xv := Of(f.x).View()
 	if f.partial {
-		copy(f.y.data, x.data)
+		copy(yv.Data, xv.Data)
 	}
-	xv, yv := x.View(), f.y.View()
 	f.rows(func(q *Part, w []float32, first, from, to int) {
 		for t := from; t < to; t++ {
 			xr, yr := xv.Row(t), yv.Row(t)
@@ -179,7 +186,6 @@ func (f *norm) Forward() (mat.Tensor, error) {
 			})
 		}
 	})
-	return f.y, nil
 }
 
 // forward norms one run of numbers and returns its scale. A centred run is normed as RMS would.

@@ -200,6 +200,6 @@ func withVectors(values []mat.Tensor, vectors ...*Vector) []mat.Tensor {
 
 // shape returns the rows and columns of a node.
 func shape(x mat.Tensor) (rows, cols int) {
-	t := Of(x)
+	t := bare(x)
 	return t.rows, t.cols
 }

@@ -45,14 +45,15 @@ func (f *project) Forward() (mat.Tensor, error) {
 		f.saved[i] = q.Forward(f.p, f.y.View().ColRange(at, at+out), in)
 		at += out
 	}
+	x.letGo(f.list...)
 	return f.y, nil
 }
 
 // Backward: dx = Σ dy_i·∂y_i/∂x.
 func (f *project) Backward(gy mat.Tensor) error {
-	dy, x := Of(gy), Of(f.x)
+	dy := Of(gy)
 	dx := f.p.inputGrad(f.x)
-	in := NewInput(x.View())
+	in := inputAgain(f.x, f.list...)
 	defer in.Free()
 	at := 0
 	for i, q := range f.list {
@@ -73,7 +74,7 @@ func (p *Pass) inputGrad(x mat.Tensor) *Tensor {
 	if !x.RequiresGrad() {
 		return nil
 	}
-	t := Of(x)
+	t := bare(x)
 	dx := p.Arena.NewTensor(t.rows, t.cols)
 	clear(dx.data)
 	return dx
@@ -118,6 +119,7 @@ func (f *projectAdd) Forward() (mat.Tensor, error) {
 	defer in.Free()
 	f.saved = f.q.Forward(f.p, f.y.View(), in)
 	kernel.Split(len(r.data), 1<<15, func(lo, hi int) { kernel.Add(f.y.data[lo:hi], r.data[lo:hi]) })
+	x.letGo(f.q)
 	return f.y, nil
 }
 
@@ -125,7 +127,7 @@ func (f *projectAdd) Forward() (mat.Tensor, error) {
 func (f *projectAdd) Backward(gy mat.Tensor) error {
 	dy := Of(gy)
 	dx := f.p.inputGrad(f.x)
-	in := NewInput(Of(f.x).View())
+	in := inputAgain(f.x, f.q)
 	defer in.Free()
 	f.q.Backward(f.p, viewOf(dx), dy.View(), in, f.saved)
 	f.y.release()

@@ -71,6 +71,7 @@ func (f *fork) Operands() []mat.Tensor { return []mat.Tensor{f.x} }
 // Forward gives the numbers of x; they stay x's.
 func (f *fork) Forward() (mat.Tensor, error) {
 	x := Of(f.x)
+	x.keep()
 	return NewTensor(x.data, x.rows, x.cols), nil
 }
 

@@ -17,6 +17,7 @@ type Tensor struct {
 	rows, cols int
 	shape      []int  // of a parameter in files, where it is not [rows, cols]
 	arena      *Arena // nil for parameters
+	fleeting   fleeting
 
 	mu   sync.Mutex
 	grad *Tensor
@@ -38,7 +39,10 @@ func (a *Arena) NewTensor(rows, cols int) *Tensor {
 }
 
 // Of returns the graft tensor behind a node of the graph or a parameter.
-func Of(x mat.Tensor) *Tensor {
+func Of(x mat.Tensor) *Tensor { return bare(x).present() }
+
+// bare is Of for those who do not look at the numbers, which may not be there (see Fleeting).
+func bare(x mat.Tensor) *Tensor {
 	switch v := x.(type) {
 	case *Tensor:
 		return v

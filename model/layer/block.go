@@ -119,8 +119,11 @@ func ByRow(q op.Projection) bool {
 // branch is After(x + s·Branch(f(Before(x)))).
 func (b *Block) branch(p *op.Pass, x mat.Tensor, f Branch, n Norms, end *End, a []op.Angles) mat.Tensor {
 	h := n.Before.apply(p, x)
-	if b.FromNorm {
+	switch {
+	case b.FromNorm:
 		x = h
+	case n.Before != nil:
+		h = op.Fleeting(h)
 	}
 	y, out := f.Mix(p, h, a)
 	return b.join(p, x, y, out, n, end)

@@ -26,6 +26,9 @@ func (f *Frozen) Dims() (in, out int) {
 // ByRow implements ByRow.
 func (f *Frozen) ByRow() bool { return true }
 
+// Reading implements op.Reader.
+func (f *Frozen) Reading() op.Reading { return op.Blind }
+
 // Forward implements op.Projection. In a pass of several adapters its product may be there already, or stand for that of an
 // adapter beneath.
 func (f *Frozen) Forward(p *op.Pass, y kernel.Mat, x *op.Input) any {

@@ -17,9 +17,9 @@ type MLP struct {
 func (l *MLP) Mix(p *op.Pass, h mat.Tensor, _ []op.Angles) (mat.Tensor, op.Projection) {
 	x := op.Project(p, h, projections(l.In)...)
 	if l.Gated {
-		return op.Gate(p, x, l.Activation), l.Down // [T, 2I] -> [T, I]
+		return op.Fleeting(op.Gate(p, x, l.Activation)), l.Down // [T, 2I] -> [T, I]
 	}
-	return op.Activate(p, x, l.Activation), l.Down
+	return op.Fleeting(op.Activate(p, x, l.Activation)), l.Down
 }
 
 // Slots implements Branch.

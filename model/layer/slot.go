@@ -40,6 +40,9 @@ type Slot struct {
 	Bias string
 }
 
+// Reading implements op.Reader.
+func (s *Slot) Reading() op.Reading { return op.ReadingOf(s.Projection) }
+
 // Param is the name of the slot's "weight" or "bias" in the model.
 func (s *Slot) Param(part string) string {
 	if part == "bias" && s.Bias != "" {

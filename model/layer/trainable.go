@@ -46,6 +46,9 @@ func (l *Trainable) Dims() (in, out int) {
 // ByRow implements ByRow.
 func (l *Trainable) ByRow() bool { return true }
 
+// Reading implements op.Reader.
+func (l *Trainable) Reading() op.Reading { return op.Reads }
+
 // Forward implements op.Projection.
 func (l *Trainable) Forward(p *op.Pass, y kernel.Mat, x *op.Input) any {
 	var bias []float32

@@ -32,6 +32,14 @@ func (l *part) Dims() (in, out int) { return l.site.In, l.site.Out }
 // ByRow implements layer.ByRow.
 func (l *part) ByRow() bool { return !l.layer.Across && layer.ByRow(l.base) }
 
+// Reading implements op.Reader: a tape that begins at the input holds it.
+func (l *part) Reading() op.Reading {
+	if l.layer.Add == nil {
+		return op.Holds
+	}
+	return min(op.Reads, op.ReadingOf(l.base))
+}
+
 // Params implements op.Projection: the graph must know of the shared ones, too.
 func (l *part) Params() iter.Seq2[string, *nn.Param] {
 	return func(yield func(string, *nn.Param) bool) {
