@@ -26,8 +26,8 @@ type qualityTask struct {
 	data    string
 	rate    float64
 	recipes []qualityRow
-	// mended, if not "", is what the names of methods end in whose losses are to be followed step by step instead of the reference's
-	// own, and unlike why those are of another objective.
+	// mended, if not "", is what the names of methods end in that are to be followed and compared with instead of the reference's own,
+	// and unlike why those are of another objective.
 	mended, unlike string
 }
 
@@ -125,7 +125,13 @@ func (q qualityTask) run(t *testing.T, assets string, row qualityRow) {
 		t.Logf("seed %d: %s %.4f", seed, q.score, score)
 		scores = append(scores, score)
 	}
-	q.judge(t, scores, reference)
+	if q.mended == "" {
+		q.judge(t, scores, reference)
+		return
+	}
+	own, _ := q.scores(t, reference)
+	t.Logf("the reference as it is gets %.4f: %s", own, q.unlike)
+	q.judge(t, scores, referenceRuns(t, q.name, row.method+q.mended))
 }
 
 // recipe is the text of a recipe.
@@ -149,8 +155,8 @@ func (q qualityTask) follows(t *testing.T, row qualityRow, got []float64) {
 		t.Logf("losses: not compared step by step: %s; a run of the reference mended is not there", q.unlike)
 		return
 	}
-	want := reference[0].Losses // of a mended run perhaps the first 50 alone
-	if len(got) != len(want) && (q.mended == "" || len(got) < len(want)) {
+	want := reference[0].Losses
+	if len(got) != len(want) {
 		t.Fatalf("%d losses, want %d", len(got), len(want))
 	}
 	first, worst := 0.0, 0.0
@@ -188,23 +194,28 @@ func (q qualityTask) judge(t *testing.T, scores []float64, reference []reference
 		t.Logf("%s: %.4f; the reference has no such run to compare with", q.score, scores)
 		return
 	}
-	var want []float64
-	var words []string
+	want, words := q.scores(t, reference)
+	got, _ := spread(scores)
+	mean, sd := spread(want)
+	bound := max(2*sd, 0.01*mean)
+	t.Logf("%s of %d seeds %.4f; reference %s: %.4f, sd %.4f", q.score, len(scores), got, words, mean, sd)
+	if d := math.Abs(got - mean); d > bound && len(want) > 1 { // a single seed does not tell the noise between seeds
+		t.Errorf("%s of %d seeds is %.4f, want %.4f ± %.4f", q.score, len(scores), got, mean, bound)
+	}
+}
+
+// scores are those of the reference's runs, also in words.
+func (q qualityTask) scores(t *testing.T, reference []referenceRun) (list []float64, words string) {
+	t.Helper()
 	for _, r := range reference {
 		v, ok := r.Scores[q.metric].(float64)
 		if !ok {
 			t.Fatalf("the reference has no metric %q: %v", q.metric, r.Scores)
 		}
-		v *= q.unit
-		want, words = append(want, v), append(words, fmt.Sprintf("%.4f", v))
+		list = append(list, v*q.unit)
+		words += fmt.Sprintf(" %.4f", v*q.unit)
 	}
-	got, _ := spread(scores)
-	mean, sd := spread(want)
-	bound := max(2*sd, 0.01*mean)
-	t.Logf("%s of %d seeds %.4f; reference %s: %.4f, sd %.4f", q.score, len(scores), got, strings.Join(words, ", "), mean, sd)
-	if d := math.Abs(got - mean); d > bound && len(want) > 1 { // a single seed does not tell the noise between seeds
-		t.Errorf("%s of %d seeds is %.4f, want %.4f ± %.4f", q.score, len(scores), got, mean, bound)
-	}
+	return list, strings.TrimSpace(words)
 }
 
 // spread is the mean of values and their standard deviation, 0 of a single one.
