@@ -112,13 +112,12 @@ func (q qualityTask) run(t *testing.T, assets string, row qualityRow) {
 	for seed := range *qualitySeeds {
 		out := filepath.Join(dir, fmt.Sprint("seed", seed))
 		args := []string{"train", recipe, "--out", out, "--set", fmt.Sprint("data.seed=", seed), "--set", fmt.Sprint("train.seed=", seed)}
-		init := filepath.Join(golden.Quality(t), "init", q.name+"."+row.method+".safetensors")
-		from := seed == 0 && exists(init)
-		if from {
+		init := q.initial(t, row, seed)
+		if exists(init) {
 			args = append(args, "--set", "method.init_values="+init)
 		}
 		ok(t, args...)
-		if losses, _ := metricsOf(t, out); from {
+		if losses, _ := metricsOf(t, out); seed == 0 && exists(init) {
 			q.follows(t, row, losses)
 		}
 		score := scoreOf(t, out, q.score)
@@ -132,6 +131,15 @@ func (q qualityTask) run(t *testing.T, assets string, row qualityRow) {
 	own, _ := q.scores(t, reference)
 	t.Logf("the reference as it is gets %.4f: %s", own, q.unlike)
 	q.judge(t, scores, referenceRuns(t, q.name, row.method+q.mended))
+}
+
+// initial is where the reference's initial values lie; those of other seeds than the first may be missing.
+func (q qualityTask) initial(t *testing.T, row qualityRow, seed int) string {
+	name := q.name + "." + row.method
+	if seed > 0 {
+		name += fmt.Sprint(".", seed)
+	}
+	return filepath.Join(golden.Quality(t), "init", name+".safetensors")
 }
 
 // recipe is the text of a recipe.
