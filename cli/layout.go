@@ -118,9 +118,13 @@ func (p *plan) allowance() (allowed, limit int64, err error) {
 	return min(activationBytes, limit), limit, nil
 }
 
-// fixedBytes is what a run takes whatever its rows are: trained numbers with their gradients, what the optimizer remembers, the program.
+// fixedBytes is what a run takes whatever its rows are: trained numbers with their gradients, what the optimizer remembers, logits, the
+// program.
 func (p *plan) fixedBytes() int64 {
 	n := int64(processBytes)
+	if h := p.task.Head; h == model.NextToken || h == model.TargetToken || h == model.MaskedToken {
+		n += min(op.ChunkBytes(p.base.config.VocabSize), 4*p.fewest()*int64(p.base.config.VocabSize))
+	}
 	for _, q := range p.params {
 		n += 4 * int64(len(q.Value))
 	}

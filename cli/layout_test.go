@@ -41,12 +41,12 @@ func TestMemoryDecides(t *testing.T) {
 		}
 		return f
 	}
-	much, less := plan("auto"), plan("68MB")
+	much, less := plan("auto"), plan("69MB")
 	if much.MicroTokens != mostTokens || much.Recompute {
 		t.Errorf("with much memory: %d tokens a pass, computed again %v, want %d and not", much.MicroTokens, much.Recompute, mostTokens)
 	}
 	if less.MicroTokens >= much.MicroTokens {
-		t.Errorf("with 68 MB: %d tokens a pass, want fewer than %d", less.MicroTokens, much.MicroTokens)
+		t.Errorf("with 69 MB: %d tokens a pass, want fewer than %d", less.MicroTokens, much.MicroTokens)
 	}
 	if much.MemoryAnonymous <= 0 {
 		t.Errorf("memory is %d", much.MemoryAnonymous)

@@ -168,7 +168,7 @@ func matMulVec(c, a, b Mat, o MatMulOpts) {
 	switch {
 	case !o.TransA && k >= 128 && (n <= 32 || m <= dotShapes[vec].few && o.TransB):
 		thinDots(c, a, b, o, vec)
-	case o.TransA && n <= 64 && m > 2*n:
+	case o.TransA && n <= 32 && m > 2*n:
 		flipped(c, a, b, o)
 	default:
 		multiply(c, a, b, o, vec, m, k)
@@ -191,21 +191,17 @@ func thinDots(c, a, b Mat, o MatMulOpts, vec vecLevel) {
 // flipped computes cᵀ = op(b)ᵀ·a and turns it round: for c of few columns summed over the rows of both operands, as in
 // the gradient of an adapter's B, where cᵀ has long rows.
 func flipped(c, a, b Mat, o MatMulOpts) {
-	buf := floats.get(c.Rows * c.Cols)
+	buf := floats.get(2 * c.Rows * c.Cols)
 	defer floats.put(buf)
-	ct := NewMat(*buf, c.Cols, c.Rows)
+	ct, back := NewMat(*buf, c.Cols, c.Rows), NewMat((*buf)[c.Rows*c.Cols:], c.Rows, c.Cols)
 	MatMul(ct, b, a, MatMulOpts{TransA: !o.TransB, Alpha: o.Alpha, Serial: o.Serial})
+	if !o.Add {
+		transposeInto(c, ct)
+		return
+	}
+	transposeInto(back, ct)
 	for i := range c.Rows {
-		row := c.Row(i)
-		if o.Add {
-			for j := range row {
-				row[j] += ct.Data[j*ct.Stride+i]
-			}
-			continue
-		}
-		for j := range row {
-			row[j] = ct.Data[j*ct.Stride+i]
-		}
+		Add(c.Row(i), back.Row(i))
 	}
 }
 

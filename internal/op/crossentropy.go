@@ -28,8 +28,18 @@ type CrossEntropySpec struct {
 	PerRow    []float64 // if not nil, [T] receives each row's unweighted loss
 }
 
-// chunkBytes bounds the logits that exist at one time.
-const chunkBytes = 16 << 20
+// chunkBytes bounds the logits that exist at one time, unless they would be of fewer than chunkRows: too few for the head's weight to be
+// packed for them.
+const (
+	chunkBytes = 48 << 20
+	chunkRows  = 128
+)
+
+// ChunkBytes is the most memory that logits over a vocabulary take at one time.
+func ChunkBytes(vocab int) int64 { return 4 * int64(vocab) * int64(chunkOf(vocab)) }
+
+// chunkOf is how many rows of logits exist at one time.
+func chunkOf(vocab int) int { return max(chunkRows, chunkBytes/4/vocab) }
 
 // CrossEntropy is scale·Σ weight·(−log softmax(head(x))[target]) over the rows with a target, as a node [1, 1]. Only these rows are
 // projected, a chunk at a time; while a chunk's logits are there, their gradient is, too, so that Backward only hands on
@@ -69,7 +79,7 @@ func (f *crossEntropy) Forward() (mat.Tensor, error) {
 		f.dx = f.p.Arena.NewTensor(x.rows, x.cols)
 		clear(f.dx.data)
 	}
-	size := max(16, chunkBytes/4/f.vocab)
+	size := chunkOf(f.vocab)
 	for from := 0; from < len(rows); from += size {
 		f.chunk(rows[from:min(from+size, len(rows))])
 	}
