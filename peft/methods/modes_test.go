@@ -34,7 +34,7 @@ func TestGradientsInEveryMode(t *testing.T) {
 				want := loraGradients(t, base, kernel.ModeF32)
 				for mode, limit := range map[kernel.Mode]float64{
 					kernel.ModeSplit: 2e-4, // two bf16 numbers hold 16 bits of each operand, over a dozen products and norms
-					kernel.ModeBF16:  0.1,  // one holds 8
+					kernel.ModeBF16:  0.15, // one holds 8; norms of these small models enlarge what that leaves out
 				} {
 					got := loraGradients(t, base, mode)
 					if d := distance(got, want); !(d < limit) {
