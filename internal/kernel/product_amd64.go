@@ -7,7 +7,7 @@ import "sync"
 // packed holds the forms of an activation matrix that products have asked for so far.
 type packed struct {
 	mu      sync.Mutex
-	panels  *[]float32 // of micro-kernels: [T/mr][K][mr], rounded, or [T/mr][K/2][mr] pairs of bf16
+	panels  *[]float32 // of micro-kernels, as blocked says: rounded numbers, or pairs of bf16
 	rows    *[]float32 // [T][K], rounded
 	tiles   *[]uint16  // A blocks of tile products
 	columns *[]uint16  // B blocks of xᵀ
@@ -35,19 +35,20 @@ func (a *Acts) level() vecLevel {
 func (a *Acts) leftPanels() left {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	mr, k := geometries[a.level()].mr, a.x.Cols
+	g, steps := &geometries[a.level()], a.x.Cols
 	if a.level() == vecPairs {
-		k = pairSteps(k)
+		steps = pairSteps(steps)
 	}
+	b := g.blocked(a.x.Rows, steps)
 	if a.panels == nil {
-		a.panels = floats.get(ceil(a.x.Rows, mr) * mr * k)
+		a.panels = floats.get(b.size())
 		if a.level() == vecPairs {
-			packLeftPairs(*a.panels, a.x, mr)
+			b.packPairs(*a.panels, a.x)
 		} else {
-			packLeft(*a.panels, a.x, false, mr, a.mode.rounding(), false)
+			b.pack(*a.panels, a.x, false, a.mode.rounding(), false)
 		}
 	}
-	return left{data: *a.panels, row: 1, step: mr, panel: mr * k}
+	return left{data: *a.panels, row: 1, step: g.mr, packed: b}
 }
 
 // roundedRows are the activations as the mode multiplies them, row by row.
@@ -214,18 +215,19 @@ func multiply(c, a, b Mat, o MatMulOpts, vec vecLevel, m, k int) {
 	p := product{c: c, k: k, alpha: o.Alpha, add: o.Add, vec: vec}
 	if !o.TransA && (c.Cols <= 4*g.nr || m <= g.mr) { // each number of a is used a few times only: not worth packing
 		p.b = right(b, o.TransB, 0, k)
-		p.a = left{data: a.Data, row: a.Stride, step: 1, panel: g.mr * a.Stride}
+		p.a = left{data: a.Data, row: a.Stride, step: 1}
 		p.run(o.Serial)
 		return
 	}
 	seg := max(1, leftLimit/m/g.kc) * g.kc
-	buf := floats.get(ceil(m, g.mr) * g.mr * min(seg, k))
+	buf := floats.get(g.blocked(m, min(seg, k)).size())
 	defer floats.put(buf)
 	for k0 := 0; k0 < k; k0 += seg {
 		k1 := min(k0+seg, k)
-		packLeft(*buf, span(a, o.TransA, k0, k1), o.TransA, g.mr, exact, o.Serial)
+		packed := g.blocked(m, k1-k0)
+		packed.pack(*buf, span(a, o.TransA, k0, k1), o.TransA, exact, o.Serial)
 		p.b = right(b, o.TransB, k0, k1)
-		p.k, p.a, p.add = k1-k0, left{data: *buf, row: 1, step: g.mr, panel: g.mr * (k1 - k0)}, o.Add || k0 > 0
+		p.k, p.a, p.add = k1-k0, left{data: *buf, row: 1, step: g.mr, packed: packed}, o.Add || k0 > 0
 		p.run(o.Serial)
 	}
 }
