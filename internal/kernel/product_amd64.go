@@ -31,6 +31,9 @@ func (a *Acts) level() vecLevel {
 	return a.v.vec
 }
 
+// usesTiles says that products with frozen weights are those of tiles.
+func (a *Acts) usesTiles() bool { return a.mode != ModeF32 && a.v.tiles }
+
 // leftPanels are the activations in panels.
 func (a *Acts) leftPanels() left {
 	a.mu.Lock()
@@ -71,15 +74,14 @@ func (a *Acts) roundedRows() Mat {
 
 // mulT chooses the way by the mode and the shape alone.
 func (a *Acts) mulT(y Mat, w *Frozen, bias []float32, add bool) {
-	bf16 := a.mode != ModeF32
 	switch {
-	case bf16 && a.v.tiles && w.DType == BF16 && y.Rows <= fewTileRows:
+	case a.usesTiles() && w.DType == BF16 && y.Rows <= fewTileRows:
 		p := rowProduct{y: y, w: w, x: a.columnTiles(), low: a.mode == ModeSplit, add: add, bias: bias}
 		p.run()
-	case bf16 && a.v.tiles:
-		a.tileProduct(y, w.Cols, w.tiles(true, tileLayout, a.mode == ModeSplit), bias, add)
 	case y.Rows <= a.fewRows(w):
 		a.dots(y, w, bias, add)
+	case a.usesTiles():
+		a.tileProduct(y, w.Cols, w.tiles(true, tileLayout, a.mode == ModeSplit), bias, add)
 	case a.level() == vecPairs:
 		a.product(y, pairSteps(w.Cols), pairPanels{w.tiles(true, panelLayout, false)}, bias, add)
 	default:
@@ -89,7 +91,7 @@ func (a *Acts) mulT(y Mat, w *Frozen, bias []float32, add bool) {
 
 func (a *Acts) mul(y Mat, w *Frozen, bias []float32, add bool) {
 	switch {
-	case a.mode != ModeF32 && a.v.tiles:
+	case a.usesTiles():
 		a.tileProduct(y, w.Rows, w.tiles(false, tileLayout, a.mode == ModeSplit), bias, add)
 	case a.level() == vecPairs:
 		a.product(y, pairSteps(w.Rows), pairPanels{w.tiles(false, panelLayout, false)}, bias, add)
@@ -121,13 +123,18 @@ func (w *Frozen) tiles(forward bool, layout pairLayout, lows bool) tileSource {
 }
 
 // fewRows is the number of rows up to which dots beat the micro-kernels, because they need no packing of W. They round
-// what must be rounded again for every strip of rows.
+// what must be rounded again for every strip of rows: beside tiles, whose blocks are rounded once, that pays for fewer rows or none.
 func (a *Acts) fewRows(w *Frozen) int {
 	few := dotShapes[a.level()].few
-	if w.rounding(a.mode) != exact {
-		few /= 2
+	switch {
+	case w.rounding(a.mode) == exact:
+		return few
+	case !a.usesTiles() || a.mode == ModeBF16 && w.q != nil: // which dots widen to bf16
+		return few / 2
+	case a.mode == ModeBF16:
+		return few / 6
 	}
-	return few
+	return 0
 }
 
 // dots multiplies few rows by W in place.
