@@ -34,12 +34,10 @@ func Rerun(t *testing.T, flags ...string) {
 	case errors.Is(err, ErrNotPermitted):
 		t.Skip(err)
 	case err != nil:
-		t.Errorf("%v: %v\n%s", flags, err, out.Bytes())
+		t.Errorf("%v\n%s%v", err, out.Bytes(), flags)
 	case counts[tdpbf16ps.String()] == 0:
-		t.Errorf("%v: used no tiles\n%s", flags, out.Bytes())
-	}
-	t.Log(counts)
-	if testing.Verbose() {
-		t.Logf("%s", out.Bytes())
+		t.Errorf("no tiles were used\n%s%v", out.Bytes(), flags)
+	default:
+		t.Log(counts)
 	}
 }

@@ -98,8 +98,11 @@ func (t *tracer) follow() error {
 // begin waits until the program is loaded and makes its detectors stop where they return.
 func (t *tracer) begin() error {
 	var ws unix.WaitStatus
-	if _, err := unix.Wait4(t.pid, &ws, unix.WALL, nil); err != nil || !ws.Stopped() {
-		return fmt.Errorf("tilecpu: wait: status %#x, %w", ws, err)
+	if _, err := unix.Wait4(t.pid, &ws, unix.WALL, nil); err != nil {
+		return fmt.Errorf("tilecpu: wait: %w", err)
+	}
+	if !ws.Stopped() {
+		return fmt.Errorf("tilecpu: the program ended before it began: status %#x", ws)
 	}
 	t.threads[t.pid] = &tiles{}
 	const options = unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_EXITKILL | unix.PTRACE_O_TRACESYSGOOD
