@@ -20,7 +20,7 @@ var floors = []struct {
 	rooms []string
 }{
 	{"schema", []string{"recipes"}}, // imports nothing of ours; examples may use it
-	{"ground", []string{"internal/kernel", "internal/check", "internal/atomicfile", "internal/meminfo", "internal/golden", "internal/corpus", "internal/jinja", "metric", "internal/pickle"}},
+	{"ground", []string{"internal/kernel", "internal/check", "internal/atomicfile", "internal/meminfo", "internal/golden", "internal/corpus", "internal/jinja", "internal/tilecpu", "metric", "internal/pickle"}},
 	{"memory of the program", []string{"internal/keep"}},
 	{"leaves", []string{"internal/linalg", "internal/op", "checkpoint", "checkpoint/gguf", "checkpoint/bnb", "tokenizer"}},
 	{"writers", []string{"internal/synth", "internal/tape", "release"}},
@@ -37,7 +37,7 @@ var floors = []struct {
 	{"serving", []string{"serve", "serve/api"}},
 	{"reports", []string{"report"}},
 	{"laws", []string{"peft/pefttest"}}, // for tests: trains, merges and loads by any method
-	{"surface", []string{"cli", "internal/corpus/gen"}},
+	{"surface", []string{"cli", "internal/corpus/gen", "internal/tilecpu/run"}},
 	{"main", []string{""}},
 }
 

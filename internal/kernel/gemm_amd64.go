@@ -48,20 +48,50 @@ type geometry struct{ mr, nr, kc, nc, mc int }
 
 const (
 	maxNR = 32
-	maxMC = 96
+	maxMC = 192
 )
 
 var geometries = [...]geometry{
-	vec256: {mr: 6, nr: 16, kc: 256, nc: 384, mc: maxMC},
-	vec512: {mr: 12, nr: maxNR, kc: 192, nc: 384, mc: maxMC},
+	vec256: {mr: 6, nr: 16, kc: 256, nc: 256, mc: maxMC},
+	vec512: {mr: 12, nr: maxNR, kc: 192, nc: 384, mc: maxMC / 2},
 
-	vecPairs: {mr: 12, nr: maxNR, kc: 256, nc: 384, mc: maxMC},
+	vecPairs: {mr: 12, nr: maxNR, kc: 256, nc: 384, mc: maxMC / 2},
 }
 
-// left is the left operand of a product: element (i, k) at i/mr*panel + i%mr*row + k*step.
+// left is the left operand of a product. Of a matrix as it is, element (i, k) lies at i*row + k*step; of one that is packed, as
+// blocked says.
 type left struct {
-	data             []float32
-	row, step, panel int
+	data      []float32
+	row, step int
+	packed    *blocked
+}
+
+// at is the address of row i, the first of a panel, at step k, the first of a block, and the distance of panels of mr rows
+// from there, in numbers.
+func (a *left) at(i, k, mr int) (p unsafe.Pointer, panel int) {
+	if a.packed == nil {
+		return at(a.data, i*a.row+k*a.step), mr * a.row
+	}
+	first, steps := a.packed.at(i/mr, k)
+	return at(a.data, first), mr * steps
+}
+
+// blocked is how a left operand is packed: blocks of kc steps, in each of them all panels of mr rows as [kc][mr]. So the
+// rows that stay in the second cache are one piece of memory; panels of all steps would lie a multiple of 4 KB apart and
+// share the sets of the first cache.
+type blocked struct{ mr, kc, panels, steps int }
+
+// blocked is the geometry's packing of m rows and k steps.
+func (g *geometry) blocked(m, k int) *blocked {
+	return &blocked{mr: g.mr, kc: g.kc, panels: ceil(m, g.mr), steps: k}
+}
+
+func (b *blocked) size() int { return b.panels * b.mr * b.steps }
+
+// at is where panel p of the block from step k begins, and how many steps the block has.
+func (b *blocked) at(p, k int) (first, steps int) {
+	steps = min(b.kc, b.steps-k)
+	return (b.panels*k + p*steps) * b.mr, steps
 }
 
 // columns is the right operand of a product: it makes panels of nr columns.
@@ -102,7 +132,7 @@ func (p *product) run(serial bool) {
 		})
 		return
 	}
-	n := pieces(rows, 4*maxMC/g.mr, threads)
+	n := pieces(rows, 4*g.mc/g.mr, threads)
 	Parallel(n, func(i int) {
 		p.part(rows*i/n*g.mr, min(p.c.Rows, rows*(i+1)/n*g.mr), 0, p.c.Cols)
 	})
@@ -162,7 +192,7 @@ var zeros [maxNR]float32
 func (p *product) panel(job *blockJob, m, me, q, k int) {
 	g := &geometries[p.vec]
 	w := min(g.nr, p.c.Cols-q)
-	job.aRow, job.aStep, job.aM = 4*p.a.row, 4*p.a.step, 4*p.a.panel
+	job.aRow, job.aStep = 4*p.a.row, 4*p.a.step
 	job.alpha = p.alpha
 	job.cRow, job.cM = 4*p.c.Stride, 4*p.c.Stride*g.mr
 	fromC := p.add || k > 0
@@ -185,14 +215,16 @@ func (p *product) panel(job *blockJob, m, me, q, k int) {
 func (p *product) blocks(job *blockJob, m, me, k int) {
 	mr := geometries[p.vec].mr
 	full, rest := (me-m)/mr, (me-m)%mr
-	job.a = at(p.a.data, m/mr*p.a.panel+k*p.a.step)
+	var panel int
+	job.a, panel = p.a.at(m, k, mr)
+	job.aM = 4 * panel
 	if full > 0 {
 		job.m, job.blocks = mr, full
 		p.vec.gemm(job)
 	}
 	if rest > 0 {
 		if full > 0 {
-			job.a = at(p.a.data, (m/mr+full)*p.a.panel+k*p.a.step)
+			job.a = unsafe.Add(job.a, full*job.aM)
 			job.c, job.src = unsafe.Add(job.c, full*job.cM), unsafe.Add(job.src, full*job.srcM)
 		}
 		job.m, job.blocks = rest, 1

@@ -5,6 +5,7 @@ import (
 	"math"
 	"runtime"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -56,8 +57,12 @@ func everything(T, N, K int) func() []float32 {
 func TestResultsDoNotDependOnThreads(t *testing.T) {
 	everyVariant(t, func(t *testing.T) {
 		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+		N, K := 201, 170
+		if testing.Short() {
+			N, K = 77, 50
+		}
 		for _, T := range []int{1, 5, 33, 150} {
-			f := everything(T, 201, 170)
+			f := everything(T, N, K)
 			runtime.GOMAXPROCS(1)
 			want := f()
 			for _, n := range []int{2, 3, 4, 8} {
@@ -164,10 +169,15 @@ func TestModesMeanTheSameEverywhere(t *testing.T) {
 				want = y.clone()
 				return
 			}
-			// Only the order of summation differs, and with split f32 weights the product of two low parts (2^-18).
+			// Only the order of summation differs. Tiles leave out the products of two low parts where both operands are split:
+			// each is below 2^-16 of the product, and their sums 3.5e-6 in the root of mean squares, here up to six times that.
+			limit := 2e-5
+			if current().tiles && strings.Contains(what, "split") {
+				limit = 4e-5
+			}
 			e := worst(y, func(i, j int) float64 { return float64(want.Data[i*want.Stride+j]) })
-			if !(e < 2e-5) {
-				t.Errorf("%s: differs from plain Go by %.2g", what, e)
+			if !(e < limit) {
+				t.Errorf("%s: differs from plain Go by %.2g, want below %.2g", what, e, limit)
 			}
 		})
 	})

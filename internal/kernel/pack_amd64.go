@@ -121,46 +121,47 @@ func (n *numbers) columnsTo(dst []float32, dstRow, width, i, k0, k1 int) {
 	}
 }
 
-// packLeft brings x, or xᵀ, into panels of mr rows: [m/mr][K][mr].
-func packLeft(dst []float32, x Mat, trans bool, mr int, round rounding, serial bool) {
-	m, k := x.Rows, x.Cols
-	if trans {
-		m, k = k, m
-	}
-	count := ceil(m, mr)
+// pack brings x, or xᵀ, into panels.
+func (b *blocked) pack(dst []float32, x Mat, trans bool, round rounding, serial bool) {
 	part := func(lo, hi int) {
-		if trans {
-			packColumns(dst, x, mr, lo, hi)
-		} else {
-			packRows(dst, x, mr, lo, hi)
+		for k := 0; k < b.steps; k += b.kc {
+			if trans {
+				b.packColumns(dst, x, lo, hi, k)
+			} else {
+				b.packRows(dst, x, lo, hi, k)
+			}
+			from, _ := b.at(lo, k)
+			to, _ := b.at(hi, k)
+			round.apply(dst[from:to])
 		}
-		round.apply(dst[lo*k*mr : hi*k*mr])
 	}
 	if serial {
-		part(0, count)
+		part(0, b.panels)
 		return
 	}
-	Split(count, max(1, 1<<15/(k*mr)), part)
+	Split(b.panels, max(1, 1<<15/(b.steps*b.mr)), part)
 }
 
-// packRows makes panels lo … hi of mr rows of x.
-func packRows(dst []float32, x Mat, mr, lo, hi int) {
-	n, k := x.numbers(), x.Cols
+// packRows makes panels lo … hi of mr rows of x for the block from step k.
+func (b *blocked) packRows(dst []float32, x Mat, lo, hi, k int) {
+	n, mr := x.numbers(), b.mr
 	for p := lo; p < hi; p++ {
-		d := dst[p*k*mr:]
-		n.columnsTo(d, mr, min(mr, 8), p*mr, 0, k) // 6 rows, or 8 and the other 4 of 12
+		at, steps := b.at(p, k)
+		d := dst[at:]
+		n.columnsTo(d, mr, min(mr, 8), p*mr, k, k+steps) // 6 rows, or 8 and the other 4 of 12
 		if mr > 8 && p*mr+8 < x.Rows {
-			n.columnsTo(d[8:], mr, mr-8, p*mr+8, 0, k)
+			n.columnsTo(d[8:], mr, mr-8, p*mr+8, k, k+steps)
 		}
 	}
 }
 
-// packColumns makes panels lo … hi of mr columns of x.
-func packColumns(dst []float32, x Mat, mr, lo, hi int) {
-	k := x.Rows
+// packColumns makes panels lo … hi of mr columns of x for the block from step k.
+func (b *blocked) packColumns(dst []float32, x Mat, lo, hi, k int) {
+	mr := b.mr
+	first, steps := b.at(lo, k)
 	whole := min(hi, x.Cols/mr)
 	if whole > lo {
-		job := spreadJob{dst: at(dst, lo*k*mr), src: at(x.Data, lo*mr), srcRow: 4 * x.Stride, panelStep: 4 * k * mr, rows: k, panels: whole - lo}
+		job := spreadJob{dst: at(dst, first), src: at(x.Data, k*x.Stride+lo*mr), srcRow: 4 * x.Stride, panelStep: 4 * steps * mr, rows: steps, panels: whole - lo}
 		if mr == 6 {
 			spread6(&job)
 		} else {
@@ -168,8 +169,9 @@ func packColumns(dst []float32, x Mat, mr, lo, hi int) {
 		}
 	}
 	if whole < hi {
-		for i := range k {
-			copy(dst[(whole*k+i)*mr:][:mr], x.Data[i*x.Stride+whole*mr:i*x.Stride+x.Cols])
+		last, _ := b.at(whole, k)
+		for i := range steps {
+			copy(dst[last+i*mr:][:mr], x.Data[(k+i)*x.Stride+whole*mr:(k+i)*x.Stride+x.Cols])
 		}
 	}
 }

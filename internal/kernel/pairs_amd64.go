@@ -34,19 +34,22 @@ func (b pairPanels) pack(dst []float32, nr, n0, n1, k0, k1 int) {
 	b.blocks(asHalves(dst), n0/nr, ceil(n1-n0, nr), k0/16, (k1-k0)/16)
 }
 
-// packLeftPairs brings x, rounded to bf16, into panels of mr = 12 rows: [T/12][K/2][12] pairs.
-func packLeftPairs(dst []float32, x Mat, mr int) {
-	steps := ceil(x.Cols, 32)
+// packPairs brings x, rounded to bf16, into panels of mr = 12 rows of pairs.
+func (b *blocked) packPairs(dst []float32, x Mat) {
+	mr, steps := b.mr, b.steps/16
 	src := tileNumbers{numbers: x.numbers()}
-	Split(ceil(x.Rows, mr), max(1, 1<<15/(x.Cols*mr)), func(lo, hi int) {
+	Split(b.panels, max(1, 1<<15/(x.Cols*mr)), func(lo, hi int) {
 		buf := halves.get(16 * steps * 32)
 		defer halves.put(buf)
 		for p := lo; p < hi; p++ {
 			src.block(*buf, p*mr, mr, 0, steps)
-			job := transposeJob{dst: at(dst, p*mr*steps*16), src: at(*buf, 0), dstRow: 4 * mr, srcRow: 64 * steps, blocks: 2 * steps, width: 8, dtype: int(F32)}
-			transpose8(&job)
-			job.dst, job.src, job.width = unsafe.Add(job.dst, 4*8), unsafe.Add(job.src, 8*job.srcRow), mr-8
-			transpose8(&job)
+			for k := 0; k < b.steps; k += b.kc {
+				first, n := b.at(p, k)
+				job := transposeJob{dst: at(dst, first), src: at(*buf, 2*k), dstRow: 4 * mr, srcRow: 64 * steps, blocks: n / 8, width: 8, dtype: int(F32)}
+				transpose8(&job)
+				job.dst, job.src, job.width = unsafe.Add(job.dst, 4*8), unsafe.Add(job.src, 8*job.srcRow), mr-8
+				transpose8(&job)
+			}
 		}
 	})
 }

@@ -7,7 +7,7 @@ import "sync"
 // packed holds the forms of an activation matrix that products have asked for so far.
 type packed struct {
 	mu      sync.Mutex
-	panels  *[]float32 // of micro-kernels: [T/mr][K][mr], rounded, or [T/mr][K/2][mr] pairs of bf16
+	panels  *[]float32 // of micro-kernels, as blocked says: rounded numbers, or pairs of bf16
 	rows    *[]float32 // [T][K], rounded
 	tiles   *[]uint16  // A blocks of tile products
 	columns *[]uint16  // B blocks of xᵀ
@@ -31,23 +31,27 @@ func (a *Acts) level() vecLevel {
 	return a.v.vec
 }
 
+// usesTiles says that products with frozen weights are those of tiles.
+func (a *Acts) usesTiles() bool { return a.mode != ModeF32 && a.v.tiles }
+
 // leftPanels are the activations in panels.
 func (a *Acts) leftPanels() left {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	mr, k := geometries[a.level()].mr, a.x.Cols
+	g, steps := &geometries[a.level()], a.x.Cols
 	if a.level() == vecPairs {
-		k = pairSteps(k)
+		steps = pairSteps(steps)
 	}
+	b := g.blocked(a.x.Rows, steps)
 	if a.panels == nil {
-		a.panels = floats.get(ceil(a.x.Rows, mr) * mr * k)
+		a.panels = floats.get(b.size())
 		if a.level() == vecPairs {
-			packLeftPairs(*a.panels, a.x, mr)
+			b.packPairs(*a.panels, a.x)
 		} else {
-			packLeft(*a.panels, a.x, false, mr, a.mode.rounding(), false)
+			b.pack(*a.panels, a.x, false, a.mode.rounding(), false)
 		}
 	}
-	return left{data: *a.panels, row: 1, step: mr, panel: mr * k}
+	return left{data: *a.panels, row: 1, step: g.mr, packed: b}
 }
 
 // roundedRows are the activations as the mode multiplies them, row by row.
@@ -70,15 +74,14 @@ func (a *Acts) roundedRows() Mat {
 
 // mulT chooses the way by the mode and the shape alone.
 func (a *Acts) mulT(y Mat, w *Frozen, bias []float32, add bool) {
-	bf16 := a.mode != ModeF32
 	switch {
-	case bf16 && a.v.tiles && w.DType == BF16 && y.Rows <= fewTileRows:
+	case a.usesTiles() && w.DType == BF16 && y.Rows <= fewTileRows:
 		p := rowProduct{y: y, w: w, x: a.columnTiles(), low: a.mode == ModeSplit, add: add, bias: bias}
 		p.run()
-	case bf16 && a.v.tiles:
-		a.tileProduct(y, w.Cols, w.tiles(true, tileLayout, a.mode == ModeSplit), bias, add)
 	case y.Rows <= a.fewRows(w):
 		a.dots(y, w, bias, add)
+	case a.usesTiles():
+		a.tileProduct(y, w.Cols, w.tiles(true, tileLayout, a.mode == ModeSplit), bias, add)
 	case a.level() == vecPairs:
 		a.product(y, pairSteps(w.Cols), pairPanels{w.tiles(true, panelLayout, false)}, bias, add)
 	default:
@@ -88,7 +91,7 @@ func (a *Acts) mulT(y Mat, w *Frozen, bias []float32, add bool) {
 
 func (a *Acts) mul(y Mat, w *Frozen, bias []float32, add bool) {
 	switch {
-	case a.mode != ModeF32 && a.v.tiles:
+	case a.usesTiles():
 		a.tileProduct(y, w.Rows, w.tiles(false, tileLayout, a.mode == ModeSplit), bias, add)
 	case a.level() == vecPairs:
 		a.product(y, pairSteps(w.Rows), pairPanels{w.tiles(false, panelLayout, false)}, bias, add)
@@ -120,13 +123,18 @@ func (w *Frozen) tiles(forward bool, layout pairLayout, lows bool) tileSource {
 }
 
 // fewRows is the number of rows up to which dots beat the micro-kernels, because they need no packing of W. They round
-// what must be rounded again for every strip of rows.
+// what must be rounded again for every strip of rows: beside tiles, whose blocks are rounded once, that pays for fewer rows or none.
 func (a *Acts) fewRows(w *Frozen) int {
 	few := dotShapes[a.level()].few
-	if w.rounding(a.mode) != exact {
-		few /= 2
+	switch {
+	case w.rounding(a.mode) == exact:
+		return few
+	case !a.usesTiles() || a.mode == ModeBF16 && w.q != nil: // which dots widen to bf16
+		return few / 2
+	case a.mode == ModeBF16:
+		return few / 6
 	}
-	return few
+	return 0
 }
 
 // dots multiplies few rows by W in place.
@@ -214,18 +222,19 @@ func multiply(c, a, b Mat, o MatMulOpts, vec vecLevel, m, k int) {
 	p := product{c: c, k: k, alpha: o.Alpha, add: o.Add, vec: vec}
 	if !o.TransA && (c.Cols <= 4*g.nr || m <= g.mr) { // each number of a is used a few times only: not worth packing
 		p.b = right(b, o.TransB, 0, k)
-		p.a = left{data: a.Data, row: a.Stride, step: 1, panel: g.mr * a.Stride}
+		p.a = left{data: a.Data, row: a.Stride, step: 1}
 		p.run(o.Serial)
 		return
 	}
 	seg := max(1, leftLimit/m/g.kc) * g.kc
-	buf := floats.get(ceil(m, g.mr) * g.mr * min(seg, k))
+	buf := floats.get(g.blocked(m, min(seg, k)).size())
 	defer floats.put(buf)
 	for k0 := 0; k0 < k; k0 += seg {
 		k1 := min(k0+seg, k)
-		packLeft(*buf, span(a, o.TransA, k0, k1), o.TransA, g.mr, exact, o.Serial)
+		packed := g.blocked(m, k1-k0)
+		packed.pack(*buf, span(a, o.TransA, k0, k1), o.TransA, exact, o.Serial)
 		p.b = right(b, o.TransB, k0, k1)
-		p.k, p.a, p.add = k1-k0, left{data: *buf, row: 1, step: g.mr, panel: g.mr * (k1 - k0)}, o.Add || k0 > 0
+		p.k, p.a, p.add = k1-k0, left{data: *buf, row: 1, step: g.mr, packed: packed}, o.Add || k0 > 0
 		p.run(o.Serial)
 	}
 }

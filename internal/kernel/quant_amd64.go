@@ -133,8 +133,13 @@ func (b *stagedColumns) pack(dst []float32, nr, n0, n1, k0, k1 int) {
 
 // stage widens rows i … i+rows, columns j … j+cols of w.
 func stage(buf []float32, w *Frozen, i, rows, j, cols int) numbers {
-	for r := range rows {
-		w.part(buf[r*cols:(r+1)*cols], i+r, j)
+	whole := 0
+	if w.DType == I8 && cols >= 16 { // all rows at once
+		whole = cols &^ 15
+		i8ToF32(&i8Job{dst: at(buf, 0), src: at(w.q.bytes, i*w.Cols+j), scales: at(w.q.scales, i), rows: rows, steps: whole / 16, srcRow: w.Cols, dstRow: 4 * cols})
+	}
+	for r := 0; r < rows && whole < cols; r++ {
+		w.part(buf[r*cols+whole:(r+1)*cols], i+r, j+whole)
 	}
 	return NewMat(buf, rows, cols).numbers()
 }

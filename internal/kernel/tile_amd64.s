@@ -59,7 +59,7 @@
 	DECQ R8
 
 // func tileBlocks(j *tileJob)
-TEXT ·tileBlocks(SB), NOSPLIT, $8-8
+TEXT ·tileBlocks(SB), NOSPLIT, $16-8
 	MOVQ j+0(FP), DI
 	MOVQ tileJob_cfg(DI), AX
 	LDTILECFG_AX
@@ -70,6 +70,8 @@ TEXT ·tileBlocks(SB), NOSPLIT, $8-8
 	MOVQ tileJob_b(DI), R15
 	MOVQ tileJob_c(DI), AX
 	MOVQ AX, col-8(SP)
+	MOVQ tileJob_bias(DI), AX
+	MOVQ AX, bias-16(SP) // the job keeps what the collector may look at: beyond its end a slice is not ours
 nloop:
 	MOVQ tileJob_m(DI), R13
 	MOVQ tileJob_a(DI), R12
@@ -100,7 +102,7 @@ fromc:
 	JMP  start
 frombias:
 	// every row of the block starts as the same 32 biases: a row stride of zero
-	MOVQ tileJob_bias(DI), R11
+	MOVQ bias-16(SP), R11
 	XORQ R8, R8
 	TILELOADD(0, rR11, rR8, 0)
 	TILELOADD(1, rR11, rR8, 64)
@@ -151,7 +153,7 @@ store:
 	ADDQ tileJob_bN(DI), R15
 	MOVQ tileJob_cN(DI), AX
 	ADDQ AX, col-8(SP)
-	ADDQ $128, tileJob_bias(DI)
+	ADDQ $128, bias-16(SP)
 	DECQ R14
 	JNZ  nloop
 	TILERELEASE

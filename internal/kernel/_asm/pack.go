@@ -92,6 +92,7 @@ func transpose(f *file) {
 	f.i("MOVQ transposeJob_blocks(DI), CX")
 	f.i("LEAQ (DX)(DX*2), BX")
 	f.i("LEAQ (SI)(DX*4), R10")
+	f.i("LEAQ (R10)(DX*4), R14")
 	f.i("LEAQ (R9)(R9*2), R12")
 	f.i("MOVQ transposeJob_width(DI), R13")
 	f.i("MOVQ transposeJob_dtype(DI), AX")
@@ -106,8 +107,12 @@ func transpose(f *file) {
 			addr := []string{"(%s)", "(%s)(DX*1)", "(%s)(DX*2)", "(%s)(BX*1)"}[i%4]
 			f.widen(dtype, fmt.Sprintf(addr, base), ymm.r(i))
 		}
+		if size(dtype) == 2 {
+			prefetchRows(f)
+		}
 		f.i("ADDQ $%d, SI", 8*size(dtype))
 		f.i("ADDQ $%d, R10", 8*size(dtype))
+		f.i("ADDQ $%d, R14", 8*size(dtype))
 		transposeRegs(f)
 		f.i("LEAQ (R8)(R9*4), R11")
 		f.i("CMPQ R13, $6")
@@ -126,6 +131,16 @@ func transpose(f *file) {
 		f.i("JNZ %s", dtype)
 		f.i("VZEROUPPER")
 		f.i("RET")
+	}
+}
+
+// prefetchRows brings the same columns of the next 8 rows, which are likely to be next, into the first cache. Pieces of rows
+// are too short for the processor to see where they lead: without this, transposing weights of 16 bits from memory takes 1.3
+// to 1.8 times as long; those of 32 bits it does not change.
+func prefetchRows(f *file) {
+	f.i("LEAQ (R14)(DX*4), AX")
+	for i := range 8 {
+		f.i("PREFETCHT0 "+[]string{"(%s)", "(%s)(DX*1)", "(%s)(DX*2)", "(%s)(BX*1)"}[i%4], []string{"R14", "AX"}[i/4])
 	}
 }
 
