@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"path/filepath"
 	"time"
@@ -230,6 +231,9 @@ func (r *runner) close() error {
 	}
 	if r.board != nil {
 		errs = append(errs, r.board.file.Close())
+	}
+	if c, ok := r.Source.(io.Closer); ok {
+		errs = append(errs, c.Close())
 	}
 	if r.Folder != nil {
 		errs = append(errs, r.Folder.Close())

@@ -139,12 +139,9 @@ type Position = data.Position
 // Step is the data of one update.
 type Step = data.Step
 
-// Source gives the data of each update, without end; a *data.Stream is one.
-type Source interface {
-	Next() (Step, error)
-	Position() Position // of what Next gives next
-	Seek(Position) error
-}
+// Source gives the data of each update, without end; a *data.Stream is one, and a *data.Ahead lays the next step out meanwhile. Run
+// closes a source that is an io.Closer.
+type Source = data.Steps
 
 // Metric is a named result of an evaluation.
 type Metric struct {
