@@ -198,13 +198,16 @@ func (b *base) checkTokenizer() error {
 }
 
 // checkFinite refuses weights that hold NaN or infinity, from which nothing can be learnt.
-func (b *base) checkFinite() error {
+func (b *base) checkFinite(ctx context.Context) error {
 	if b.src == nil {
 		return nil
 	}
 	for _, name := range b.src.Names() {
 		if i, not := b.src.FirstNonFinite(name); not {
 			return fmt.Errorf("model: %s: tensor %q has at %d no finite number", b.path, name, i)
+		}
+		if err := ctx.Err(); err != nil {
+			return err
 		}
 	}
 	return nil
