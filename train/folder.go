@@ -83,6 +83,7 @@ type Folder struct {
 	from     *Checkpoint // where to go on; nil at a start
 	resumed  bool
 	warnings []string
+	made     bool // there was none before
 	unsound  bool // the base cannot be trained on: nothing of the run is worth keeping
 	lock     *os.File
 }
@@ -101,8 +102,9 @@ func Open(dir string, id Identity, how Opening) (*Folder, error) {
 }
 
 func (f *Folder) open(how Opening) error {
-	err := os.MkdirAll(f.Dir, 0o777)
-	if err == nil {
+	_, err := os.Stat(f.Dir)
+	f.made = errors.Is(err, fs.ErrNotExist)
+	if err = os.MkdirAll(f.Dir, 0o777); err == nil {
 		f.lock, err = os.Open(f.Dir)
 	}
 	if err != nil {
@@ -342,6 +344,9 @@ func (f *Folder) Close() error {
 		err = f.remove(contents)
 	}
 	err = errors.Join(err, f.lock.Close())
+	if f.unsound && f.made {
+		err = errors.Join(err, os.Remove(f.Dir))
+	}
 	f.lock = nil
 	return err
 }
