@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/graft-ml/graft/checkpoint"
 	"github.com/graft-ml/graft/data"
@@ -48,6 +49,9 @@ type base struct {
 	bits   quantization
 	fixed  bool  // nothing trains the weights themselves
 	spared int64 // bytes of the file that are not read after loading: weights are kept in another form
+
+	tokenizerHash string         // of the files that the tokenizer was read from
+	later         sync.WaitGroup // what is written for later runs meanwhile
 
 	unpacked *merge.Unpacked // nil if the weights are stored as they are
 }
@@ -174,7 +178,7 @@ func openFiles(path string, how arithmetic) (*base, error) {
 		return nil, err
 	}
 	if tokenizer.Found(b.files) {
-		if b.tok, err = tokenizer.Open(b.files); err != nil {
+		if err := b.openTokenizer(b.files); err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 	}
@@ -186,6 +190,14 @@ func openFiles(path string, how arithmetic) (*base, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return b, b.checkTokenizer()
+}
+
+// openTokenizer reads the tokenizer of a folder.
+func (b *base) openTokenizer(fsys fs.FS) (err error) {
+	w := newWitness(fsys)
+	b.tok, err = tokenizer.Open(w)
+	b.tokenizerHash = w.hash()
+	return err
 }
 
 // checkTokenizer refuses a tokenizer that knows tokens for which the model has no embedding.
@@ -234,6 +246,7 @@ func (b *base) needGenerate(sources bool) error {
 }
 
 func (b *base) close() {
+	b.later.Wait()
 	if b.src != nil {
 		b.src.Close()
 	}
@@ -241,26 +254,27 @@ func (b *base) close() {
 
 // plan is everything that a run needs, ready to start.
 type plan struct {
-	recipe  *recipes.Recipe
-	name    string
-	base    *base
-	chat    data.Chat
-	config  peft.Config  // nil for method full
-	adapter peft.Adapter // nil for method full
-	params  []train.Param
-	task    task.Task
-	train   data.Set
-	eval    data.Set
-	labels  []string // of the rows, in the order of their numbers; nil for tasks without
-	problem string   // what the labels of whole texts are; "" for tasks without
-	reports []*data.Report
-	masking *data.Masking // of a masked language model, else nil
-	weights []float32     // of the labels; nil = all 1
-	stream  *data.Stream
-	options generate.Options // of texts that are written
-	notes   []string         // about them
-	steps   int
-	warmup  int
+	recipe   *recipes.Recipe
+	name     string
+	base     *base
+	chat     data.Chat
+	config   peft.Config  // nil for method full
+	adapter  peft.Adapter // nil for method full
+	params   []train.Param
+	task     task.Task
+	train    data.Set
+	eval     data.Set
+	labels   []string // of the rows, in the order of their numbers; nil for tasks without
+	problem  string   // what the labels of whole texts are; "" for tasks without
+	reports  []*data.Report
+	recalled []string      // sources whose examples an earlier run had made
+	masking  *data.Masking // of a masked language model, else nil
+	weights  []float32     // of the labels; nil = all 1
+	stream   *data.Stream
+	options  generate.Options // of texts that are written
+	notes    []string         // about them
+	steps    int
+	warmup   int
 	// recompute says that the backward pass computes blocks again.
 	recompute bool
 }
@@ -315,7 +329,7 @@ func (p *plan) openTokenizer(context.Context, func(string)) error {
 	m := p.recipe.Model
 	var err error
 	if m.Tokenizer != "" {
-		if p.base.tok, err = tokenizer.Open(os.DirFS(m.Tokenizer)); err != nil {
+		if err := p.base.openTokenizer(os.DirFS(m.Tokenizer)); err != nil {
 			return fmt.Errorf("%s: %w", m.Tokenizer, err)
 		}
 		if err := p.base.checkTokenizer(); err != nil {
@@ -478,7 +492,7 @@ func (p *plan) readData(ctx context.Context, told func(string)) error {
 // read encodes one source. If evaluated, all or part of it is held out, so what reads predictions back is kept.
 func (p *plan) read(ctx context.Context, path, shape string, n limits, evaluated bool, told func(string)) (data.Set, error) {
 	told("reading " + path)
-	set, report, err := data.Build(ctx, p.rows(path, n), p.base.tok, p.chat, p.encoding(shape, evaluated))
+	set, report, err := p.encode(ctx, p.files(path, n), p.encoding(shape, evaluated))
 	if err != nil && report != nil && report.Rows == 0 {
 		return nil, fmt.Errorf("data: %s: no rows, want at least one", path)
 	}
@@ -502,7 +516,10 @@ func (p *plan) sources() []recipes.Source {
 type limits struct{ skip, most int } // most 0 = all
 
 // rows reads a source.
-func (p *plan) rows(path string, n limits) iter.Seq2[data.Row, error] {
+func (p *plan) rows(path string, n limits) iter.Seq2[data.Row, error] { return p.files(path, n).Rows() }
+
+// files are those of a source.
+func (p *plan) files(path string, n limits) source.Files {
 	files := source.Files{Unit: p.recipe.Data.Unit, Skip: n.skip, MaxRows: n.most}
 	if name, ok := strings.CutPrefix(path, recipes.Builtin+"quickstart/"); ok {
 		files.FS, files.Dir, files.Path = recipes.Quickstart(), recipes.Builtin+"quickstart", name
@@ -510,7 +527,7 @@ func (p *plan) rows(path string, n limits) iter.Seq2[data.Row, error] {
 		files.Dir, files.Path = source.Split(path)
 		files.FS = os.DirFS(files.Dir)
 	}
-	return files.Rows()
+	return files
 }
 
 // encoding turns the recipe's section into data's own settings. If evaluated, what reads predictions back is kept.
