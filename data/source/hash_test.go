@@ -1,8 +1,6 @@
 package source
 
 import (
-	"archive/zip"
-	"bytes"
 	"testing"
 	"testing/fstest"
 )
@@ -11,7 +9,7 @@ import (
 func TestHash(t *testing.T) {
 	files := func() fstest.MapFS {
 		return fstest.MapFS{"d/a.jsonl": {Data: []byte(`{"n":1}`)}, "d/b.jsonl": {Data: []byte(`{"n":2}`)}, "s/seq.in": {Data: []byte("x y\n")}, "s/seq.out": {Data: []byte("O O\n")},
-			"s/label": {Data: []byte("l\n")}, "z.zip": {Data: zipped(t, "t.tsv", "a\tb\n")}, "other": {Data: []byte("x")}}
+			"s/label": {Data: []byte("l\n")}, "z.zip": {Data: []byte(zipped(t, "t.tsv", "a\tb\n"))}, "other": {Data: []byte("x")}}
 	}
 	base := map[string]Files{"folder": {Path: "d"}, "pattern": {Path: "d/*.jsonl"}, "file": {Path: "d/a.jsonl"}, "parallel": {Path: "s/seq.in"}, "archive": {Path: "z.zip/t.tsv"}}
 	hash := func(f Files, fsys fstest.MapFS) string {
@@ -29,7 +27,7 @@ func TestHash(t *testing.T) {
 		"one more":    func(fsys fstest.MapFS) { fsys["d/c.jsonl"] = &fstest.MapFile{} },
 		"tags":        func(fsys fstest.MapFS) { fsys["s/seq.out"] = &fstest.MapFile{Data: []byte("O B\n")} },
 		"no label":    func(fsys fstest.MapFS) { delete(fsys, "s/label") },
-		"the archive": func(fsys fstest.MapFS) { fsys["z.zip"] = &fstest.MapFile{Data: zipped(t, "t.tsv", "a\tc\n")} },
+		"the archive": func(fsys fstest.MapFS) { fsys["z.zip"] = &fstest.MapFile{Data: []byte(zipped(t, "t.tsv", "a\tc\n"))} },
 		"unread":      func(fsys fstest.MapFS) { fsys["other"] = &fstest.MapFile{} },
 	}
 	decide := map[string][]string{"folder": {"d/a.jsonl", "d/b.jsonl", "one more"}, "pattern": {"d/a.jsonl", "d/b.jsonl", "one more"}, "file": {"d/a.jsonl"},
@@ -56,21 +54,4 @@ func TestHash(t *testing.T) {
 	if _, err := (Files{FS: files(), Path: "d/none.jsonl"}).Hash(); err == nil {
 		t.Error("a file that is not there has a hash")
 	}
-}
-
-func zipped(t *testing.T, name, content string) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	z := zip.NewWriter(&b)
-	w, err := z.Create(name)
-	if err == nil {
-		_, err = w.Write([]byte(content))
-	}
-	if err == nil {
-		err = z.Close()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
 }
