@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/graft-ml/graft/data"
@@ -53,14 +55,15 @@ type trainBench struct {
 	Peak     float64 `json:"gflops_peak"` // of large products in this process
 	Share    float64 `json:"peak_share"`
 
-	Anonymous   int64   `json:"memory_anonymous"` // the largest seen after a step
-	Mapped      int64   `json:"memory_mapped"`
-	MemoryPeak  int64   `json:"memory_peak"`
-	Allocations float64 `json:"allocations_per_step"`
-	Allocated   float64 `json:"allocated_bytes_per_step"`
-	FirstStep   float64 `json:"first_step_seconds"` // from the start of the process
-	FirstLoss   float64 `json:"first_loss"`
-	LastLoss    float64 `json:"last_loss"`
+	Anonymous   int64              `json:"memory_anonymous"` // the largest seen after a step
+	Mapped      int64              `json:"memory_mapped"`
+	MemoryPeak  int64              `json:"memory_peak"`
+	Allocations float64            `json:"allocations_per_step"`
+	Allocated   float64            `json:"allocated_bytes_per_step"`
+	FirstStep   float64            `json:"first_step_seconds"` // from the start of the process
+	Start       map[string]float64 `json:"start_seconds"`      // what came before that step, by stage
+	FirstLoss   float64            `json:"first_loss"`
+	LastLoss    float64            `json:"last_loss"`
 }
 
 // stepParts is where the time of a step went, in milliseconds.
@@ -135,6 +138,7 @@ type stepWatch struct {
 	targets      int64
 	flops        float64 // since the measured steps began
 	first, last  float64 // losses
+	firstBegun   time.Time
 	firstDone    time.Time
 	memory       meminfo.Usage
 	before       runtime.MemStats
@@ -224,6 +228,9 @@ func (w *stepWatch) begin() {
 	}
 	w.parts, w.countTokens, w.countSources, w.countTargets = [4]time.Duration{}, 0, 0, 0
 	w.began = w.now()
+	if w.firstBegun.IsZero() {
+		w.firstBegun = w.began
+	}
 }
 
 // report ends a step.
@@ -275,9 +282,22 @@ func (w *stepWatch) result(p *plan, started time.Time) *trainBench {
 		Anonymous: w.memory.Anonymous, Mapped: w.memory.Mapped, MemoryPeak: w.memory.Peak,
 		Allocations: math.Round(float64(after.Mallocs-w.before.Mallocs) / n), Allocated: math.Round(float64(after.TotalAlloc-w.before.TotalAlloc) / n),
 		FirstStep: round3(w.firstDone.Sub(started).Seconds()), FirstLoss: w.first, LastLoss: w.last}
+	b.Start = w.start(p, started)
 	b.Peak = peakGFLOPS(p.base.mode)
 	b.Share = round3(b.Rate / b.Peak)
 	return b
+}
+
+// start is where the time before the first step went.
+func (w *stepWatch) start(p *plan, started time.Time) map[string]float64 {
+	parts := map[string]float64{}
+	rest := w.firstBegun.Sub(started)
+	for name, d := range p.took {
+		parts[name] = round3(d.Seconds())
+		rest -= d
+	}
+	parts["other"] = round3(rest.Seconds())
+	return parts
 }
 
 func round3(v float64) float64 { return math.Round(v*1e3) / 1e3 }
@@ -354,7 +374,18 @@ func (e *env) printTrainBench(b *trainBench) error {
 	t.add("peak", fmt.Sprintf("%.0f GFLOP/s, of which %.0f %%", b.Peak, 100*b.Share))
 	t.add("memory", fmt.Sprintf("%s of its own, %s mapped, peak of both %s", bytesText(b.Anonymous), bytesText(b.Mapped), bytesText(b.MemoryPeak)))
 	t.add("allocations", fmt.Sprintf("%.0f a step, %s", b.Allocations, bytesText(int64(b.Allocated))))
-	t.add("first step", fmt.Sprintf("done %.2f s after the start of the program", b.FirstStep))
+	t.add("first step", fmt.Sprintf("done %.2f s after the start of the program; before it %s", b.FirstStep, startText(b.Start)))
 	t.add("loss", fmt.Sprintf("%.4f at first, %.4f at last", b.FirstLoss, b.LastLoss))
 	return t.flush()
+}
+
+// startText lists the stages that took a hundredth of a second or more.
+func startText(parts map[string]float64) string {
+	var list []string
+	for _, name := range slices.Sorted(maps.Keys(parts)) {
+		if s := parts[name]; s >= 0.005 {
+			list = append(list, fmt.Sprintf("%s %.2f", name, s))
+		}
+	}
+	return strings.Join(list, ", ")
 }

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/graft-ml/graft/checkpoint"
 	"github.com/graft-ml/graft/data"
@@ -275,6 +276,7 @@ type plan struct {
 	notes    []string         // about them
 	steps    int
 	warmup   int
+	took     map[string]time.Duration // by stage
 	// recompute says that the backward pass computes blocks again.
 	recompute bool
 }
@@ -304,24 +306,42 @@ func loadRecipe(arg string, sets []string) (*recipes.Recipe, string, error) {
 	return r, name, nil
 }
 
+// stage is a part of making a plan.
+type stage struct {
+	name string
+	do   func(ctx context.Context, told func(string)) error
+}
+
+// stages are in the order in which they are done.
+func (p *plan) stages() []stage {
+	list := []stage{{"files", p.openBase}, {"tokenizer", p.openTokenizer}, {"task", p.settle}, {"model", p.openModel}, {"method", p.attach}, {"data", p.readData},
+		{"texts", p.settleTexts}, {"schedule", p.schedule}}
+	if m := p.recipe.Method; m.Type == "lora" && m.Adapter == "" && (&lora.Config{Init: m.InitWeights}).Looks() {
+		list[4], list[5] = list[5], list[4] // it begins by the data
+	}
+	return list
+}
+
 // prepare makes the plan of a recipe. told is given a line about each stage.
 func prepare(ctx context.Context, r *recipes.Recipe, name string, told func(string)) (*plan, error) {
-	p := &plan{recipe: r, name: name}
-	var err error
-	if p.base, err = openFiles(r.Model.Path, arithmeticOf(r)); err != nil {
-		return nil, err
-	}
-	stages := []func(context.Context, func(string)) error{p.openTokenizer, p.settle, p.openModel, p.attach, p.readData, p.settleTexts, p.schedule}
-	if m := r.Method; m.Type == "lora" && m.Adapter == "" && (&lora.Config{Init: m.InitWeights}).Looks() {
-		stages[3], stages[4] = stages[4], stages[3] // it begins by the data
-	}
-	for _, stage := range stages {
-		if err := stage(ctx, told); err != nil {
-			p.base.close()
+	p := &plan{recipe: r, name: name, took: map[string]time.Duration{}}
+	for _, stage := range p.stages() {
+		begun := time.Now()
+		if err := stage.do(ctx, told); err != nil {
+			if p.base != nil {
+				p.base.close()
+			}
 			return nil, err
 		}
+		p.took[stage.name] = time.Since(begun)
 	}
 	return p, nil
+}
+
+// openBase opens the model's folder.
+func (p *plan) openBase(context.Context, func(string)) (err error) {
+	p.base, err = openFiles(p.recipe.Model.Path, arithmeticOf(p.recipe))
+	return err
 }
 
 // openTokenizer finds the tokenizer and the chat template.
