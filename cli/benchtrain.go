@@ -96,10 +96,10 @@ func (e *env) benchTrain(c *cli.Context) error {
 		return err
 	}
 	j := w.watch(p.job(), warmup+steps)
-	j.Report = func(ev train.Event) {
+	j.Report = paced(func(ev train.Event) {
 		w.report(ev)
 		view.stage(fmt.Sprintf("step %d of %d, loss %.4f", ev.Step, ev.TotalSteps, ev.Loss))
-	}
+	})
 	result, err := train.Run(c.Context, j)
 	if err = errors.Join(err, w.profile.stop()); err != nil {
 		return err

@@ -88,7 +88,7 @@ func (e *env) train(c *cli.Context, r *recipes.Recipe, name string) error {
 		return err
 	}
 	j := p.job()
-	j.Folder, j.Report = folder, view.event
+	j.Folder, j.Report = folder, paced(view.event)
 	j.Save = func(dir string) error { return p.save(dir, hash) }
 	result, err := train.Run(c.Context, j)
 	view.end()
