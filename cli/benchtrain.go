@@ -16,6 +16,7 @@ import (
 	"github.com/graft-ml/graft/internal/meminfo"
 	"github.com/graft-ml/graft/internal/op"
 	"github.com/graft-ml/graft/model"
+	"github.com/graft-ml/graft/model/layer"
 	"github.com/graft-ml/graft/train"
 	"github.com/nlpodyssey/spago/mat"
 	"github.com/urfave/cli/v2"
@@ -348,6 +349,12 @@ func newCounted(q op.Projection, flops *float64) *counted {
 	}
 	return c
 }
+
+// Reading implements op.Reader: what is counted keeps no more than what is not.
+func (c *counted) Reading() op.Reading { return op.ReadingOf(c.Projection) }
+
+// ByRow says what the projection does: see layer.ByRow.
+func (c *counted) ByRow() bool { return layer.ByRow(c.Projection) }
 
 // Forward implements op.Projection.
 func (c *counted) Forward(p *op.Pass, y kernel.Mat, x *op.Input) any {

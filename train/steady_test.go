@@ -35,9 +35,11 @@ func uneven(n int) (s data.Set) {
 	return s
 }
 
-// TestSteady trains over two epochs of batches that differ in length. In the second no buffer of the size of a tensor may be allocated, and what
-// the arena holds stays near to what the largest batch needs.
+// TestSteady trains over two epochs of batches that differ in length. In the second no buffer of the size of a tensor may be allocated,
+// and what the arena holds stays near to what the largest batch needs.
 func TestSteady(t *testing.T) {
+	threads := runtime.GOMAXPROCS(1) // of several, one more may come to need a buffer of its own at any time
+	t.Cleanup(func() { runtime.GOMAXPROCS(threads) })
 	const shape = `{"model_type": "%s", "architectures": ["%s"], "hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 3,
 		"num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 400, "max_position_embeddings": 128, "n_embd": 96, "n_head": 4, "n_layer": 3, "n_positions": 128}`
 	for _, c := range []struct {
