@@ -75,6 +75,9 @@ func (e *env) train(c *cli.Context, r *recipes.Recipe, name string) error {
 	hash := train.FindBase(func() (string, error) { return p.soundHash(ctx) })
 	defer hash.Settle()
 	defer enough()
+	if c.Bool("resume") {
+		view.stage("hashing the base")
+	}
 	folder, err := p.folder(c, hash)
 	view.end()
 	if err != nil {

@@ -1,6 +1,9 @@
 package train
 
-import "sync"
+import (
+	"errors"
+	"sync"
+)
 
 // Base is the hash of a frozen base, found while the run goes on: it is needed when the first checkpoint is written, or before
 // the first step where a run is resumed. Safe for concurrent use.
@@ -33,9 +36,12 @@ func (b *Base) Hash() (string, error) {
 	return b.hash, b.err
 }
 
-// Settle waits until nobody looks for the hash any more.
+// Settle waits until nobody looks for the hash any more, nor will.
 func (b *Base) Settle() {
-	b.once.Do(func() { close(b.done) })
+	b.once.Do(func() {
+		b.err = errors.New("train: the hash of the base is not looked for any more")
+		close(b.done)
+	})
 	<-b.done
 }
 

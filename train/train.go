@@ -20,7 +20,8 @@
 // # The run folder
 //
 //	recipe.toml        the resolved recipe, as the caller gave it
-//	environment.json   what ran: {"recipe_hash", "base_hash", "sessions": [...]}, one session for each start or resume
+//	environment.json   what ran: {"recipe_hash", "base_hash", "sessions": [...]}, one session for each start or resume;
+//	                   at a start it appears when the hash of the base is known
 //	metrics.jsonl      one line for each logged step and each evaluation; deterministic, see below
 //	timing.jsonl       the same steps with what differs from run to run: time, tokens per second, memory
 //	loss.svg           the loss curve, drawn at every checkpoint
