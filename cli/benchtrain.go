@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/graft-ml/graft/data"
@@ -14,6 +16,7 @@ import (
 	"github.com/graft-ml/graft/internal/meminfo"
 	"github.com/graft-ml/graft/internal/op"
 	"github.com/graft-ml/graft/model"
+	"github.com/graft-ml/graft/model/layer"
 	"github.com/graft-ml/graft/train"
 	"github.com/nlpodyssey/spago/mat"
 	"github.com/urfave/cli/v2"
@@ -53,14 +56,15 @@ type trainBench struct {
 	Peak     float64 `json:"gflops_peak"` // of large products in this process
 	Share    float64 `json:"peak_share"`
 
-	Anonymous   int64   `json:"memory_anonymous"` // the largest seen after a step
-	Mapped      int64   `json:"memory_mapped"`
-	MemoryPeak  int64   `json:"memory_peak"`
-	Allocations float64 `json:"allocations_per_step"`
-	Allocated   float64 `json:"allocated_bytes_per_step"`
-	FirstStep   float64 `json:"first_step_seconds"` // from the start of the process
-	FirstLoss   float64 `json:"first_loss"`
-	LastLoss    float64 `json:"last_loss"`
+	Anonymous   int64              `json:"memory_anonymous"` // the largest seen after a step
+	Mapped      int64              `json:"memory_mapped"`
+	MemoryPeak  int64              `json:"memory_peak"`
+	Allocations float64            `json:"allocations_per_step"`
+	Allocated   float64            `json:"allocated_bytes_per_step"`
+	FirstStep   float64            `json:"first_step_seconds"` // from the start of the process
+	Start       map[string]float64 `json:"start_seconds"`      // what came before that step, by stage
+	FirstLoss   float64            `json:"first_loss"`
+	LastLoss    float64            `json:"last_loss"`
 }
 
 // stepParts is where the time of a step went, in milliseconds.
@@ -93,10 +97,10 @@ func (e *env) benchTrain(c *cli.Context) error {
 		return err
 	}
 	j := w.watch(p.job(), warmup+steps)
-	j.Report = func(ev train.Event) {
+	j.Report = paced(func(ev train.Event) {
 		w.report(ev)
 		view.stage(fmt.Sprintf("step %d of %d, loss %.4f", ev.Step, ev.TotalSteps, ev.Loss))
-	}
+	})
 	result, err := train.Run(c.Context, j)
 	if err = errors.Join(err, w.profile.stop()); err != nil {
 		return err
@@ -135,6 +139,7 @@ type stepWatch struct {
 	targets      int64
 	flops        float64 // since the measured steps began
 	first, last  float64 // losses
+	firstBegun   time.Time
 	firstDone    time.Time
 	memory       meminfo.Usage
 	before       runtime.MemStats
@@ -224,6 +229,9 @@ func (w *stepWatch) begin() {
 	}
 	w.parts, w.countTokens, w.countSources, w.countTargets = [4]time.Duration{}, 0, 0, 0
 	w.began = w.now()
+	if w.firstBegun.IsZero() {
+		w.firstBegun = w.began
+	}
 }
 
 // report ends a step.
@@ -275,9 +283,22 @@ func (w *stepWatch) result(p *plan, started time.Time) *trainBench {
 		Anonymous: w.memory.Anonymous, Mapped: w.memory.Mapped, MemoryPeak: w.memory.Peak,
 		Allocations: math.Round(float64(after.Mallocs-w.before.Mallocs) / n), Allocated: math.Round(float64(after.TotalAlloc-w.before.TotalAlloc) / n),
 		FirstStep: round3(w.firstDone.Sub(started).Seconds()), FirstLoss: w.first, LastLoss: w.last}
+	b.Start = w.start(p, started)
 	b.Peak = peakGFLOPS(p.base.mode)
 	b.Share = round3(b.Rate / b.Peak)
 	return b
+}
+
+// start is where the time before the first step went.
+func (w *stepWatch) start(p *plan, started time.Time) map[string]float64 {
+	parts := map[string]float64{}
+	rest := w.firstBegun.Sub(started)
+	for name, d := range p.took {
+		parts[name] = round3(d.Seconds())
+		rest -= d
+	}
+	parts["other"] = round3(rest.Seconds())
+	return parts
 }
 
 func round3(v float64) float64 { return math.Round(v*1e3) / 1e3 }
@@ -329,6 +350,12 @@ func newCounted(q op.Projection, flops *float64) *counted {
 	return c
 }
 
+// Reading implements op.Reader: what is counted keeps no more than what is not.
+func (c *counted) Reading() op.Reading { return op.ReadingOf(c.Projection) }
+
+// ByRow says what the projection does: see layer.ByRow.
+func (c *counted) ByRow() bool { return layer.ByRow(c.Projection) }
+
 // Forward implements op.Projection.
 func (c *counted) Forward(p *op.Pass, y kernel.Mat, x *op.Input) any {
 	*c.flops += 2 * float64(x.Rows) * (c.frozen + c.trained)
@@ -354,7 +381,18 @@ func (e *env) printTrainBench(b *trainBench) error {
 	t.add("peak", fmt.Sprintf("%.0f GFLOP/s, of which %.0f %%", b.Peak, 100*b.Share))
 	t.add("memory", fmt.Sprintf("%s of its own, %s mapped, peak of both %s", bytesText(b.Anonymous), bytesText(b.Mapped), bytesText(b.MemoryPeak)))
 	t.add("allocations", fmt.Sprintf("%.0f a step, %s", b.Allocations, bytesText(int64(b.Allocated))))
-	t.add("first step", fmt.Sprintf("done %.2f s after the start of the program", b.FirstStep))
+	t.add("first step", fmt.Sprintf("done %.2f s after the start of the program; before it %s", b.FirstStep, startText(b.Start)))
 	t.add("loss", fmt.Sprintf("%.4f at first, %.4f at last", b.FirstLoss, b.LastLoss))
 	return t.flush()
+}
+
+// startText lists the stages that took a hundredth of a second or more.
+func startText(parts map[string]float64) string {
+	var list []string
+	for _, name := range slices.Sorted(maps.Keys(parts)) {
+		if s := parts[name]; s >= 0.005 {
+			list = append(list, fmt.Sprintf("%s %.2f", name, s))
+		}
+	}
+	return strings.Join(list, ", ")
 }

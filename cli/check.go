@@ -36,7 +36,7 @@ func (e *env) checkCommand() *cli.Command {
 				return err
 			}
 			defer p.base.close()
-			if err := errors.Join(train.Check(p.job()), p.base.checkFinite()); err != nil {
+			if err := errors.Join(train.Check(p.job()), p.base.checkFinite(c.Context)); err != nil {
 				return err
 			}
 			if c.Bool("recipe") {

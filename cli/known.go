@@ -50,10 +50,11 @@ func (p *plan) soundHash(ctx context.Context) (string, error) {
 	if hash, ok := known.Get(stamp); ok && stamp != "" {
 		return string(hash), nil
 	}
-	if err := p.base.checkFinite(); err != nil {
+	if err := p.base.checkFinite(ctx); err != nil {
 		return "", err
 	}
 	hash, err := p.baseHash(ctx)
+	p.base.forget()
 	if err == nil && stamp != "" {
 		known.Put(stamp, []byte(hash))
 	}

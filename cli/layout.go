@@ -139,36 +139,65 @@ func (p *plan) trainedBytes() (n int64) {
 	return n + train.StateBytes(p.settings(), p.params)
 }
 
-// keepWithin gives back what preparing left behind and makes the garbage collector keep to train.memory. Buffers of passes are used
-// again, so what is left to collect is small beside them, and looking for it costs little.
+// keepWithin gives back what preparing left behind and makes the garbage collector keep to train.memory.
 func (p *plan) keepWithin() {
-	debug.SetGCPercent(20)
 	debug.FreeOSMemory()
+	pace()
 	if n, err := parseSize("train.memory", p.recipe.Train.Memory); err == nil {
 		debug.SetMemoryLimit(n)
+	}
+}
+
+// garbage is how much may lie around before it is collected: that of several steps, whose buffers are used again.
+const garbage = 16 << 20
+
+// pace has the garbage collector look when there is about so much garbage; by itself it looks when there is a share of what is in use,
+// which is much beside a large arena. It returns how much may come before it looks.
+func pace() int64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	debug.SetGCPercent(int(min(max(100*garbage/m.HeapAlloc, 1), 20)))
+	runtime.ReadMemStats(&m)
+	return max(int64(m.NextGC)-int64(m.HeapAlloc), 0)
+}
+
+// paced is report that also keeps the garbage collector's pace, as the arena grows in the first steps.
+func paced(report func(train.Event)) func(train.Event) {
+	steps := 0
+	return func(e train.Event) {
+		if e.Kind == train.Stepped {
+			if steps++; steps&(steps-1) == 0 { // 1, 2, 4, 8 …
+				pace()
+			}
+		}
+		report(e)
 	}
 }
 
 // trialWork is how many multiply-adds the trials of a forecast may cost: a few seconds.
 const trialWork = 6e11
 
-// trialSteps are enough for buffers of most sizes that a run will ask for.
-const trialSteps = 12
+// trialSteps are enough for what is laid out otherwise in small batches.
+const trialSteps = 4
 
-// memory predicts the largest anonymous memory of a run: it passes through micro-batches of the first steps, forward and backward, and
-// sees what is held then. Where not even one of them is affordable it takes two with fewer rows, and goes on in a straight line.
+// memory predicts the largest anonymous memory of a run: it passes through the largest micro-batch of an epoch, and through those of the
+// first steps as far as that is affordable, forward and backward, and sees what is held then. Where not even one is affordable it takes two with fewer rows, and goes on in a straight line.
 func (p *plan) memory() (int64, error) {
 	p.keepWithin()
 	weights := p.passedWeights() / float64(max(1, p.train.Stats().Tokens))
 	rows := int(trialWork / max(1, 4*weights)) // forward and backward
 	largest := p.stream.Largest()
+	seen := largest.NumRows()
 	arena := op.NewArena()
-	if rows < largest {
-		return p.extrapolated(arena, max(rows, 32), largest)
+	if rows < seen {
+		return p.extrapolated(arena, max(rows, 32), seen)
+	}
+	if err := p.try(arena, largest); err != nil {
+		return 0, err
 	}
 	begin := p.stream.Position()
 	defer p.stream.Seek(begin)
-	for n, seen := 0, 0; n < trialSteps && seen < rows; n++ {
+	for n := 0; n < trialSteps && seen < rows; n++ {
 		step, err := p.stream.Next()
 		if err != nil {
 			return 0, err
@@ -180,7 +209,7 @@ func (p *plan) memory() (int64, error) {
 			seen += b.NumRows()
 		}
 	}
-	held := meminfo.Read().Anonymous
+	held := meminfo.Read().Anonymous + pace()
 	runtime.KeepAlive(arena)
 	return held + train.StateBytes(p.settings(), p.params), nil
 }
@@ -196,12 +225,12 @@ func (p *plan) extrapolated(arena *op.Arena, rows, largest int) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	held := meminfo.Read().Anonymous - half.PeakBytes() + train.StateBytes(p.settings(), p.params)
+	held := meminfo.Read().Anonymous - half.HeldBytes() + pace() + train.StateBytes(p.settings(), p.params)
 	runtime.KeepAlive(arena)
 	if large <= small {
 		return held, nil
 	}
-	more := float64(arena.PeakBytes()-half.PeakBytes()) / float64(large-small)
+	more := float64(arena.HeldBytes()-half.HeldBytes()) / float64(large-small)
 	return held + int64(more*float64(largest-large)), nil
 }
 

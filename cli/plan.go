@@ -15,6 +15,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/graft-ml/graft/checkpoint"
 	"github.com/graft-ml/graft/data"
@@ -48,6 +50,9 @@ type base struct {
 	bits   quantization
 	fixed  bool  // nothing trains the weights themselves
 	spared int64 // bytes of the file that are not read after loading: weights are kept in another form
+
+	tokenizerHash string         // of the files that the tokenizer was read from
+	later         sync.WaitGroup // what is written for later runs meanwhile
 
 	unpacked *merge.Unpacked // nil if the weights are stored as they are
 }
@@ -174,7 +179,7 @@ func openFiles(path string, how arithmetic) (*base, error) {
 		return nil, err
 	}
 	if tokenizer.Found(b.files) {
-		if b.tok, err = tokenizer.Open(b.files); err != nil {
+		if err := b.openTokenizer(b.files); err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 	}
@@ -188,6 +193,14 @@ func openFiles(path string, how arithmetic) (*base, error) {
 	return b, b.checkTokenizer()
 }
 
+// openTokenizer reads the tokenizer of a folder.
+func (b *base) openTokenizer(fsys fs.FS) (err error) {
+	w := newWitness(fsys)
+	b.tok, err = tokenizer.Open(w)
+	b.tokenizerHash = w.hash()
+	return err
+}
+
 // checkTokenizer refuses a tokenizer that knows tokens for which the model has no embedding.
 func (b *base) checkTokenizer() error {
 	if b.tok != nil && b.tok.VocabSize() > b.config.VocabSize {
@@ -198,13 +211,16 @@ func (b *base) checkTokenizer() error {
 }
 
 // checkFinite refuses weights that hold NaN or infinity, from which nothing can be learnt.
-func (b *base) checkFinite() error {
+func (b *base) checkFinite(ctx context.Context) error {
 	if b.src == nil {
 		return nil
 	}
 	for _, name := range b.src.Names() {
 		if i, not := b.src.FirstNonFinite(name); not {
 			return fmt.Errorf("model: %s: tensor %q has at %d no finite number", b.path, name, i)
+		}
+		if err := ctx.Err(); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -231,6 +247,7 @@ func (b *base) needGenerate(sources bool) error {
 }
 
 func (b *base) close() {
+	b.later.Wait()
 	if b.src != nil {
 		b.src.Close()
 	}
@@ -238,26 +255,28 @@ func (b *base) close() {
 
 // plan is everything that a run needs, ready to start.
 type plan struct {
-	recipe  *recipes.Recipe
-	name    string
-	base    *base
-	chat    data.Chat
-	config  peft.Config  // nil for method full
-	adapter peft.Adapter // nil for method full
-	params  []train.Param
-	task    task.Task
-	train   data.Set
-	eval    data.Set
-	labels  []string // of the rows, in the order of their numbers; nil for tasks without
-	problem string   // what the labels of whole texts are; "" for tasks without
-	reports []*data.Report
-	masking *data.Masking // of a masked language model, else nil
-	weights []float32     // of the labels; nil = all 1
-	stream  *data.Stream
-	options generate.Options // of texts that are written
-	notes   []string         // about them
-	steps   int
-	warmup  int
+	recipe   *recipes.Recipe
+	name     string
+	base     *base
+	chat     data.Chat
+	config   peft.Config  // nil for method full
+	adapter  peft.Adapter // nil for method full
+	params   []train.Param
+	task     task.Task
+	train    data.Set
+	eval     data.Set
+	labels   []string // of the rows, in the order of their numbers; nil for tasks without
+	problem  string   // what the labels of whole texts are; "" for tasks without
+	reports  []*data.Report
+	recalled []string      // sources whose examples an earlier run had made
+	masking  *data.Masking // of a masked language model, else nil
+	weights  []float32     // of the labels; nil = all 1
+	stream   *data.Stream
+	options  generate.Options // of texts that are written
+	notes    []string         // about them
+	steps    int
+	warmup   int
+	took     map[string]time.Duration // by stage
 	// recompute says that the backward pass computes blocks again.
 	recompute bool
 }
@@ -287,24 +306,42 @@ func loadRecipe(arg string, sets []string) (*recipes.Recipe, string, error) {
 	return r, name, nil
 }
 
+// stage is a part of making a plan.
+type stage struct {
+	name string
+	do   func(ctx context.Context, told func(string)) error
+}
+
+// stages are in the order in which they are done.
+func (p *plan) stages() []stage {
+	list := []stage{{"files", p.openBase}, {"tokenizer", p.openTokenizer}, {"task", p.settle}, {"model", p.openModel}, {"method", p.attach}, {"data", p.readData},
+		{"texts", p.settleTexts}, {"schedule", p.schedule}}
+	if m := p.recipe.Method; m.Type == "lora" && m.Adapter == "" && (&lora.Config{Init: m.InitWeights}).Looks() {
+		list[4], list[5] = list[5], list[4] // it begins by the data
+	}
+	return list
+}
+
 // prepare makes the plan of a recipe. told is given a line about each stage.
 func prepare(ctx context.Context, r *recipes.Recipe, name string, told func(string)) (*plan, error) {
-	p := &plan{recipe: r, name: name}
-	var err error
-	if p.base, err = openFiles(r.Model.Path, arithmeticOf(r)); err != nil {
-		return nil, err
-	}
-	stages := []func(context.Context, func(string)) error{p.openTokenizer, p.settle, p.openModel, p.attach, p.readData, p.settleTexts, p.schedule}
-	if m := r.Method; m.Type == "lora" && m.Adapter == "" && (&lora.Config{Init: m.InitWeights}).Looks() {
-		stages[3], stages[4] = stages[4], stages[3] // it begins by the data
-	}
-	for _, stage := range stages {
-		if err := stage(ctx, told); err != nil {
-			p.base.close()
+	p := &plan{recipe: r, name: name, took: map[string]time.Duration{}}
+	for _, stage := range p.stages() {
+		begun := time.Now()
+		if err := stage.do(ctx, told); err != nil {
+			if p.base != nil {
+				p.base.close()
+			}
 			return nil, err
 		}
+		p.took[stage.name] = time.Since(begun)
 	}
 	return p, nil
+}
+
+// openBase opens the model's folder.
+func (p *plan) openBase(context.Context, func(string)) (err error) {
+	p.base, err = openFiles(p.recipe.Model.Path, arithmeticOf(p.recipe))
+	return err
 }
 
 // openTokenizer finds the tokenizer and the chat template.
@@ -312,7 +349,7 @@ func (p *plan) openTokenizer(context.Context, func(string)) error {
 	m := p.recipe.Model
 	var err error
 	if m.Tokenizer != "" {
-		if p.base.tok, err = tokenizer.Open(os.DirFS(m.Tokenizer)); err != nil {
+		if err := p.base.openTokenizer(os.DirFS(m.Tokenizer)); err != nil {
 			return fmt.Errorf("%s: %w", m.Tokenizer, err)
 		}
 		if err := p.base.checkTokenizer(); err != nil {
@@ -475,7 +512,7 @@ func (p *plan) readData(ctx context.Context, told func(string)) error {
 // read encodes one source. If evaluated, all or part of it is held out, so what reads predictions back is kept.
 func (p *plan) read(ctx context.Context, path, shape string, n limits, evaluated bool, told func(string)) (data.Set, error) {
 	told("reading " + path)
-	set, report, err := data.Build(ctx, p.rows(path, n), p.base.tok, p.chat, p.encoding(shape, evaluated))
+	set, report, err := p.encode(ctx, p.files(path, n), p.encoding(shape, evaluated))
 	if err != nil && report != nil && report.Rows == 0 {
 		return nil, fmt.Errorf("data: %s: no rows, want at least one", path)
 	}
@@ -499,7 +536,10 @@ func (p *plan) sources() []recipes.Source {
 type limits struct{ skip, most int } // most 0 = all
 
 // rows reads a source.
-func (p *plan) rows(path string, n limits) iter.Seq2[data.Row, error] {
+func (p *plan) rows(path string, n limits) iter.Seq2[data.Row, error] { return p.files(path, n).Rows() }
+
+// files are those of a source.
+func (p *plan) files(path string, n limits) source.Files {
 	files := source.Files{Unit: p.recipe.Data.Unit, Skip: n.skip, MaxRows: n.most}
 	if name, ok := strings.CutPrefix(path, recipes.Builtin+"quickstart/"); ok {
 		files.FS, files.Dir, files.Path = recipes.Quickstart(), recipes.Builtin+"quickstart", name
@@ -507,7 +547,7 @@ func (p *plan) rows(path string, n limits) iter.Seq2[data.Row, error] {
 		files.Dir, files.Path = source.Split(path)
 		files.FS = os.DirFS(files.Dir)
 	}
-	return files.Rows()
+	return files
 }
 
 // encoding turns the recipe's section into data's own settings. If evaluated, what reads predictions back is kept.
@@ -605,7 +645,7 @@ func (p *plan) settings() train.Config {
 
 // job is the run as the loop wants it.
 func (p *plan) job() train.Job {
-	j := train.Job{Config: p.settings(), Params: p.params, Objective: train.ForClasses(p.base.model, p.task, p.weights), Source: p.stream, Mode: p.base.mode, Recompute: p.recompute, Arena: op.NewArena()}
+	j := train.Job{Config: p.settings(), Params: p.params, Objective: train.ForClasses(p.base.model, p.task, p.weights), Source: data.NewAhead(p.stream), Mode: p.base.mode, Recompute: p.recompute, Arena: op.NewArena()}
 	if a, ok := p.adapter.(peft.Penalized); ok {
 		j.Penalty = a.Penalty
 	}

@@ -67,6 +67,9 @@ func (v *progress) plan(p *plan) {
 		line += fmt.Sprintf("; %s held out", count(int64(len(p.eval))))
 	}
 	v.print(fmt.Sprintf("%s; %d steps, compute %s", line, p.steps, p.base.mode))
+	for _, name := range p.recalled {
+		v.print(fmt.Sprintf("%s %s was encoded by an earlier run", v.s.paint(yellow, "note"), name))
+	}
 	for _, r := range p.reports {
 		for _, d := range r.Dropped {
 			v.print(fmt.Sprintf("%s %s rows dropped: %s (first at %s)", v.s.paint(yellow, "note"), count(int64(d.Rows)), d.Reason, d.First))

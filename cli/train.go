@@ -71,8 +71,14 @@ func (e *env) train(c *cli.Context, r *recipes.Recipe, name string) error {
 		return err
 	}
 	defer p.base.close()
-	view.stage("hashing the base")
-	folder, err := p.folder(c)
+	ctx, enough := context.WithCancel(context.WithoutCancel(c.Context)) // an interrupted run's checkpoint has the hash, too
+	hash := train.FindBase(func() (string, error) { return p.soundHash(ctx) })
+	defer hash.Settle()
+	defer enough()
+	if c.Bool("resume") {
+		view.stage("hashing the base")
+	}
+	folder, err := p.folder(c, hash)
 	view.end()
 	if err != nil {
 		return err
@@ -85,8 +91,8 @@ func (e *env) train(c *cli.Context, r *recipes.Recipe, name string) error {
 		return err
 	}
 	j := p.job()
-	j.Folder, j.Report = folder, view.event
-	j.Save = func(dir string) error { return p.save(dir) }
+	j.Folder, j.Report = folder, paced(view.event)
+	j.Save = func(dir string) error { return p.save(dir, hash) }
 	result, err := train.Run(c.Context, j)
 	view.end()
 	if err != nil {
@@ -135,15 +141,7 @@ func resumeFlags(c *cli.Context) (s string) {
 }
 
 // folder opens the run folder.
-func (p *plan) folder(c *cli.Context) (*train.Folder, error) {
-	hash, err := p.soundHash(c.Context)
-	if err != nil {
-		return nil, err
-	}
-	p.base.forget()
-	if p.config != nil {
-		p.config.Shared().BaseHash = hash
-	}
+func (p *plan) folder(c *cli.Context, hash *train.Base) (*train.Folder, error) {
 	how := train.Fresh
 	switch {
 	case c.Bool("resume"):
@@ -152,14 +150,17 @@ func (p *plan) folder(c *cli.Context) (*train.Folder, error) {
 		how = train.Overwrite
 	}
 	b := thisBuild()
-	return train.Open(p.recipe.Output.Dir, train.Identity{Recipe: p.recipe.Marshal(), RecipeHash: p.hash(), BaseHash: hash,
+	return train.Open(p.recipe.Output.Dir, train.Identity{Recipe: p.recipe.Marshal(), RecipeHash: p.hash(), Base: hash,
 		Session: train.Session{Started: time.Now().UTC(), Graft: b.Version, Go: b.Go, OS: b.OS, Arch: b.Arch, Kernel: kernel.Features(),
 			Compute: p.base.mode.String(), GOMAXPROCS: runtime.GOMAXPROCS(0), Seed: p.recipe.Train.Seed}}, how)
 }
 
 // save writes the result of the run: an adapter folder, or a whole checkpoint.
-func (p *plan) save(dir string) error {
+func (p *plan) save(dir string, base *train.Base) (err error) {
 	if p.adapter != nil {
+		if p.config.Shared().BaseHash, err = base.Hash(); err != nil {
+			return err
+		}
 		return errors.Join(peft.Save(dir, p.config, p.adapter), p.writeHead(dir))
 	}
 	return p.base.saveFull(dir)

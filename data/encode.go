@@ -57,8 +57,9 @@ type Settings struct {
 
 	Predict bool // rows are only read by a model: labels, tags and completions need not be there, and are not used
 
-	Workers  int            // that tokenize; 0 = GOMAXPROCS
-	Progress func(Progress) // is told how far Build is; called from one goroutine at a time
+	// What follows decides nothing about the examples.
+	Workers  int            `json:"-"` // that tokenize; 0 = GOMAXPROCS
+	Progress func(Progress) `json:"-"` // is told how far Build is; called from one goroutine at a time
 }
 
 // Progress is how far Build is.

@@ -137,18 +137,22 @@ func (s *Stream) Fill() float64 {
 	return float64(tokens) / float64(space)
 }
 
-// Largest is the number of rows of the largest micro-batch of the first epoch.
-func (s *Stream) Largest() (most int) {
+// Largest is the micro-batch of the first epoch with the most rows, as it is laid out at the stream's place.
+func (s *Stream) Largest() *Batch {
+	var largest []int32
+	most := 0
 	for _, picked := range s.planFor(0) {
 		for _, part := range s.micro(picked) {
 			n := 0
 			for _, i := range part {
 				n += s.set[i].Rows()
 			}
-			most = max(most, n)
+			if n > most {
+				largest, most = part, n
+			}
 		}
 	}
-	return most
+	return s.batch(largest)
 }
 
 // Position is that of what Next gives next.

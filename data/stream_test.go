@@ -343,3 +343,30 @@ func TestBadSchedules(t *testing.T) {
 		}
 	}
 }
+
+// TestLargest compares with all micro-batches of the first epoch.
+func TestLargest(t *testing.T) {
+	for name, s := range map[string]Schedule{
+		"examples":     {BatchSize: 5, Seed: 2},
+		"micro tokens": {BatchSize: 9, Seed: 2, MicroTokens: 20},
+		"tokens":       {BatchTokens: 33, Accumulation: 2, MicroTokens: 16},
+	} {
+		st, err := NewStream(longSet(53), s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, want := st.Largest().NumRows(), 0
+		for range st.StepsIn(0) {
+			step, err := st.Next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, b := range step.Batches {
+				want = max(want, b.NumRows())
+			}
+		}
+		if got != want {
+			t.Errorf("%s: the largest has %d rows, want %d", name, got, want)
+		}
+	}
+}

@@ -17,6 +17,15 @@ type Encoding struct {
 // Len is the number of tokens.
 func (e *Encoding) Len() int { return len(e.IDs) }
 
+// reserve makes room for n tokens, unless there are some already.
+func (e *Encoding) reserve(n int) {
+	if e.IDs != nil {
+		return
+	}
+	e.IDs, e.Offsets = make([]int32, 0, n), make([][2]int, 0, n)
+	e.TypeIDs, e.Words, e.Texts = make([]int32, 0, n), make([]int32, 0, n), make([]int32, 0, n)
+}
+
 func (e *Encoding) push(id int32, start, end int, typeID, word, which int32) {
 	e.IDs = append(e.IDs, id)
 	e.Offsets = append(e.Offsets, [2]int{start, end})

@@ -141,8 +141,7 @@ type cut struct {
 }
 
 func (c cut) split(t *text, dst []text) []text {
-	var buf [128]match
-	found := c.pattern.find(t.s, buf[:0])
+	found := c.pattern.find(t.s, make([]match, 0, len(t.s)/bytesPerToken+1))
 	if c.how == isolated || c.how == removed && c.invert {
 		return c.simple(t, found, dst)
 	}

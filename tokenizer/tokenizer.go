@@ -316,6 +316,7 @@ func (tk *Tokenizer) tokenize(w *worker, s string, which int32, e *Encoding) {
 	if !utf8.ValidString(s) {
 		s = strings.ToValidUTF8(s, "\uFFFD")
 	}
+	e.reserve(len(s)/bytesPerToken + 4)
 	whole := text{s: s, id: noToken}
 	w.raw = tk.added.split(&whole, tk.added.raw, w.raw[:0])
 	word := int32(0)
@@ -375,6 +376,7 @@ type worker struct {
 }
 
 const (
+	bytesPerToken  = 3       // or more, of most texts
 	maxCachedWord  = 64      // bytes; longer words are rare
 	maxCachedWords = 1 << 15 // then the cache starts again
 )

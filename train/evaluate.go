@@ -219,6 +219,9 @@ func (r *runner) save() error {
 	if r.Folder == nil || r.savedStep == r.state.Step {
 		return nil
 	}
+	if err := r.Folder.attend(true); err != nil {
+		return err
+	}
 	for _, l := range []*appendLog{r.metrics, r.timing} {
 		if err := l.sync(); err != nil {
 			return err

@@ -22,6 +22,7 @@ type Identity struct {
 	Recipe     []byte // the resolved recipe; becomes recipe.toml
 	RecipeHash string // of what decides the result; "" takes the hash of Recipe
 	BaseHash   string // of the frozen checkpoint
+	Base       *Base  // finds BaseHash; nil = it is known
 	Session    Session
 }
 
@@ -82,6 +83,8 @@ type Folder struct {
 	from     *Checkpoint // where to go on; nil at a start
 	resumed  bool
 	warnings []string
+	made     bool // there was none before
+	unsound  bool // the base cannot be trained on: nothing of the run is worth keeping
 	lock     *os.File
 }
 
@@ -99,8 +102,9 @@ func Open(dir string, id Identity, how Opening) (*Folder, error) {
 }
 
 func (f *Folder) open(how Opening) error {
-	err := os.MkdirAll(f.Dir, 0o777)
-	if err == nil {
+	_, err := os.Stat(f.Dir)
+	f.made = errors.Is(err, fs.ErrNotExist)
+	if err = os.MkdirAll(f.Dir, 0o777); err == nil {
 		f.lock, err = os.Open(f.Dir)
 	}
 	if err != nil {
@@ -144,14 +148,19 @@ func (f *Folder) prepare(how Opening) error {
 	case how == Fresh && begun(f.Dir):
 		return fmt.Errorf("train: %s: the folder holds a run%s; resume it, overwrite it, or choose another folder", f.Dir, reached(f.Dir))
 	case how != Resume:
-		for _, name := range run {
-			if err := os.RemoveAll(filepath.Join(f.Dir, name)); err != nil {
-				return fmt.Errorf("train: %w", err)
-			}
-		}
-		return nil
+		return f.remove(run)
 	}
 	return f.reopen()
+}
+
+// remove removes what is called so.
+func (f *Folder) remove(names []string) error {
+	for _, name := range names {
+		if err := os.RemoveAll(filepath.Join(f.Dir, name)); err != nil {
+			return fmt.Errorf("train: %w", err)
+		}
+	}
+	return nil
 }
 
 // begun tells whether the folder holds more than the description of a run that failed before its first results.
@@ -174,6 +183,9 @@ func reached(dir string) string {
 // reopen checks that the folder's run is the same run and finds its last good checkpoint.
 func (f *Folder) reopen() error {
 	f.resumed = true
+	if err := f.know(); err != nil {
+		return err
+	}
 	env, err := readEnvironment(f.Dir)
 	if err == nil {
 		err = f.sameRun(env.RecipeHash, env.BaseHash)
@@ -260,13 +272,16 @@ func (f *Folder) sweep() error {
 	return nil
 }
 
-// describe writes recipe.toml, unless the folder's own stays, and adds the session to environment.json.
+// describe writes recipe.toml, unless the folder's own stays, and adds the session to environment.json as soon as the base is known.
 func (f *Folder) describe() error {
 	name := filepath.Join(f.Dir, recipeFile)
 	if _, err := os.Stat(name); err != nil || f.from == nil {
 		if err := f.write(recipeFile, f.id.Recipe); err != nil {
 			return err
 		}
+	}
+	if f.id.Base != nil {
+		return nil // until the hash is there
 	}
 	env := environment{RecipeHash: f.id.RecipeHash, BaseHash: f.id.BaseHash}
 	if f.resumed {
@@ -324,7 +339,14 @@ func (f *Folder) Close() error {
 	if f.lock == nil {
 		return nil
 	}
-	err := f.lock.Close()
+	var err error
+	if f.unsound {
+		err = f.remove(contents)
+	}
+	err = errors.Join(err, f.lock.Close())
+	if f.unsound && f.made {
+		err = errors.Join(err, os.Remove(f.Dir))
+	}
 	f.lock = nil
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"path/filepath"
 	"time"
@@ -19,7 +20,7 @@ import (
 // that exist as they are and writes no other.
 func Run(ctx context.Context, j Job) (*Result, error) {
 	r := &runner{Job: j}
-	err := r.run(ctx)
+	err := r.Folder.blame(r.run(ctx))
 	if e := r.close(); err == nil {
 		err = e // after another error this one would only repeat it
 	}
@@ -231,6 +232,9 @@ func (r *runner) close() error {
 	if r.board != nil {
 		errs = append(errs, r.board.file.Close())
 	}
+	if c, ok := r.Source.(io.Closer); ok {
+		errs = append(errs, c.Close())
+	}
 	if r.Folder != nil {
 		errs = append(errs, r.Folder.Close())
 	}
@@ -275,6 +279,9 @@ func (r *runner) step(ctx context.Context) error {
 	r.tokens += tokens
 	r.targets += int64(sums.Targets)
 	r.Report(r.event(Stepped, loss, factor))
+	if err := r.Folder.attend(false); err != nil {
+		return err
+	}
 	if s.Step%r.LoggingSteps == 0 || s.Step == r.Steps {
 		if err := r.log(factor); err != nil {
 			return err

@@ -20,7 +20,8 @@
 // # The run folder
 //
 //	recipe.toml        the resolved recipe, as the caller gave it
-//	environment.json   what ran: {"recipe_hash", "base_hash", "sessions": [...]}, one session for each start or resume
+//	environment.json   what ran: {"recipe_hash", "base_hash", "sessions": [...]}, one session for each start or resume;
+//	                   at a start it appears when the hash of the base is known
 //	metrics.jsonl      one line for each logged step and each evaluation; deterministic, see below
 //	timing.jsonl       the same steps with what differs from run to run: time, tokens per second, memory
 //	loss.svg           the loss curve, drawn at every checkpoint
@@ -139,12 +140,9 @@ type Position = data.Position
 // Step is the data of one update.
 type Step = data.Step
 
-// Source gives the data of each update, without end; a *data.Stream is one.
-type Source interface {
-	Next() (Step, error)
-	Position() Position // of what Next gives next
-	Seek(Position) error
-}
+// Source gives the data of each update, without end; a *data.Stream is one, and a *data.Ahead lays the next step out meanwhile. Run
+// closes a source that is an io.Closer.
+type Source = data.Steps
 
 // Metric is a named result of an evaluation.
 type Metric struct {

@@ -15,10 +15,15 @@ import (
 // labelFile lies beside NAME.in and has a label for each of its lines.
 const labelFile = "label"
 
+const parallelFormat = "parallel"
+
 // readParallel reads a text from each line of NAME.in, with its label from the file label and the tags of its words from
 // NAME.out, if they are there: the layout of SNIPS and ATIS. Line n of each belongs to row n.
 func readParallel(x *file, yield func(data.Row, error) bool) {
-	sides := []*side{{name: labelFile}, {name: strings.TrimSuffix(path.Base(x.path), ".in") + ".out"}}
+	var sides []*side
+	for _, name := range besides(x.path) {
+		sides = append(sides, &side{name: name})
+	}
 	for _, s := range sides {
 		if err := s.open(x); err != nil {
 			yield(data.Row{}, err)

@@ -60,7 +60,7 @@ var Formats = []Format{
 	{"tsv", []string{".tsv", ".tab"}, readTSV},
 	{"parquet", []string{".parquet"}, readParquet},
 	{"conll", []string{".conll", ".bio", ".iob", ".iob2", ".annotated"}, readCoNLL},
-	{"parallel", []string{".in"}, readParallel},
+	{parallelFormat, []string{".in"}, readParallel},
 	{"text", []string{".txt", ".text", ".md"}, readText},
 }
 
@@ -139,6 +139,9 @@ func (f *Files) check() error {
 	}
 	return errors.Join(errs...)
 }
+
+// Name is what the source is called in messages.
+func (f Files) Name() string { return f.name(f.Path) }
 
 // name is what a file is called in messages.
 func (f *Files) name(file string) string {

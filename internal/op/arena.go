@@ -2,21 +2,24 @@ package op
 
 import (
 	"math/bits"
+	"slices"
 	"sync"
 )
 
-// Arena hands out float32 buffers and takes them back, so that a training step allocates nothing after the first.
-// Buffers come back dirty: whoever takes one writes every element or asks for Zeroed. Safe for concurrent use.
+// Arena hands out float32 buffers and takes them back, so that a training step allocates nothing after the first ones, whatever their
+// lengths are: large buffers are parts of slabs, small ones have lists by capacity. Buffers come back dirty: whoever takes one writes
+// every element or asks for Zeroed. Safe for concurrent use.
 type Arena struct {
 	mu         sync.Mutex
-	free       map[int][]idle // by capacity
+	slabs      []*slab        // asked in this order, so that the last ones rest where a step needs less
+	free       map[int][]idle // small buffers, by capacity
 	out        map[*float32]lent
 	lent       int // buffers so far
 	used, peak int // floats handed out now, and at most
 	resets     int // counts steps
 }
 
-// idle is a buffer that nobody holds.
+// idle is a small buffer that nobody holds.
 type idle struct {
 	s     []float32
 	since int // resets when it came back
@@ -25,12 +28,20 @@ type idle struct {
 // lent is a buffer that somebody holds.
 type lent struct {
 	s      []float32
-	number int // how many were lent before
+	number int   // how many were lent before
+	from   *slab // nil of small ones
+	at     int   // where in the slab
 }
 
-// patience is after how many steps without use a buffer is left to the garbage collector: batches differ in length, so a
-// capacity may rest for a while.
-const patience = 8
+const (
+	// large is from how many floats on a buffer is part of a slab: below, lists waste little and are faster.
+	large = 1 << 14
+	// leastSlab is the fewest floats of a slab. A slab is made for several of the buffer that had no room: the next step's may be longer.
+	leastSlab = 1 << 20
+	// patience is after how many steps without use memory is left to the garbage collector: batches differ in length, so a slab may
+	// rest for a while.
+	patience = 64
+)
 
 // NewArena returns an empty arena.
 func NewArena() *Arena { return &Arena{free: map[int][]idle{}, out: map[*float32]lent{}} }
@@ -40,19 +51,24 @@ func (a *Arena) Get(n int) []float32 {
 	if n == 0 {
 		return nil
 	}
-	c := capacity(n)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	s := a.take(c)
-	a.out[&s[0]] = lent{s, a.lent}
+	var b lent
+	if n < large {
+		b.s = a.small(capacity(n))
+	} else {
+		b = a.part((n + line - 1) &^ (line - 1))
+	}
+	b.number = a.lent
 	a.lent++
-	a.used += len(s)
+	a.out[&b.s[0]] = b
+	a.used += len(b.s)
 	a.peak = max(a.peak, a.used)
-	return s[:n]
+	return b.s[:n]
 }
 
-// take finds an idle buffer of the capacity or up to half more, or makes one.
-func (a *Arena) take(c int) []float32 {
+// small finds an idle buffer of the capacity or up to half more, or makes one.
+func (a *Arena) small(c int) []float32 {
 	for size := c; size <= c+c/2; size = capacity(size + 1) {
 		if l := len(a.free[size]); l > 0 {
 			s := a.free[size][l-1].s
@@ -61,6 +77,23 @@ func (a *Arena) take(c int) []float32 {
 		}
 	}
 	return make([]float32, c)
+}
+
+// part finds room for n floats in a slab, or makes a slab.
+func (a *Arena) part(n int) lent {
+	total := 0
+	for _, s := range a.slabs {
+		if at, ok := s.take(n); ok {
+			s.since = a.resets
+			return lent{s: s.mem[at : at+n : at+n], from: s, at: at}
+		}
+		total += len(s.mem)
+	}
+	s := newSlab(max(leastSlab, 4*n, total/4))
+	s.since = a.resets
+	a.slabs = append(a.slabs, s)
+	at, _ := s.take(n)
+	return lent{s: s.mem[at : at+n : at+n], from: s, at: at}
 }
 
 // Zeroed returns a buffer of n zeros.
@@ -86,9 +119,13 @@ func (a *Arena) put(first *float32) {
 		return
 	}
 	delete(a.out, first)
-	s := b.s
-	a.used -= len(s)
-	a.free[len(s)] = append(a.free[len(s)], idle{s, a.resets})
+	n := len(b.s)
+	a.used -= n
+	if b.from != nil {
+		b.from.put(b.at, n)
+		return
+	}
+	a.free[n] = append(a.free[n], idle{b.s, a.resets})
 }
 
 // Reset takes back everything that is out but the buffers to keep: nobody may use another earlier buffer any more.
@@ -113,7 +150,7 @@ func (a *Arena) Mark() int {
 func (a *Arena) ResetSince(mark int, keep ...[]float32) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for first, b := range a.out { // the order decides nothing: buffers of one capacity are alike
+	for first, b := range a.out { // the order decides nothing: buffers of one capacity are alike, and holes join
 		kept := b.number < mark
 		for _, k := range keep {
 			kept = kept || len(k) > 0 && &k[0] == first
@@ -124,8 +161,9 @@ func (a *Arena) ResetSince(mark int, keep ...[]float32) {
 	}
 }
 
-// forget drops the buffers that no step has used for a while. Those longest unused lie first in their list.
+// forget drops the memory that no step has used for a while. Small buffers longest unused lie first in their list.
 func (a *Arena) forget() {
+	a.slabs = slices.DeleteFunc(a.slabs, func(s *slab) bool { return s.idle() && a.resets-s.since > patience })
 	for c, list := range a.free {
 		n := 0
 		for n < len(list) && a.resets-list[n].since > patience {
@@ -141,10 +179,11 @@ func (a *Arena) forget() {
 	}
 }
 
-// Trim drops the buffers that nobody holds, for the garbage collector.
+// Trim drops the memory that nobody holds, for the garbage collector.
 func (a *Arena) Trim() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.slabs = slices.DeleteFunc(a.slabs, (*slab).idle)
 	clear(a.free)
 }
 
@@ -153,6 +192,25 @@ func (a *Arena) PeakBytes() int64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return 4 * int64(a.peak)
+}
+
+// HeldBytes is the memory that the arena takes, out or not. Of slabs that is what was written once.
+func (a *Arena) HeldBytes() int64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	n := 0
+	for _, s := range a.slabs {
+		n += s.touched
+	}
+	for c, list := range a.free {
+		n += c * len(list)
+	}
+	for _, b := range a.out {
+		if b.from == nil {
+			n += len(b.s)
+		}
+	}
+	return 4 * int64(n)
 }
 
 // capacity rounds n up to one of eight steps between two powers of two, so that less than an eighth is wasted.

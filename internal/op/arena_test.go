@@ -1,6 +1,8 @@
 package op
 
 import (
+	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 
@@ -186,5 +188,50 @@ func TestTensorTakeOver(t *testing.T) {
 	y.release()
 	if s := a.Get(6); &s[0] != &buffer[0] {
 		t.Error("the new owner did not give the buffer back")
+	}
+}
+
+// TestArenaParts asks for large buffers of random lengths and gives them back in another order, step after step: none lies over another,
+// and steps of the same kind need no more memory than the first.
+func TestArenaParts(t *testing.T) {
+	a := NewArena()
+	rng := rand.New(rand.NewPCG(1, 2))
+	step := func() {
+		var held [][]float32
+		for i := range 60 {
+			s := a.Get(large + rng.IntN(8*large))
+			for k := range s {
+				s[k] = float32(i)
+			}
+			if held = append(held, s); rng.IntN(3) == 0 {
+				k := rng.IntN(len(held))
+				a.Put(held[k])
+				held = slices.Delete(held, k, k+1)
+			}
+			for _, s := range held {
+				if s[0] != s[len(s)-1] || s[0] != s[len(s)/2] {
+					t.Fatalf("after buffer %d another has %g, %g and %g", i, s[0], s[len(s)/2], s[len(s)-1])
+				}
+			}
+		}
+		a.Reset()
+	}
+	for range 20 {
+		step()
+	}
+	for i, s := range a.slabs {
+		if !s.idle() {
+			t.Errorf("slab %d has holes %v after Reset", i, s.holes)
+		}
+	}
+	if held, peak := a.HeldBytes(), a.PeakBytes(); held > peak*115/100 {
+		t.Errorf("%d bytes are held, of which %d were out at once", held, peak)
+	}
+	for range patience + 2 {
+		a.Put(a.Get(large))
+		a.Reset()
+	}
+	if n := len(a.slabs); n != 1 {
+		t.Errorf("%d slabs are held after %d small steps, want 1", n, patience+2)
 	}
 }

@@ -29,7 +29,7 @@ func (x *bench) job(t *testing.T, a peft.Adapter) train.Job {
 	j := train.Job{
 		Config: train.Config{Steps: steps, LearningRate: 0.02, WeightDecay: 0.01, MaxGradNorm: 1, LabelSmoothing: 0.1, NEFTuneAlpha: 3,
 			Seed: 43, LoggingSteps: 1, NoTensorBoard: true},
-		Params: train.NewParams(a.Params()), Objective: train.For(x.base.Model, x.task(t)), Source: stream, Mode: kernel.ModeF32,
+		Params: train.NewParams(a.Params()), Objective: train.For(x.base.Model, x.task(t)), Source: data.NewAhead(stream), Mode: kernel.ModeF32,
 		Eval: x.set.Batches(16),
 	}
 	if p, ok := a.(peft.Penalized); ok {
