@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"math"
 	"runtime"
 	"strings"
@@ -205,6 +206,32 @@ func statsText(s data.Stats) string {
 		100*float64(s.Targets)/float64(max(1, s.Tokens)), count(int64(s.Longest)))
 }
 
+// previewTokens are shown at either end of a long text.
+const previewTokens = 200
+
+// shown yields the positions of n tokens that a preview shows, and skipped how many are left out before one.
+func shown(n int) iter.Seq2[int, int] {
+	return func(yield func(i, skipped int) bool) {
+		for i := 0; i < n; i++ {
+			skipped := 0
+			if left := n - 2*previewTokens; i == previewTokens && left > 0 {
+				i, skipped = i+left, left
+			}
+			if !yield(i, skipped) {
+				return
+			}
+		}
+	}
+}
+
+// skippedText stands in a preview for tokens left out.
+func skippedText(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" … %s tokens … ", count(int64(n)))
+}
+
 // preview prints the tokens of an example: targets green, masked tokens dim; without colour, targets in ⟦ ⟧.
 func (p *plan) preview(w io.Writer, s screen, x *data.Example) {
 	if x.Source != nil {
@@ -213,22 +240,14 @@ func (p *plan) preview(w io.Writer, s screen, x *data.Example) {
 	weights := targetsOf(x)
 	var b strings.Builder
 	inside := false
-	for i, id := range x.IDs {
-		token, _ := p.base.tok.Token(id)
-		token = strings.ReplaceAll(token, "\n", "⏎")
+	for i, skipped := range shown(len(x.IDs)) {
+		b.WriteString(skippedText(skipped))
 		target := weights[i] > 0
-		switch {
-		case s.colour && target:
-			b.WriteString(s.paint(green, token) + s.paint(dim, "·"))
-		case s.colour:
-			b.WriteString(s.paint(dim, token+"·"))
-		default:
-			if target != inside {
-				b.WriteString(map[bool]string{true: "⟦", false: "⟧"}[target])
-				inside = target
-			}
-			b.WriteString(token + "·")
+		if !s.colour && target != inside {
+			b.WriteString(map[bool]string{true: "⟦", false: "⟧"}[target])
+			inside = target
 		}
+		b.WriteString(s.painted(p.tokenText(x.IDs[i]), target))
 		if target && weights[i] != 1 {
 			fmt.Fprintf(&b, "[%g]", weights[i])
 		}
@@ -242,12 +261,25 @@ func (p *plan) preview(w io.Writer, s screen, x *data.Example) {
 	}
 }
 
+// painted is a token with a dot behind.
+func (s screen) painted(token string, target bool) string {
+	if target {
+		return s.paint(green, token) + s.paint(dim, "·")
+	}
+	return s.paint(dim, token+"·")
+}
+
+// tokenText is a token in one line.
+func (p *plan) tokenText(id int32) string {
+	token, _ := p.base.tok.Token(id)
+	return strings.ReplaceAll(token, "\n", "⏎")
+}
+
 // tokensText are tokens with a dot behind each.
 func (p *plan) tokensText(ids []int32) string {
 	var b strings.Builder
-	for _, id := range ids {
-		token, _ := p.base.tok.Token(id)
-		b.WriteString(strings.ReplaceAll(token, "\n", "⏎") + "·")
+	for i, skipped := range shown(len(ids)) {
+		b.WriteString(skippedText(skipped) + p.tokenText(ids[i]) + "·")
 	}
 	return b.String()
 }

@@ -234,8 +234,12 @@ func (p *plan) extrapolated(arena *op.Arena, rows, largest int) (int64, error) {
 	return held + int64(more*float64(largest-large)), nil
 }
 
-// some passes through about so many rows of the training data, and tells how many they were.
+// some passes through about so many rows of the training data, and tells how many they were. Of a longer text it takes what fits.
 func (p *plan) some(arena *op.Arena, rows int) (int, error) {
+	if p.task.Head == model.NextToken && len(p.train) > 0 && len(p.train[0].IDs) > rows {
+		b := data.Set{p.train[0].Head(rows)}.Batch([]int32{0})
+		return b.NumRows(), p.try(arena, b)
+	}
 	var picked []int32
 	for i, n := 0, 0; i < len(p.train) && (n == 0 || n+p.train[i].Rows() <= rows); i++ {
 		picked, n = append(picked, int32(i)), n+p.train[i].Rows()

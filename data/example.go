@@ -110,6 +110,9 @@ func spans(weights []float32) []Span {
 	return out
 }
 
+// Head is the first n tokens as an example of their own.
+func (e *Example) Head(n int) Example { return e.slice(nil, 0, n) }
+
 // slice is the tokens from to to with their spans, after the tokens before.
 func (e *Example) slice(before []int32, from, to int) Example {
 	out := *e
