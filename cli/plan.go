@@ -145,14 +145,21 @@ func (b *base) keep(m *model.Model) (spared int64) {
 		spared += m.Quantise(b.bits.DType)
 	}
 	if b.mode == kernel.ModeBF16 && b.fixed {
-		spared += m.Round()
+		spared += m.Round(b.release)
 	}
 	return spared
 }
 
-// forget gives back memory of the file that is not read any more.
+// forget gives back memory of the file if much of it is not read any more.
 func (b *base) forget() {
-	if b.spared > 0 && b.src != nil {
+	if b.spared > 0 {
+		b.release()
+	}
+}
+
+// release gives back memory of the file; what is read again comes from it again.
+func (b *base) release() {
+	if b.src != nil {
 		b.src.Forget()
 	}
 }

@@ -31,11 +31,12 @@ func (m *Model) Quantise(d kernel.DType) (spared int64) {
 
 // Round has products in bf16 read weights that were rounded once, in memory of the model's own, where the checkpoint holds float32 or
 // float16 (see kernel.Frozen.Round). Embeddings, and what methods make of weights, are read as stored. Nothing may pass meanwhile. It
-// returns how many bytes of the checkpoint products do not read any more.
-func (m *Model) Round() (spared int64) {
+// returns how many bytes of the checkpoint products do not read any more, and calls after when it has read a weight.
+func (m *Model) Round(after func()) (spared int64) {
 	for s := range m.Slots() {
 		if s.Kind != layer.Embedding {
 			spared += s.Base.W.Round()
+			after()
 		}
 	}
 	return spared
