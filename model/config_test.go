@@ -51,6 +51,27 @@ func TestConfigDefaults(t *testing.T) {
 	}
 }
 
+// TestNoCaps has null switch off what Gemma 2 has by default.
+func TestNoCaps(t *testing.T) {
+	for config, want := range map[string][2]float64{
+		`{"model_type": "gemma2"}`: {50, 30},
+		`{"model_type": "gemma2", "attn_logit_softcapping": null, "final_logit_softcapping": null}`: {0, 0},
+		`{"model_type": "gemma2", "attn_logit_softcapping": 20.5}`:                                  {20.5, 30},
+	} {
+		c, err := model.ParseConfig([]byte(config))
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := model.Lookup(c.ModelType)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := a.Spec(c); s.Block.Attention.SoftCap != want[0] || s.LogitsCap != want[1] {
+			t.Errorf("%s: caps %g and %g, want %g", config, s.Block.Attention.SoftCap, s.LogitsCap, want)
+		}
+	}
+}
+
 // FuzzParseConfig checks that no config.json does harm: it is refused, or describes blocks that can be built.
 func FuzzParseConfig(f *testing.F) {
 	for _, a := range model.Architectures {
