@@ -76,22 +76,25 @@ type dots struct {
 	vec   vecLevel
 }
 
-// pieceBytes of each row of a meet all rows of x before the rest does: four such pieces stay in the first cache.
+// pieceBytes of each row of a meet all rows of x before the rest does: four such pieces stay in the first cache, or half as much of eight rows of x.
 const pieceBytes = 4096
 
 // piece is the numbers of K per pass: part of the order of summation.
 func (d *dots) piece() int {
+	size := d.a.dtype.size()
 	switch {
 	case d.w != nil && d.vec == vecPairs:
-		return pieceBytes / BF16.size()
-	case d.w != nil:
-		return pieceBytes / F32.size()
-	case d.c.Rows <= dotShapes[d.vec].rows: // a is read once
-		return d.a.cols
-	case d.round != exact:
-		return pieceBytes / F32.size()
+		size = BF16.size()
+	case d.w != nil, d.round != exact:
+		size = F32.size()
 	}
-	return pieceBytes / d.a.dtype.size()
+	switch m := d.c.Rows; {
+	case d.w == nil && m <= min(4, dotShapes[d.vec].rows): // a is read once
+		return d.a.cols
+	case m > 4 && dotShapes[d.vec].rows > 4:
+		return pieceBytes / 2 / size
+	}
+	return pieceBytes / size
 }
 
 // run computes the dots. Threads own rows or columns.
@@ -100,7 +103,7 @@ func (d *dots) run(serial bool) {
 		start(d.c, d.bias, 0, true)
 	}
 	threads := runtime.GOMAXPROCS(0)
-	if serial || threads == 1 || small(d.c, d.a.cols) {
+	if serial || threads == 1 || small(d.c, max(d.a.cols, d.b.Cols)) {
 		d.part(0, d.c.Rows, 0, d.c.Cols)
 		return
 	}
@@ -118,7 +121,7 @@ func (d *dots) run(serial bool) {
 
 // part computes rows m0 … m1 and columns n0 … n1.
 func (d *dots) part(m0, m1, n0, n1 int) {
-	rows, piece := dotShapes[d.vec].rows, min(d.piece(), d.a.cols)
+	rows, piece := dotShapes[d.vec].rows, max(1, min(d.piece(), d.a.cols))
 	var copied *[]float32
 	if d.round != exact || d.w != nil {
 		copied = floats.get(4 * piece)
@@ -129,7 +132,7 @@ func (d *dots) part(m0, m1, n0, n1 int) {
 	// A strip of x stays in the second cache while a passes.
 	strip := max(1, 1<<16/(rows*piece)) * rows
 	for m := m0; m < m1; m += strip {
-		for k := 0; k < d.a.cols; k += piece {
+		for k := 0; k == 0 || k < d.a.cols; k += piece { // of no columns, s·bᵀ is all there is
 			ke, cols := min(k+piece, d.a.cols), 0
 			for n := n0; n < n1; n += cols {
 				cols = d.together(min(strip, m1-m), n1-n, ke-k)
@@ -157,7 +160,7 @@ func (d *dots) together(m, n, k int) int {
 	case m <= s.rows:
 		return n &^ 3
 	}
-	return min(n&^3, 4*max(1, pieceBytes/(k*d.a.dtype.size())))
+	return min(n&^3, 4*max(1, pieceBytes/max(1, k*d.a.dtype.size())))
 }
 
 // begin sets what all calls have in common.

@@ -77,8 +77,9 @@ func (a *Acts) mulT(y Mat, w *Frozen, bias []float32, add bool) {
 		p.run()
 	case bf16 && a.v.tiles:
 		a.tileProduct(y, w.Cols, w.tiles(true, tileLayout, a.mode == ModeSplit), bias, add)
-	case y.Rows <= a.fewRows(w):
-		a.dots(y, w, bias, add)
+	case a.dotted(y.Rows, w):
+		d := a.dotsOf(y, w, bias, add)
+		d.run(false)
 	case a.level() == vecPairs:
 		a.product(y, pairSteps(w.Cols), pairPanels{w.tiles(true, panelLayout, false)}, bias, add)
 	default:
@@ -129,8 +130,13 @@ func (a *Acts) fewRows(w *Frozen) int {
 	return few
 }
 
-// dots multiplies few rows by W in place.
-func (a *Acts) dots(y Mat, w *Frozen, bias []float32, add bool) {
+// dotted says whether so many rows are multiplied by dots.
+func (a *Acts) dotted(rows int, w *Frozen) bool {
+	return a.v.vec != vecGo && w.Cols > 0 && !(a.mode != ModeF32 && a.v.tiles) && rows <= a.fewRows(w)
+}
+
+// dotsOf is the product of few rows with W in place.
+func (a *Acts) dotsOf(y Mat, w *Frozen, bias []float32, add bool) dots {
 	d := dots{c: y, a: w.numbers(), round: w.rounding(a.mode), alpha: 1, add: add, bias: bias, vec: a.level()}
 	if w.q != nil {
 		d.w = w
@@ -143,7 +149,7 @@ func (a *Acts) dots(y Mat, w *Frozen, bias []float32, add bool) {
 	default:
 		d.x, d.vec = a.roundedRows(), a.v.vec
 	}
-	d.run(false)
+	return d
 }
 
 // product multiplies by micro-kernels, depth numbers or pairs per result.
@@ -158,7 +164,10 @@ func (a *Acts) tileProduct(y Mat, depth int, b tileSource, bias []float32, add b
 	p.run()
 }
 
-// matMulVec chooses among four ways by the shape alone, so that a product is summed in one order whatever the threads.
+// fewThin is the number of rows up to which dots beat the micro-kernels where they sum few numbers, as with an adapter's B.
+const fewThin = 16
+
+// matMulVec chooses among five ways by the shape alone, so that a product is summed in one order whatever the threads.
 func matMulVec(c, a, b Mat, o MatMulOpts) {
 	vec := current().vec
 	m, n, k := c.Rows, c.Cols, a.Cols
@@ -168,6 +177,8 @@ func matMulVec(c, a, b Mat, o MatMulOpts) {
 	switch {
 	case !o.TransA && k >= 128 && (n <= 32 || m <= dotShapes[vec].few && o.TransB):
 		thinDots(c, a, b, o, vec)
+	case !o.TransA && o.TransB && m <= fewThin:
+		shortDots(c, a, b, o, vec)
 	case o.TransA && n <= 64 && m > 2*n:
 		flipped(c, a, b, o)
 	default:
@@ -187,6 +198,25 @@ func thinDots(c, a, b Mat, o MatMulOpts, vec vecLevel) {
 	d := dots{c: c, x: a, a: bt.numbers(), alpha: o.Alpha, add: o.Add, vec: vec}
 	d.run(o.Serial)
 }
+
+// shortDots computes c by dots of few numbers.
+func shortDots(c, a, b Mat, o MatMulOpts, vec vecLevel) {
+	width := lowWidth(a.Cols)
+	buf := floats.get(a.Rows * width)
+	defer floats.put(buf)
+	clear(*buf)
+	s := Mat{Data: *buf, Rows: a.Rows, Cols: a.Cols, Stride: width}
+	for i := range a.Rows {
+		copy(s.Row(i), a.Row(i))
+	}
+	none := b.numbers()
+	none.cols = 0
+	d := dots{c: c, x: s, a: none, s: s, b: b, alpha: o.Alpha, add: o.Add, vec: vec}
+	d.run(o.Serial)
+}
+
+// lowWidth is the stride of rows of n numbers padded to whole registers of any kind.
+func lowWidth(n int) int { return ceil(n, 16) * 16 }
 
 // flipped computes cᵀ = op(b)ᵀ·a and turns it round: for c of few columns summed over the rows of both operands, as in
 // the gradient of an adapter's B, where cᵀ has long rows.
