@@ -8,9 +8,11 @@ import (
 	"sync/atomic"
 )
 
-// fewLinear are the dots of one Linear and those of its addition of low rank, which come first.
+// fewLinear are the products of one Linear. That of its addition of low rank with the activations comes first; the other is part of the dots
+// with the weight, or follows the products of bytes.
 type fewLinear struct {
 	dots
+	bytes bytesProduct // of rows, if the weight is multiplied as bytes
 	inner dots         // s = scale·x·Aᵀ
 	buf   *[]float32   // of s; nil if there is no addition
 	left  atomic.Int32 // pieces of s
@@ -52,7 +54,7 @@ func (a *Acts) few(ys []Mat, list []Linear) bool {
 	if work <= smallWork {
 		threads = 1
 	}
-	f.cut(threads)
+	f.cut(a.x.Cols, threads)
 	if threads == 1 {
 		for i := range f.pieces {
 			f.piece(i)
@@ -66,29 +68,50 @@ func (a *Acts) few(ys []Mat, list []Linear) bool {
 
 // set describes the products of one linear.
 func (f *fewLinear) set(a *Acts, y Mat, l *Linear) {
-	f.dots, f.buf = a.dotsOf(y, l.W, l.Bias, false), nil
+	short := shorts(a.mode, l.W, y.Rows) && a.v.vnni
+	if short {
+		f.bytes = bytesProduct{c: y, x: a.shortRows(), w: l.W, bias: l.Bias}
+		f.c = y
+	} else {
+		f.dots = a.dotsOf(y, l.W, l.Bias, false)
+	}
 	if l.A.Rows == 0 {
 		return
 	}
-	width := lowWidth(l.A.Rows)
-	f.buf = floats.get(y.Rows * width)
+	f.buf = floats.get(y.Rows * lowWidth(l.A.Rows))
 	clear(*f.buf)
-	f.s, f.b = Mat{Data: *f.buf, Rows: y.Rows, Cols: l.A.Rows, Stride: width}, l.B
-	f.inner = dots{c: f.s, x: a.x, a: l.A.numbers(), alpha: l.Scale, vec: a.v.vec}
+	s := Mat{Data: *f.buf, Rows: y.Rows, Cols: l.A.Rows, Stride: lowWidth(l.A.Rows)}
+	f.inner = dots{c: s, x: a.x, a: l.A.numbers(), alpha: l.Scale, vec: a.v.vec}
+	if short {
+		f.dots = lowDots(y, s, l.B, 1, true, a.v.vec)
+		return
+	}
+	f.s, f.b = s, l.B
 }
 
-// cut lists the pieces. Those of s come first, cut by four rows of A at least.
-func (f *fewLinears) cut(threads int) {
+// columns computes columns n0 … n1 of the results.
+func (f *fewLinear) columns(n0, n1 int) {
+	if f.bytes.w != nil {
+		f.bytes.part(n0, n1)
+		if f.buf == nil {
+			return
+		}
+	}
+	f.part(0, f.c.Rows, n0, n1)
+}
+
+// cut lists the pieces of sums of k numbers. Those of s come first, cut by four rows of A at least.
+func (f *fewLinears) cut(k, threads int) {
 	f.pieces = f.pieces[:0]
 	for i := range f.list {
 		if l := &f.list[i]; l.buf != nil {
-			n := f.add(l, true, l.b.Cols, min(threads, ceil(l.b.Cols, 4)))
+			n := f.add(l, true, l.inner.c.Cols, min(threads, ceil(l.inner.c.Cols, 4)))
 			l.left.Store(int32(n))
 		}
 	}
 	for i := range f.list {
 		l := &f.list[i]
-		f.add(l, false, l.c.Cols, pieces(ceil(l.c.Cols, 4), max(8, 1<<17/l.x.Cols), threads))
+		f.add(l, false, l.c.Cols, columnPieces(ceil(l.c.Cols, 4), k, threads))
 	}
 }
 
@@ -112,7 +135,7 @@ func (f *fewLinears) piece(i int) {
 	for p.of.buf != nil && p.of.left.Load() > 0 {
 		runtime.Gosched()
 	}
-	p.of.part(0, p.of.c.Rows, p.n0, p.n1)
+	p.of.columns(p.n0, p.n1)
 }
 
 // free gives the memory back.

@@ -12,6 +12,10 @@ type packed struct {
 	tiles   *[]uint16  // A blocks of tile products
 	columns *[]uint16  // B blocks of xᵀ
 	pairs   *[]float32 // [T][K/2] pairs of bf16
+
+	shorts      *[]byte    // rows of 16 bits, see shortRows
+	shortScales *[]float32 // [T]
+	short       *[]float32 // [T][K], rounded to 16 bits
 }
 
 func (p *packed) free() {
@@ -20,7 +24,10 @@ func (p *packed) free() {
 	halves.put(p.tiles)
 	halves.put(p.columns)
 	floats.put(p.pairs)
-	p.panels, p.rows, p.tiles, p.columns, p.pairs = nil, nil, nil, nil, nil
+	octets.put(p.shorts)
+	floats.put(p.shortScales)
+	floats.put(p.short)
+	*p = packed{}
 }
 
 // level is the vector level of the activations' products.
@@ -72,6 +79,9 @@ func (a *Acts) roundedRows() Mat {
 func (a *Acts) mulT(y Mat, w *Frozen, bias []float32, add bool) {
 	bf16 := a.mode != ModeF32
 	switch {
+	case shorts(a.mode, w, y.Rows) && a.v.vnni:
+		p := bytesProduct{c: y, x: a.shortRows(), w: w, add: add, bias: bias}
+		p.run()
 	case bf16 && a.v.tiles && w.DType == BF16 && y.Rows <= fewTileRows:
 		p := rowProduct{y: y, w: w, x: a.columnTiles(), low: a.mode == ModeSplit, add: add, bias: bias}
 		p.run()
@@ -120,6 +130,19 @@ func (w *Frozen) tiles(forward bool, layout pairLayout, lows bool) tileSource {
 	return &backwardTiles{tileNumbers{w.numbers(), lows}, layout}
 }
 
+// shortenedRows are the activations rounded to 16 bits.
+func (a *Acts) shortenedRows() Mat {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.short == nil {
+		a.short = floats.get(a.x.Rows * a.x.Cols)
+		for i := range a.x.Rows {
+			shorten((*a.short)[i*a.x.Cols:(i+1)*a.x.Cols], a.x.Row(i))
+		}
+	}
+	return NewMat(*a.short, a.x.Rows, a.x.Cols)
+}
+
 // fewRows is the number of rows up to which dots beat the micro-kernels, because they need no packing of W. They round
 // what must be rounded again for every strip of rows.
 func (a *Acts) fewRows(w *Frozen) int {
@@ -132,6 +155,9 @@ func (a *Acts) fewRows(w *Frozen) int {
 
 // dotted says whether so many rows are multiplied by dots.
 func (a *Acts) dotted(rows int, w *Frozen) bool {
+	if shorts(a.mode, w, rows) {
+		return a.v.vec != vecGo && w.Cols > 0
+	}
 	return a.v.vec != vecGo && w.Cols > 0 && !(a.mode != ModeF32 && a.v.tiles) && rows <= a.fewRows(w)
 }
 
@@ -142,6 +168,8 @@ func (a *Acts) dotsOf(y Mat, w *Frozen, bias []float32, add bool) dots {
 		d.w = w
 	}
 	switch {
+	case shorts(a.mode, w, y.Rows):
+		d.x, d.round, d.vec = a.shortenedRows(), exact, a.v.vec
 	case d.vec != vecPairs:
 		d.x = a.roundedRows()
 	case w.DType == BF16 || w.q != nil:
@@ -209,10 +237,15 @@ func shortDots(c, a, b Mat, o MatMulOpts, vec vecLevel) {
 	for i := range a.Rows {
 		copy(s.Row(i), a.Row(i))
 	}
+	d := lowDots(c, s, b, o.Alpha, o.Add, vec)
+	d.run(o.Serial)
+}
+
+// lowDots is c (+)= alpha·s·bᵀ; rows of s are padded with zeros up to whole registers.
+func lowDots(c, s, b Mat, alpha float32, add bool, vec vecLevel) dots {
 	none := b.numbers()
 	none.cols = 0
-	d := dots{c: c, x: s, a: none, s: s, b: b, alpha: o.Alpha, add: o.Add, vec: vec}
-	d.run(o.Serial)
+	return dots{c: c, x: s, a: none, s: s, b: b, alpha: alpha, add: add, vec: vec}
 }
 
 // lowWidth is the stride of rows of n numbers padded to whole registers of any kind.

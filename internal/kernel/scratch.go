@@ -14,6 +14,7 @@ type pool[E any] struct {
 var (
 	floats pool[float32]
 	halves pool[uint16]
+	octets pool[byte]
 )
 
 // get returns a buffer of n numbers.

@@ -126,7 +126,7 @@ func dotAdvance(f *file, k dotKernel, m, size int) {
 
 // dotStep adds one register's worth of products to the accumulators.
 func dotStep(f *file, k dotKernel, m int, dtype string, mul product) {
-	x, a := dotLoadX(f, k.w, m)
+	x, a := dotLoadX(f, k.w, m, dotCols(m))
 	for l := range dotCols(m) {
 		r := a
 		if k.w == zmm {
@@ -139,9 +139,9 @@ func dotStep(f *file, k dotKernel, m int, dtype string, mul product) {
 	}
 }
 
-// dotLoadX loads the rows of x behind the accumulators, and says from where on they lie and which registers are free.
-func dotLoadX(f *file, w width, m int) (x, free int) {
-	x = dotCols(m) * m
+// dotLoadX loads m rows of x behind the accumulators of so many columns, and says from where on they lie and which registers are free.
+func dotLoadX(f *file, w width, m, cols int) (x, free int) {
+	x = cols * m
 	for i := range m {
 		base := []string{"R8", "SI"}[i/4]
 		f.i("VMOVUPS %s, %s", index(base, "R9", "R13", i%4), w.r(x+i))
@@ -165,7 +165,7 @@ func dotLow(f *file, k dotKernel, m int) {
 	f.p("lanes%d:", m)
 	f.i("CMPQ dotJob_lowLanes(DI), $0")
 	f.i("JEQ sum%d", m)
-	x, a := dotLoadX(f, k.w, m)
+	x, a := dotLoadX(f, k.w, m, dotCols(m))
 	for l := range dotCols(m) {
 		addr := index("R10", "R11", "R12", l)
 		if k.w == zmm {
