@@ -149,8 +149,8 @@ func (s *subject) without() (*model.Model, error) {
 		return s.model, nil
 	}
 	m, err := model.Load(s.src)
-	if err == nil && s.bits.on {
-		m.Quantise(s.bits.DType)
+	if err == nil {
+		s.bits.apply(m)
 	}
 	return m, err
 }

@@ -56,7 +56,20 @@ type arithmetic struct{ compute, quantize string }
 // quantization is how the frozen projections are kept.
 type quantization struct {
 	kernel.DType
-	on bool
+	on, head bool // head: that of the model, too
+}
+
+// headToo is what follows the name of a type that is the head's as well.
+const headToo = "+head"
+
+// apply quantises a model.
+func (q quantization) apply(m *model.Model) {
+	if q.on {
+		m.Quantise(q.DType)
+	}
+	if q.head {
+		m.QuantiseHead(q.DType)
+	}
 }
 
 // arithmeticOf is what a recipe says.
@@ -67,12 +80,13 @@ func parseQuantization(text string) (quantization, error) {
 	if text == "" || text == "none" {
 		return quantization{}, nil
 	}
+	name, head := strings.CutSuffix(text, headToo)
 	for _, d := range []kernel.DType{kernel.I8, kernel.NF4} {
-		if d.String() == text {
-			return quantization{d, true}, nil
+		if d.String() == name {
+			return quantization{d, true, head}, nil
 		}
 	}
-	return quantization{}, usagef("model: quantize: %q, want none, int8 or nf4", text)
+	return quantization{}, usagef("model: quantize: %q, want none, int8 or nf4, the last two alone or with %s", text, headToo)
 }
 
 // openFolder opens a path of a recipe as a folder of files.
@@ -122,7 +136,7 @@ func (b *base) load(ctx context.Context, w *model.Want) (err error) {
 	}
 	b.config = b.model.Config
 	if b.bits.on {
-		b.model.Quantise(b.bits.DType)
+		b.bits.apply(b.model)
 		b.src.Forget()
 	}
 	return nil

@@ -25,3 +25,12 @@ func (m *Model) Quantise(d kernel.DType) {
 		s.Base.W = done[w]
 	}
 }
+
+// QuantiseHead keeps the output projection in I8 or NF4 as well, in memory of the model's own, as llama.cpp does; an embedding that shares its weight
+// stays as it is.
+func (m *Model) QuantiseHead(d kernel.DType) {
+	if head := m.Head(); head != nil {
+		head.Base = &layer.Frozen{W: head.Base.W.Quantise(d), Bias: head.Base.Bias, Transposed: head.Base.Transposed}
+		head.Projection = head.Base
+	}
+}
