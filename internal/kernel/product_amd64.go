@@ -99,6 +99,9 @@ func (a *Acts) mulT(y Mat, w *Frozen, bias []float32, add bool) {
 
 func (a *Acts) mul(y Mat, w *Frozen, bias []float32, add bool) {
 	switch {
+	case a.acrossed(y.Rows, w):
+		p := across{y: y, x: a.roundedRows(), w: w, bias: bias, add: add}
+		p.run()
 	case a.mode != ModeF32 && a.v.tiles:
 		a.tileProduct(y, w.Rows, w.tiles(false, tileLayout, a.mode == ModeSplit), bias, add)
 	case a.level() == vecPairs:
