@@ -40,7 +40,7 @@ func dotPairs(j *dotJob)
 // dotShapes are the rows of x per call, the numbers per step, how many lie in place of a float32, and the number of rows
 // up to which dots beat the micro-kernels.
 var dotShapes = [...]struct{ rows, step, per, few int }{
-	vec256: {3, 8, 1, 16}, vec512: {8, 16, 1, 32}, vecPairs: {8, 32, 2, 24},
+	vec256: {3, 8, 1, 16}, vec512: {8, 16, 1, 64}, vecPairs: {8, 32, 2, 64},
 }
 
 // groupCols are the columns of a group for m rows.
