@@ -70,6 +70,9 @@ func (e *env) benchGemm(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if bits.head {
+		return usagef("bench gemm: --quantize is %q, want a type alone: there is no head", c.String("quantize"))
+	}
 	kept := kernel.BF16
 	if bits.on {
 		kept = bits.DType

@@ -66,7 +66,21 @@ type arithmetic struct {
 // quantization is how the frozen projections are kept.
 type quantization struct {
 	kernel.DType
-	on bool
+	on, head bool // head: that of the model, too
+}
+
+// headToo is what follows the name of a type that is the head's as well.
+const headToo = "+head"
+
+// apply quantises a model.
+func (q quantization) apply(m *model.Model) (spared int64) {
+	if q.on {
+		spared += m.Quantise(q.DType)
+	}
+	if q.head {
+		spared += m.QuantiseHead(q.DType)
+	}
+	return spared
 }
 
 // arithmeticOf is what a recipe says.
@@ -79,12 +93,13 @@ func parseQuantization(text string) (quantization, error) {
 	if text == "" || text == "none" {
 		return quantization{}, nil
 	}
+	name, head := strings.CutSuffix(text, headToo)
 	for _, d := range []kernel.DType{kernel.I8, kernel.NF4} {
-		if d.String() == text {
-			return quantization{d, true}, nil
+		if d.String() == name {
+			return quantization{d, true, head}, nil
 		}
 	}
-	return quantization{}, usagef("model: quantize: %q, want none, int8 or nf4", text)
+	return quantization{}, usagef("model: quantize: %q, want none, int8 or nf4, the last two alone or with %s", text, headToo)
 }
 
 // openFolder opens a path of a recipe as a folder of files.
@@ -141,9 +156,7 @@ func (b *base) load(ctx context.Context, w *model.Want) (err error) {
 // keep brings the weights of a model into the form that they are computed with, where that is not the file's. It returns how many
 // bytes of the file are not read after that.
 func (b *base) keep(m *model.Model) (spared int64) {
-	if b.bits.on {
-		spared += m.Quantise(b.bits.DType)
-	}
+	spared += b.bits.apply(m)
 	if b.mode == kernel.ModeBF16 && b.fixed {
 		spared += m.Round(b.release)
 	}

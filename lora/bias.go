@@ -33,6 +33,9 @@ func (l *biased) Forward(p *op.Pass, y kernel.Mat, x *op.Input) any {
 	return saved
 }
 
+// Linear implements op.Plain: there is more to it.
+func (l *biased) Linear(*op.Pass, *op.Input) (kernel.Linear, bool) { return kernel.Linear{}, false }
+
 // Backward implements op.Projection: dc += scale·Σ_t dy[t], and the branch's.
 func (l *biased) Backward(p *op.Pass, dx, dy kernel.Mat, x *op.Input, saved any) {
 	sum := p.Arena.Zeroed(dy.Cols)

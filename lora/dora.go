@@ -112,6 +112,9 @@ func (l *Projection) branch(y, s, x kernel.Mat) {
 	}
 }
 
+// Linear implements op.Plain: there is more to it.
+func (l *dora) Linear(*op.Pass, *op.Input) (kernel.Linear, bool) { return kernel.Linear{}, false }
+
 // Backward implements op.Projection, with e = g∘dy:
 //
 //	dm += Σ_t dy∘h/n   db += Σ_t dy   dB += scale·eᵀ·s   ds = scale·e·B   dA += dsᵀ·x'

@@ -49,6 +49,10 @@ func (l *Projection) Forward(p *op.Pass, y kernel.Mat, x *op.Input) any {
 	if l.scale == 0 { // to MatMul a factor of 0 means none
 		return l.base.Forward(p, y, x)
 	}
+	if all, ok := l.Linear(p, x); ok && !p.Grad {
+		x.Acts(p.Mode).Linears([]kernel.Mat{y}, []kernel.Linear{all})
+		return nil
+	}
 	k := &saved{base: l.base.Forward(p, y, x), s: p.Arena.Get(x.Rows * l.rank)}
 	s := kernel.NewMat(k.s, x.Rows, l.rank)
 	d, done := l.drop(p, x.Mat)
@@ -60,6 +64,20 @@ func (l *Projection) Forward(p *op.Pass, y kernel.Mat, x *op.Input) any {
 		return nil
 	}
 	return k
+}
+
+// Linear implements op.Plain. A linear has one addition, so a branch over another has more.
+func (l *Projection) Linear(p *op.Pass, x *op.Input) (kernel.Linear, bool) {
+	base, ok := l.base.(op.Plain)
+	if !ok || l.drops(p) {
+		return kernel.Linear{}, false
+	}
+	all, ok := base.Linear(p, x)
+	if ok && l.scale != 0 {
+		ok = all.A.Rows == 0
+		all.A, all.B, all.Scale = op.Of(l.A).View(), op.Of(l.B).View(), l.scale
+	}
+	return all, ok
 }
 
 // Factors implements layer.Thin. A branch over another weight than the slot's, or that is a part of something else, as of DoRA, is more

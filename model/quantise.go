@@ -41,3 +41,14 @@ func (m *Model) Round(after func()) (spared int64) {
 	}
 	return spared
 }
+
+// QuantiseHead keeps the output projection in I8 or NF4 as well, in memory of the model's own, as llama.cpp does; an embedding that shares its weight
+// stays as it is. It returns how many bytes of the checkpoint are not read any more.
+func (m *Model) QuantiseHead(d kernel.DType) (spared int64) {
+	if head := m.Head(); head != nil {
+		spared = head.Base.W.Bytes()
+		head.Base = &layer.Frozen{W: head.Base.W.Quantise(d), Bias: head.Base.Bias, Transposed: head.Base.Transposed}
+		head.Projection = head.Base
+	}
+	return spared
+}

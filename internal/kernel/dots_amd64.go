@@ -7,20 +7,25 @@ import (
 	"unsafe"
 )
 
-// dotJob is one call of a kernel of few rows: y[i][l] = alpha·Σ_k x[i][k]·a[l][k] + src[i][l] for m rows of x and four of
-// a. Strides are bytes; steps are whole registers, the partial one lies padded with zeros in the job. With each step
-// a line of each of four rows aRow apart is brought into the second cache, from ahead bytes behind a on, aheadStep bytes
-// further each time.
+// dotJob is one call of a kernel of few rows: y[i][l] = alpha·(Σ_k x[i][k]·a[l][k] + Σ_k s[i][k]·b[l][k]) + src[i][l] for m rows of x
+// and groups of four rows of a, or of two where m is above four. Strides are bytes; steps are whole registers, the partial one lies padded
+// with zeros in the job, which then has one group. s and b are float32 whatever x and a are. With each step a line of each row of a group
+// is brought into the second cache, from ahead bytes behind a on, aheadStep bytes further each time. The call uses the job up.
 type dotJob struct {
-	x, a, y, src    unsafe.Pointer
-	xRow, aRow      int
-	ahead           int
-	aheadStep       int
-	yRow, srcRow    int
-	steps, m, dtype int
-	tail            int // 1 if there is a partial step
-	alpha           float32
-	xTail, aTail    [4][16]float32
+	x, a, y, src          unsafe.Pointer
+	s, b                  unsafe.Pointer // b: nil for none
+	xRow, aRow            int
+	ahead, aheadStep      int
+	yRow, srcRow, srcStep int // srcStep: from group to group
+	sRow, bRow            int
+	low, lowLanes         int // whole registers of a row of b, and which lanes of one more are left, as bits
+	steps, m, dtype       int
+	groups                int
+	tail                  int // 1 if there is a partial step
+	alpha                 float32
+	lowMask               [8]int32 // lowLanes as AVX2 has them
+	xTail                 [8][16]float32
+	aTail                 [4][16]float32
 }
 
 //go:noescape
@@ -35,7 +40,15 @@ func dotPairs(j *dotJob)
 // dotShapes are the rows of x per call, the numbers per step, how many lie in place of a float32, and the number of rows
 // up to which dots beat the micro-kernels.
 var dotShapes = [...]struct{ rows, step, per, few int }{
-	vec256: {3, 8, 1, 16}, vec512: {4, 16, 1, 32}, vecPairs: {4, 32, 2, 24},
+	vec256: {3, 8, 1, 16}, vec512: {8, 16, 1, 64}, vecPairs: {8, 32, 2, 64},
+}
+
+// groupCols are the columns of a group for m rows.
+func groupCols(m int) int {
+	if m > 4 {
+		return 2
+	}
+	return 4
 }
 
 func (v vecLevel) dot(j *dotJob) {
@@ -49,35 +62,39 @@ func (v vecLevel) dot(j *dotJob) {
 	}
 }
 
-// dots is c (+)= alpha·x·aᵀ + bias for few rows of a or of x.
+// dots is c (+)= alpha·(x·aᵀ + s·bᵀ) + bias for few rows of a or of x.
 type dots struct {
 	c     Mat      // [M, N]
 	x     Mat      // [M, K], or [M, K/2] pairs padded with zeros
 	a     numbers  // [N, K]
 	w     *Frozen  // a, if that is quantised; else nil
 	round rounding // of a
+	s, b  Mat      // [M, r] in rows padded with zeros up to whole registers, [N, r]; r = 0 for none
 	alpha float32
 	add   bool
 	bias  []float32
 	vec   vecLevel
 }
 
-// pieceBytes of each row of a meet all rows of x before the rest does: four such pieces stay in the first cache.
+// pieceBytes of each row of a meet all rows of x before the rest does: four such pieces stay in the first cache, or half as much of eight rows of x.
 const pieceBytes = 4096
 
 // piece is the numbers of K per pass: part of the order of summation.
 func (d *dots) piece() int {
+	size := d.a.dtype.size()
 	switch {
 	case d.w != nil && d.vec == vecPairs:
-		return pieceBytes / BF16.size()
-	case d.w != nil:
-		return pieceBytes / F32.size()
-	case d.c.Rows <= dotShapes[d.vec].rows: // a is read once
-		return d.a.cols
-	case d.round != exact:
-		return pieceBytes / F32.size()
+		size = BF16.size()
+	case d.w != nil, d.round != exact:
+		size = F32.size()
 	}
-	return pieceBytes / d.a.dtype.size()
+	switch m := d.c.Rows; {
+	case d.w == nil && m <= min(4, dotShapes[d.vec].rows): // a is read once
+		return d.a.cols
+	case m > 4 && dotShapes[d.vec].rows > 4:
+		return pieceBytes / 2 / size
+	}
+	return pieceBytes / size
 }
 
 // run computes the dots. Threads own rows or columns.
@@ -86,7 +103,7 @@ func (d *dots) run(serial bool) {
 		start(d.c, d.bias, 0, true)
 	}
 	threads := runtime.GOMAXPROCS(0)
-	if serial || threads == 1 || small(d.c, d.a.cols) {
+	if serial || threads == 1 || small(d.c, max(d.a.cols, d.b.Cols)) {
 		d.part(0, d.c.Rows, 0, d.c.Cols)
 		return
 	}
@@ -104,21 +121,22 @@ func (d *dots) run(serial bool) {
 
 // part computes rows m0 … m1 and columns n0 … n1.
 func (d *dots) part(m0, m1, n0, n1 int) {
-	rows, piece := dotShapes[d.vec].rows, min(d.piece(), d.a.cols)
+	rows, piece := dotShapes[d.vec].rows, max(1, min(d.piece(), d.a.cols))
 	var copied *[]float32
 	if d.round != exact || d.w != nil {
 		copied = floats.get(4 * piece)
 		defer floats.put(copied)
 	}
 	var job dotJob
-	job.alpha = d.alpha
+	d.begin(&job)
 	// A strip of x stays in the second cache while a passes.
 	strip := max(1, 1<<16/(rows*piece)) * rows
 	for m := m0; m < m1; m += strip {
-		for k := 0; k < d.a.cols; k += piece {
-			ke := min(k+piece, d.a.cols)
-			for n := n0; n < n1; n += 4 {
-				a := numbers{rows: min(4, n1-n), cols: ke - k, step: d.a.step, dtype: d.a.dtype}
+		for k := 0; k == 0 || k < d.a.cols; k += piece { // of no columns, s·bᵀ is all there is
+			ke, cols := min(k+piece, d.a.cols), 0
+			for n := n0; n < n1; n += cols {
+				cols = d.together(min(strip, m1-m), n1-n, ke-k)
+				a := numbers{rows: cols, cols: ke - k, step: d.a.step, dtype: d.a.dtype}
 				if copied == nil {
 					a.data = d.a.at(n, k)
 				} else {
@@ -127,6 +145,38 @@ func (d *dots) part(m0, m1, n0, n1 int) {
 				d.strip(&job, &a, m, min(m+strip, m1), n, k)
 			}
 		}
+	}
+}
+
+// together is how many of the n columns left meet m rows of x in one go, steps of k numbers long: four, or any number of times four that are
+// read in place; once for all rows of x or as far as they stay in the first cache until the last has come.
+func (d *dots) together(m, n, k int) int {
+	s := dotShapes[d.vec]
+	switch {
+	case n < 4:
+		return n
+	case d.round != exact || d.w != nil || k%s.step > 0:
+		return 4
+	case m <= s.rows:
+		return n &^ 3
+	}
+	return min(n&^3, 4*max(1, pieceBytes/max(1, k*d.a.dtype.size())))
+}
+
+// begin sets what all calls have in common.
+func (d *dots) begin(job *dotJob) {
+	job.alpha = d.alpha
+	if d.b.Cols == 0 {
+		return
+	}
+	lanes := 16
+	if d.vec == vec256 {
+		lanes = 8
+	}
+	job.sRow, job.bRow = 4*d.s.Stride, 4*d.b.Stride
+	job.low, job.lowLanes = d.b.Cols/lanes, 1<<(d.b.Cols%lanes)-1
+	for l := range d.b.Cols % lanes % 8 {
+		job.lowMask[l] = -1
 	}
 }
 
@@ -149,7 +199,7 @@ func (d *dots) copied(a *numbers, buf []float32, n, k int) {
 	d.round.apply(buf[:a.rows*a.cols])
 }
 
-// strip computes rows m … me of up to four columns from n; a holds their numbers from k on.
+// strip computes rows m … me of the columns from n that a holds, whose numbers begin at k: less than four, or whole groups.
 func (d *dots) strip(job *dotJob, a *numbers, m, me, n, k int) {
 	s := dotShapes[d.vec]
 	job.steps, job.dtype, job.tail = a.cols/s.step, int(a.dtype), a.cols%s.step
@@ -158,36 +208,50 @@ func (d *dots) strip(job *dotJob, a *numbers, m, me, n, k int) {
 		clear(job.aTail[:])
 		clear(job.xTail[:])
 	}
-	// The same columns of the four rows below come next. Each strip of x brings in a share of them, so that memory is never idle.
-	ahead := 0
-	if d.round == exact && d.w == nil {
-		ahead = 4 * a.step * a.dtype.size()
-	}
-	job.aheadStep = s.step * a.dtype.size() / ceil(me-m, s.rows)
-	groups, cols := 1, 4
-	job.aRow = a.step * a.dtype.size()
-	if a.rows < 4 { // one column at a time, four times the same
-		groups, cols, job.aRow = a.rows, 1, 0
-	}
-	for g := range groups {
-		job.a = a.at(g, 0)
-		for l := 0; l < 4 && job.tail > 0; l++ {
-			d.tail(&job.aTail[l], a, g+l*(cols/4), job.tail)
+	for i := m; i < me; i += s.rows {
+		job.m = min(s.rows, me-i)
+		x := at(d.x.Data, i*d.x.Stride+k/s.per)
+		for l := 0; l < job.m && job.tail > 0; l++ {
+			copy(job.xTail[l][:ceil(job.tail, s.per)], d.x.Data[(i+l)*d.x.Stride+(k+a.cols-job.tail)/s.per:])
 		}
-		for i := m; i < me; i += s.rows {
-			job.m = min(s.rows, me-i)
-			job.x = at(d.x.Data, i*d.x.Stride+k/s.per)
-			job.ahead = ahead + (i-m)/s.rows*job.steps*job.aheadStep
-			for l := 0; l < job.m && job.tail > 0; l++ {
-				copy(job.xTail[l][:ceil(job.tail, s.per)], d.x.Data[(i+l)*d.x.Stride+(k+a.cols-job.tail)/s.per:])
+		if a.rows < 4 {
+			for g := range a.rows {
+				job.x = x
+				d.one(job, a, g, i, n, k)
 			}
-			if cols == 4 {
-				d.four(job, i, n, k > 0)
-			} else {
-				d.one(job, i, n+g, k > 0)
+			continue
+		}
+		d.prefetch(job, a, i-m, me-m)
+		for g, cols := 0, groupCols(job.m); g < a.rows; g += cols {
+			job.groups = a.rows / cols
+			if job.tail > 0 {
+				job.groups = 1
+				for l := range cols {
+					d.tail(&job.aTail[l], a, g+l, job.tail)
+				}
 			}
+			job.x, job.a, job.aRow = x, a.at(g, 0), a.step*a.dtype.size()
+			done := job.groups * cols
+			d.groups(job, i, n+g, k, a.cols)
+			g += done - cols
 		}
 	}
+}
+
+// prefetch sets what is brought in while row i of rows meets a: the same columns of the rows of a below come next. Each strip of x brings in a
+// share of them, so that memory is never idle.
+func (d *dots) prefetch(job *dotJob, a *numbers, i, rows int) {
+	s, size := dotShapes[d.vec], a.dtype.size()
+	job.ahead, job.aheadStep = 0, 0
+	if d.round != exact || d.w != nil {
+		return
+	}
+	job.aheadStep = s.step * size / ceil(rows, s.rows)
+	next := a.rows
+	if rows <= s.rows {
+		next = groupCols(job.m)
+	}
+	job.ahead = next*a.step*size + i/s.rows*job.steps*job.aheadStep
 }
 
 // tail writes the last n numbers of a's row i to dst.
@@ -199,39 +263,55 @@ func (d *dots) tail(dst *[16]float32, a *numbers, i, n int) {
 	a.widen(dst[:n], i, a.cols-n)
 }
 
-// four writes four columns of c in place.
-func (d *dots) four(job *dotJob, i, n int, more bool) {
+// groups writes groups of columns of c in place.
+func (d *dots) groups(job *dotJob, i, n, k, cols int) {
 	job.y, job.yRow = at(d.c.Data, i*d.c.Stride+n), 4*d.c.Stride
+	step := 4 * groupCols(job.m)
 	switch {
-	case d.add || more:
-		job.src, job.srcRow = job.y, job.yRow
+	case d.add || k > 0:
+		job.src, job.srcRow, job.srcStep = job.y, job.yRow, step
 	case d.bias != nil:
-		job.src, job.srcRow = at(d.bias, n), 0
+		job.src, job.srcRow, job.srcStep = at(d.bias, n), 0, step
 	default:
-		job.src, job.srcRow = at(zeros[:], 0), 0
+		job.src, job.srcRow, job.srcStep = at(zeros[:], 0), 0, 0
 	}
+	d.low(job, i, n, k+cols)
 	d.vec.dot(job)
 }
 
-// one writes one column of c, through a copy.
-func (d *dots) one(job *dotJob, i, n int, more bool) {
-	buf := floats.get(16)
+// low adds the product of low rank to the last piece of the sums.
+func (d *dots) low(job *dotJob, i, n, end int) {
+	job.b = nil
+	if d.b.Cols > 0 && end == d.a.cols {
+		job.s, job.b, job.bRow = at(d.s.Data, i*d.s.Stride), at(d.b.Data, n*d.b.Stride), 4*d.b.Stride
+	}
+}
+
+// one writes column n+g of c, through a copy: as a group of columns that are all the same.
+func (d *dots) one(job *dotJob, a *numbers, g, i, n, k int) {
+	buf := floats.get(32)
 	defer floats.put(buf)
 	out := *buf
 	for l := range job.m {
 		y := float32(0)
 		switch {
-		case d.add || more:
-			y = d.c.Data[(i+l)*d.c.Stride+n]
+		case d.add || k > 0:
+			y = d.c.Data[(i+l)*d.c.Stride+n+g]
 		case d.bias != nil:
-			y = d.bias[n]
+			y = d.bias[n+g]
 		}
 		out[4*l] = y
 	}
+	for l := 0; l < 4 && job.tail > 0; l++ {
+		d.tail(&job.aTail[l], a, g, job.tail)
+	}
 	job.y, job.yRow = at(out, 0), 16
 	job.src, job.srcRow = job.y, job.yRow
+	job.a, job.aRow, job.groups, job.ahead, job.aheadStep = a.at(g, 0), 0, 1, 0, 0
+	d.low(job, i, n+g, k+a.cols)
+	job.bRow = 0
 	d.vec.dot(job)
 	for l := range job.m {
-		d.c.Data[(i+l)*d.c.Stride+n] = out[4*l]
+		d.c.Data[(i+l)*d.c.Stride+n+g] = out[4*l]
 	}
 }

@@ -139,7 +139,9 @@ func (p *product) run(serial bool) {
 }
 
 // small says that a product, such as one with an adapter's matrix for a single row, takes less time than waking another thread.
-func small(c Mat, k int) bool { return c.Rows*c.Cols*k <= 1<<17 }
+func small(c Mat, k int) bool { return c.Rows*c.Cols*k <= smallWork }
+
+const smallWork = 1 << 17
 
 // pieces is the number of pieces, of at most size units, that units are cut into: a multiple of the threads if possible.
 func pieces(units, size, threads int) int {

@@ -90,6 +90,9 @@ func (r rounding) apply(x []float32) {
 
 // mulTGeneric is MulT in plain Go: each row of W is widened once and used for all rows of x.
 func mulTGeneric(y, x Mat, w *Frozen, mode Mode, bias []float32, add bool) {
+	if shorts(mode, w, x.Rows) {
+		x, mode = shortened(x), ModeF32
+	}
 	x = rounded(x, mode)
 	round := w.rounding(mode)
 	Split(w.Rows, 16, func(lo, hi int) {

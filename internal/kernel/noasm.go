@@ -18,6 +18,8 @@ func (a *Acts) mul(y Mat, w *Frozen, bias []float32, add bool) {
 	mulGeneric(y, a.x, w, a.mode, bias, add)
 }
 
+func (a *Acts) few([]Mat, []Linear) bool { return false }
+
 func matMulVec(c, a, b Mat, o MatMulOpts)  { matMulGeneric(c, a, b, o) }
 func bf16ToF32Vec([]float32, []uint16) int { return 0 }
 func f32ToBF16Vec([]uint16, []float32) int { return 0 }

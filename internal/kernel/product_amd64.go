@@ -12,6 +12,10 @@ type packed struct {
 	tiles   *[]uint16  // A blocks of tile products
 	columns *[]uint16  // B blocks of xᵀ
 	pairs   *[]float32 // [T][K/2] pairs of bf16
+
+	shorts      *[]byte    // rows of 16 bits, see shortRows
+	shortScales *[]float32 // [T]
+	short       *[]float32 // [T][K], rounded to 16 bits
 }
 
 func (p *packed) free() {
@@ -20,7 +24,10 @@ func (p *packed) free() {
 	halves.put(p.tiles)
 	halves.put(p.columns)
 	floats.put(p.pairs)
-	p.panels, p.rows, p.tiles, p.columns, p.pairs = nil, nil, nil, nil, nil
+	octets.put(p.shorts)
+	floats.put(p.shortScales)
+	floats.put(p.short)
+	*p = packed{}
 }
 
 // level is the vector level of the activations' products.
@@ -75,11 +82,15 @@ func (a *Acts) roundedRows() Mat {
 // mulT chooses the way by the mode and the shape alone.
 func (a *Acts) mulT(y Mat, w *Frozen, bias []float32, add bool) {
 	switch {
+	case shorts(a.mode, w, y.Rows) && a.v.vnni:
+		p := bytesProduct{c: y, x: a.shortRows(), w: w, add: add, bias: bias}
+		p.run()
 	case a.usesTiles() && w.DType == BF16 && y.Rows <= fewTileRows:
 		p := rowProduct{y: y, w: w, x: a.columnTiles(), low: a.mode == ModeSplit, add: add, bias: bias}
 		p.run()
-	case y.Rows <= a.fewRows(w):
-		a.dots(y, w, bias, add)
+	case a.dotted(y.Rows, w):
+		d := a.dotsOf(y, w, bias, add)
+		d.run(false)
 	case a.usesTiles():
 		a.tileProduct(y, w.Cols, w.tiles(true, tileLayout, a.mode == ModeSplit), bias, add)
 	case a.level() == vecPairs:
@@ -91,6 +102,9 @@ func (a *Acts) mulT(y Mat, w *Frozen, bias []float32, add bool) {
 
 func (a *Acts) mul(y Mat, w *Frozen, bias []float32, add bool) {
 	switch {
+	case a.acrossed(y.Rows, w):
+		p := across{y: y, x: a.roundedRows(), w: w, bias: bias, add: add}
+		p.run()
 	case a.usesTiles():
 		a.tileProduct(y, w.Rows, w.tiles(false, tileLayout, a.mode == ModeSplit), bias, add)
 	case a.level() == vecPairs:
@@ -122,6 +136,19 @@ func (w *Frozen) tiles(forward bool, layout pairLayout, lows bool) tileSource {
 	return &backwardTiles{tileNumbers{w.numbers(), lows}, layout}
 }
 
+// shortenedRows are the activations rounded to 16 bits.
+func (a *Acts) shortenedRows() Mat {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.short == nil {
+		a.short = floats.get(a.x.Rows * a.x.Cols)
+		for i := range a.x.Rows {
+			shorten((*a.short)[i*a.x.Cols:(i+1)*a.x.Cols], a.x.Row(i))
+		}
+	}
+	return NewMat(*a.short, a.x.Rows, a.x.Cols)
+}
+
 // fewRows is the number of rows up to which dots beat the micro-kernels, because they need no packing of W. They round
 // what must be rounded again for every strip of rows: beside tiles, whose blocks are rounded once, that pays for fewer rows or none.
 func (a *Acts) fewRows(w *Frozen) int {
@@ -137,13 +164,25 @@ func (a *Acts) fewRows(w *Frozen) int {
 	return 0
 }
 
-// dots multiplies few rows by W in place.
-func (a *Acts) dots(y Mat, w *Frozen, bias []float32, add bool) {
+// dotted says whether so many rows are multiplied by dots.
+func (a *Acts) dotted(rows int, w *Frozen) bool {
+	w = w.in(a.mode)
+	if shorts(a.mode, w, rows) {
+		return a.v.vec != vecGo && w.Cols > 0
+	}
+	return a.v.vec != vecGo && w.Cols > 0 && !(a.usesTiles() && w.DType == BF16) && rows <= a.fewRows(w)
+}
+
+// dotsOf is the product of few rows with W in place.
+func (a *Acts) dotsOf(y Mat, w *Frozen, bias []float32, add bool) dots {
+	w = w.in(a.mode)
 	d := dots{c: y, a: w.numbers(), round: w.rounding(a.mode), alpha: 1, add: add, bias: bias, vec: a.level()}
 	if w.q != nil {
 		d.w = w
 	}
 	switch {
+	case shorts(a.mode, w, y.Rows):
+		d.x, d.round, d.vec = a.shortenedRows(), exact, a.v.vec
 	case d.vec != vecPairs:
 		d.x = a.roundedRows()
 	case w.DType == BF16 || w.q != nil:
@@ -151,7 +190,7 @@ func (a *Acts) dots(y Mat, w *Frozen, bias []float32, add bool) {
 	default:
 		d.x, d.vec = a.roundedRows(), a.v.vec
 	}
-	d.run(false)
+	return d
 }
 
 // product multiplies by micro-kernels, depth numbers or pairs per result.
@@ -166,7 +205,10 @@ func (a *Acts) tileProduct(y Mat, depth int, b tileSource, bias []float32, add b
 	p.run()
 }
 
-// matMulVec chooses among four ways by the shape alone, so that a product is summed in one order whatever the threads.
+// fewThin is the number of rows up to which dots beat the micro-kernels where they sum few numbers, as with an adapter's B.
+const fewThin = 16
+
+// matMulVec chooses among five ways by the shape alone, so that a product is summed in one order whatever the threads.
 func matMulVec(c, a, b Mat, o MatMulOpts) {
 	vec := current().vec
 	m, n, k := c.Rows, c.Cols, a.Cols
@@ -176,6 +218,8 @@ func matMulVec(c, a, b Mat, o MatMulOpts) {
 	switch {
 	case !o.TransA && k >= 128 && (n <= 32 || m <= dotShapes[vec].few && o.TransB):
 		thinDots(c, a, b, o, vec)
+	case !o.TransA && o.TransB && m <= fewThin:
+		shortDots(c, a, b, o, vec)
 	case o.TransA && n <= 32 && m > 2*n:
 		flipped(c, a, b, o)
 	default:
@@ -195,6 +239,30 @@ func thinDots(c, a, b Mat, o MatMulOpts, vec vecLevel) {
 	d := dots{c: c, x: a, a: bt.numbers(), alpha: o.Alpha, add: o.Add, vec: vec}
 	d.run(o.Serial)
 }
+
+// shortDots computes c by dots of few numbers.
+func shortDots(c, a, b Mat, o MatMulOpts, vec vecLevel) {
+	width := lowWidth(a.Cols)
+	buf := floats.get(a.Rows * width)
+	defer floats.put(buf)
+	clear(*buf)
+	s := Mat{Data: *buf, Rows: a.Rows, Cols: a.Cols, Stride: width}
+	for i := range a.Rows {
+		copy(s.Row(i), a.Row(i))
+	}
+	d := lowDots(c, s, b, o.Alpha, o.Add, vec)
+	d.run(o.Serial)
+}
+
+// lowDots is c (+)= alpha·s·bᵀ; rows of s are padded with zeros up to whole registers.
+func lowDots(c, s, b Mat, alpha float32, add bool, vec vecLevel) dots {
+	none := b.numbers()
+	none.cols = 0
+	return dots{c: c, x: s, a: none, s: s, b: b, alpha: alpha, add: add, vec: vec}
+}
+
+// lowWidth is the stride of rows of n numbers padded to whole registers of any kind.
+func lowWidth(n int) int { return ceil(n, 16) * 16 }
 
 // flipped computes cᵀ = op(b)ᵀ·a and turns it round: for c of few columns summed over the rows of both operands, as in
 // the gradient of an adapter's B, where cᵀ has long rows.

@@ -19,6 +19,7 @@ import (
 type quant struct {
 	bytes  []byte
 	scales []float32 // I8: by row
+	sums   []int32   // I8: by row, 128·Σ q; nil where that may be too much for 32 bits
 	codes  []uint8   // NF4: by block
 	groups []float32 // NF4: by 256 blocks
 	offset float32
@@ -82,6 +83,9 @@ func (w *Frozen) Quantise(d DType) *Frozen {
 // fromRows makes I8.
 func (q *quant) fromRows(w *Frozen) {
 	q.bytes, q.scales = make([]byte, w.Rows*w.Cols), make([]float32, w.Rows)
+	if w.Cols <= maxShortCols {
+		q.sums = make([]int32, w.Rows)
+	}
 	Split(w.Rows, max(1, 1<<16/max(1, w.Cols)), func(lo, hi int) {
 		row := make([]float32, w.Cols)
 		for i := lo; i < hi; i++ {
@@ -93,8 +97,13 @@ func (q *quant) fromRows(w *Frozen) {
 				q.scales[i], inverse = 0, 0
 			}
 			out := q.bytes[i*w.Cols:][:w.Cols]
+			sum := int32(0)
 			for j, v := range row {
 				out[j] = byte(math.Float32bits(float32(v*inverse) + toInteger))
+				sum += int32(int8(out[j]))
+			}
+			if q.sums != nil {
+				q.sums[i] = 128 * sum
 			}
 		}
 	})
@@ -264,5 +273,5 @@ func (q *quant) blocks(dst []float32, b int, scales []float32) {
 }
 
 func (q *quant) size() int64 {
-	return int64(len(q.bytes) + 4*len(q.scales) + len(q.codes) + 4*len(q.groups))
+	return int64(len(q.bytes) + 4*len(q.scales) + 4*len(q.sums) + len(q.codes) + 4*len(q.groups))
 }

@@ -77,7 +77,7 @@ func TestQuantiseDoesNotDependOnThreads(t *testing.T) {
 
 func TestQuantisedSizes(t *testing.T) {
 	w := surrounded(F32, 512, 1024, normals(2))
-	for d, bits := range map[DType]float64{I8: 8 + 32.0/1024, NF4: 4 + 8.0/64 + 32.0/(64*256)} {
+	for d, bits := range map[DType]float64{I8: 8 + 64.0/1024, NF4: 4 + 8.0/64 + 32.0/(64*256)} {
 		if got := 8 * float64(w.Quantise(d).Bytes()) / (512 * 1024); got != bits {
 			t.Errorf("%v takes %g bits a number, want %g", d, got, bits)
 		}

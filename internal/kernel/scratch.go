@@ -36,6 +36,7 @@ const (
 var (
 	floats pool[float32]
 	halves pool[uint16]
+	octets pool[byte]
 )
 
 // get returns a buffer of n numbers.

@@ -10,6 +10,7 @@ type variant struct {
 	name  string
 	vec   vecLevel // of products in float32
 	bf16  bool     // has VDPBF16PS
+	vnni  bool     // has VPDPBUSD
 	tiles bool     // has bf16 tiles
 }
 

@@ -15,10 +15,10 @@ func machineVariants() []variant {
 		all = append(all, variant{name: "avx512", vec: vec512})
 	}
 	if f.avx512bf16 {
-		all = append(all, variant{name: "avx512+bf16", vec: vec512, bf16: true})
+		all = append(all, variant{name: "avx512+bf16", vec: vec512, bf16: true, vnni: f.vnni})
 	}
 	if f.amx {
-		all = append(all, variant{name: "avx512+amx", vec: vec512, bf16: true, tiles: true})
+		all = append(all, variant{name: "avx512+amx", vec: vec512, bf16: true, vnni: f.vnni, tiles: true})
 	}
 	return all
 }

@@ -110,6 +110,13 @@ type Projection interface {
 	Params() iter.Seq2[string, *nn.Param]
 }
 
+// Plain is a projection that may be no more than a product with a frozen weight, with an addition of low rank or without.
+type Plain interface {
+	Projection
+	// Linear is what Forward computes from x in this pass; false if that is more, or known already.
+	Linear(p *Pass, x *Input) (kernel.Linear, bool)
+}
+
 // Input is an activation matrix that several projections read. Its packed form for the frozen product is made once, on
 // first use, and shared.
 type Input struct {
@@ -132,10 +139,10 @@ func (x *Input) Know(of Projection, y kernel.Mat) { x.known = known{of, y} }
 
 // Known writes to y what the input knows of a projection.
 func (x *Input) Known(of Projection, y kernel.Mat) bool {
-	k := x.known
-	if k.of != of {
+	if !x.Knows(of) {
 		return false
 	}
+	k := x.known
 	if len(y.Data) > 0 && &y.Data[0] == &k.y.Data[0] {
 		return true
 	}
@@ -144,6 +151,9 @@ func (x *Input) Known(of Projection, y kernel.Mat) bool {
 	}
 	return true
 }
+
+// Knows says that the input knows what a projection makes of it.
+func (x *Input) Knows(of Projection) bool { return x.known.of == of }
 
 // Vector is a norm's weight or a bias: frozen numbers, or a parameter if Param is not nil (then Value aliases it).
 type Vector struct {

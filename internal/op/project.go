@@ -38,15 +38,41 @@ func (f *project) Forward() (mat.Tensor, error) {
 	f.y = f.p.Arena.NewTensor(x.rows, f.out)
 	in := NewInput(x.View())
 	defer in.Free()
-	f.saved = make([]any, len(f.list))
+	ys := make([]kernel.Mat, len(f.list))
 	at := 0
 	for i, q := range f.list {
 		_, out := q.Dims()
-		f.saved[i] = q.Forward(f.p, f.y.View().ColRange(at, at+out), in)
+		ys[i] = f.y.View().ColRange(at, at+out)
 		at += out
+	}
+	if f.p.linears(ys, in, f.list) {
+		return f.y, nil
+	}
+	f.saved = make([]any, len(f.list))
+	for i, q := range f.list {
+		f.saved[i] = q.Forward(f.p, ys[i], in)
 	}
 	x.letGo(f.list...)
 	return f.y, nil
+}
+
+// linears computes projections that are no more than linear in one go, and says whether they are. No backward pass may follow.
+func (p *Pass) linears(ys []kernel.Mat, x *Input, list []Projection) bool {
+	if p.Grad || len(list) < 2 {
+		return false
+	}
+	plain := make([]kernel.Linear, len(list))
+	for i, q := range list {
+		l, ok := q.(Plain)
+		if !ok {
+			return false
+		}
+		if plain[i], ok = l.Linear(p, x); !ok {
+			return false
+		}
+	}
+	x.Acts(p.Mode).Linears(ys, plain)
+	return true
 }
 
 // Backward: dx = Σ dy_i·∂y_i/∂x.

@@ -35,6 +35,12 @@ func (b *Biased) Forward(p *op.Pass, y kernel.Mat, x *op.Input) any {
 	return nil
 }
 
+// Linear implements op.Plain.
+func (b *Biased) Linear(p *op.Pass, x *op.Input) (kernel.Linear, bool) {
+	l, ok := b.Frozen.Linear(p, x)
+	return l, ok && p.Under(b.of) == nil
+}
+
 // Backward implements op.Projection: db += Σ_t dy[t], and what the frozen weight gives.
 func (b *Biased) Backward(p *op.Pass, dx, dy kernel.Mat, x *op.Input, saved any) {
 	AddRows(op.GradOf(b.Param), dy)

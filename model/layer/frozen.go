@@ -46,6 +46,11 @@ func (f *Frozen) Forward(p *op.Pass, y kernel.Mat, x *op.Input) any {
 	return nil
 }
 
+// Linear implements op.Plain.
+func (f *Frozen) Linear(p *op.Pass, x *op.Input) (kernel.Linear, bool) {
+	return kernel.Linear{W: f.W, Bias: f.Bias}, !f.Transposed && p.Under(f) == nil && !x.Knows(f)
+}
+
 // Backward implements op.Projection: dx += dy·W.
 func (f *Frozen) Backward(p *op.Pass, dx, dy kernel.Mat, x *op.Input, saved any) {
 	if dx.Rows == 0 {

@@ -30,6 +30,15 @@ func (s *Slot) Forward(p *op.Pass, y kernel.Mat, x *op.Input) any {
 	return nil
 }
 
+// Linear implements op.Plain. In a routed pass there may be more to a slot.
+func (s *Slot) Linear(p *op.Pass, x *op.Input) (kernel.Linear, bool) {
+	q, ok := s.Projection.(op.Plain)
+	if !ok || p.Routed() {
+		return kernel.Linear{}, false
+	}
+	return q.Linear(p, x)
+}
+
 // Thin is a projection that adds a product of two thin factors to what it lies over, of which there is one and the same for all rows:
 //
 //	y = base(x) + scale·x·Aᵀ·Bᵀ

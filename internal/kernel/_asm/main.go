@@ -25,6 +25,7 @@ func main() {
 		write func(*file)
 	}{
 		{"zgemm_amd64.s", gemms}, {"zdot_amd64.s", dots}, {"zpack_amd64.s", packs}, {"zvector_amd64.s", vectors}, {"zquant_amd64.s", quants},
+		{"zbytes_amd64.s", bytesFile}, {"zacross_amd64.s", across},
 		{"zvector_amd64.go", declarations(true)}, {"zvector.go", declarations(false)},
 	} {
 		if err := write(filepath.Join(dir, f.name), f.write); err != nil {

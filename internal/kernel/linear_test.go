@@ -1,0 +1,121 @@
+package kernel
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"testing"
+)
+
+// linearsOf draws several linears that read x [T, K], every other with an addition of low rank, and where their results go.
+func linearsOf(t *testing.T, T, K int, dtype DType, next func() float32) (ys []Mat, list []Linear) {
+	for i, rank := range []int{0, 1, 8, 16, 21, 64} {
+		N := []int{40, 7, 66, 128, 65, 3}[i]
+		l := Linear{W: surrounded(dtype, N, K, next), Scale: -1.5}
+		if i%2 == 1 {
+			l.Bias = guarded(t, N, next)
+		}
+		if rank > 0 {
+			l.A, l.B = strided(t, rank, K, 3, next), strided(t, N, rank, i%3, next)
+		}
+		ys, list = append(ys, strided(t, T, N, 5, next)), append(list, l)
+	}
+	return ys, list
+}
+
+// TestLinears holds several products in one go to the sums that define them.
+func TestLinears(t *testing.T) {
+	everyVariant(t, func(t *testing.T) {
+		for _, T := range []int{1, 3, 5, 8, 9, 33} {
+			for _, dtype := range []DType{F32, BF16, I8} {
+				K := 96 + T
+				next := normals(uint64(T))
+				x := strided(t, T, K, 2, next)
+				ys, list := linearsOf(t, T, K, dtype, next)
+				for mode, tol := range tolerance {
+					a := Pack(x, mode)
+					a.Linears(ys, list)
+					a.Free()
+					for i, l := range list {
+						want := linearSums(x, &l)
+						if e := worst(ys[i], want); !(e < tol) {
+							t.Errorf("%v %v, %d rows, rank %d: error %.2g, want below %.2g", dtype, mode, T, l.A.Rows, e, tol)
+						}
+					}
+				}
+			}
+		}
+	})
+}
+
+// linearSums is what a linear makes of x, in float64.
+func linearSums(x Mat, l *Linear) func(i, j int) float64 {
+	y := sums(x.Rows, l.W.Rows, x.Cols, matOf(x, false), func(k, n int) float64 { return float64(l.W.At(n, k)) })
+	s := sums(x.Rows, l.A.Rows, x.Cols, matOf(x, false), matOf(l.A, true))
+	low := sums(x.Rows, l.W.Rows, l.A.Rows, s, matOf(l.B, true))
+	return func(i, j int) float64 {
+		v := y(i, j) + float64(l.Scale)*low(i, j)
+		if l.Bias != nil {
+			v += float64(l.Bias[j])
+		}
+		return v
+	}
+}
+
+func TestLinearsDoNotDependOnThreads(t *testing.T) {
+	const T, K = 5, 700 // enough for several threads
+	next := normals(11)
+	x := strided(t, T, K, 0, next)
+	ys, list := linearsOf(t, T, K, BF16, next)
+	everyVariant(t, func(t *testing.T) {
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+		var want []float32
+		for _, n := range []int{1, 2, 3, 8} {
+			runtime.GOMAXPROCS(n)
+			var got []float32
+			for range 20 {
+				a := Pack(x, ModeF32)
+				a.Linears(ys, list)
+				a.Free()
+			}
+			for _, y := range ys {
+				got = append(got, y.clone().Data...)
+			}
+			if want == nil {
+				want = got
+			} else if !slices.Equal(got, want) {
+				t.Errorf("GOMAXPROCS %d differs from 1", n)
+			}
+		}
+	})
+}
+
+// BenchmarkLinears has the projections of a layer of the 0.5B shape that read the same rows, with adapters and without.
+func BenchmarkLinears(b *testing.B) {
+	const K, rank = 896, 16
+	for _, T := range []int{1, 8} {
+		for _, with := range []bool{false, true} {
+			b.Run(fmt.Sprintf("%d rows/adapter %v", T, with), func(b *testing.B) {
+				var ys []Mat
+				var list []Linear
+				bytes := 0
+				for _, N := range []int{896, 128, 128} {
+					l := Linear{W: FrozenU16(benchHalves(N*K), BF16, N, K)}
+					if with {
+						l.A, l.B, l.Scale = NewMat(benchFloats(rank*K), rank, K), NewMat(benchFloats(N*rank), N, rank), 2
+					}
+					list, ys = append(list, l), append(ys, NewMat(benchFloats(T*N), T, N))
+					bytes += 2 * N * K
+				}
+				x := NewMat(benchFloats(T*K), T, K)
+				b.SetBytes(int64(bytes))
+				b.ReportAllocs()
+				for b.Loop() {
+					a := Pack(x, ModeBF16)
+					a.Linears(ys, list)
+					a.Free()
+				}
+			})
+		}
+	}
+}
