@@ -14,7 +14,7 @@ type splitJob struct {
 	scale       float32
 }
 
-// byteJob is one call of the kernel of few rows for weights of 8 bits: groups of four rows of a, or of two where m is above two. x has for each of
+// byteJob is one call of the kernel of few rows for weights of 8 bits: groups of four rows of a. x has for each of
 // its rows one of upper and one of lower bytes, both without sign, xRow apart:
 //
 //	y[i][l] = xScales[i]·scales[l]·(256·(Σ_k hi[i][k]·a[l][k] − sums[l]) + Σ_k lo[i][k]·a[l][k]) + src[i][l]
@@ -24,7 +24,9 @@ type byteJob struct {
 	x, a, y, src          unsafe.Pointer
 	sums, scales, xScales unsafe.Pointer
 	xRow, aRow            int
-	ahead                 int
+	ahead                 uintptr
+	aheadLine, aheadStep  int
+	aheadGroup            int
 	yRow, srcRow, srcStep int
 	steps, m, groups      int
 	lanes                 uint64
@@ -48,7 +50,7 @@ type shortRows struct {
 func (a *Acts) shortRows() shortRows {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	stride := ceil(a.x.Cols, 64) * 64
+	stride := 4 * apart(ceil(a.x.Cols, 64)*16)
 	if a.shorts == nil {
 		a.shorts, a.shortScales = octets.get(2*a.x.Rows*stride), floats.get(a.x.Rows)
 		for i := range a.x.Rows {
@@ -103,59 +105,71 @@ func (d *bytesProduct) run() {
 // columnPieces is how many pieces units of four columns are cut into, each sums of k numbers.
 func columnPieces(units, k, threads int) int { return pieces(units, max(8, 1<<17/k), threads) }
 
-// byteChunk is how much of the weight meets all rows of x before the rest does: it stays in the first cache.
-const byteChunk = 1 << 14
+const (
+	// byteRows are the rows of x of a call.
+	byteRows = 2
+	// byteChunk is how much of the weight is in the second cache, for all rows of x, while as much comes from memory.
+	byteChunk = 64 << 10
+)
 
 // part computes columns n0 … n1.
 func (d *bytesProduct) part(n0, n1 int) {
 	k := d.w.Cols
 	job := byteJob{xRow: d.x.stride, aRow: k, yRow: 4 * d.c.Stride, steps: k / 64, lanes: 1<<(k%64) - 1, step: 256}
-	const rows = 4
 	cols := 0
 	for n := n0; n < n1; n += cols {
-		switch cols = n1 - n; {
-		case cols < 4:
-		case d.c.Rows <= rows: // the weight is read once
-			cols &^= 3
-		default:
-			cols = min(cols&^3, 4*max(1, byteChunk/(4*k)))
-		}
-		for i := 0; i < d.c.Rows; i += rows {
-			job.m = min(rows, d.c.Rows-i)
+		cols = d.chunk(n1 - n)
+		d.prefetch(&job, n, cols)
+		for i := 0; i < d.c.Rows; i += byteRows {
+			job.m = min(byteRows, d.c.Rows-i)
 			job.x, job.xScales = at(d.x.data, 2*i*d.x.stride), at(d.x.scales, i)
-			if cols < 4 {
-				for l := range cols {
-					d.one(job, i, n+l)
-				}
+			if cols >= 4 {
+				d.groups(&job, i, n, cols)
 				continue
 			}
-			d.groups(job, i, n, cols)
+			for l := range cols {
+				d.one(job, i, n+l)
+			}
 		}
 	}
 }
 
-// byteCols are the columns of a group for m rows.
-func byteCols(m int) int {
-	if m > 2 {
-		return 2
+// chunk is how many of the n columns left meet all rows of x in one go.
+func (d *bytesProduct) chunk(n int) int {
+	switch {
+	case n < 4:
+		return n
+	case d.c.Rows <= byteRows: // the weight is read once
+		return n &^ 3
 	}
-	return 4
+	return min(n, max(4, byteChunk/d.w.Cols)) &^ 3
+}
+
+// prefetch is dots.prefetch.
+func (d *bytesProduct) prefetch(job *byteJob, n, cols int) {
+	base := uintptr(unsafe.Pointer(unsafe.SliceData(d.w.q.bytes)))
+	if k := d.w.Cols; d.c.Rows <= byteRows {
+		job.ahead = base + uintptr((n+8)*k)
+		job.aheadLine, job.aheadStep, job.aheadGroup = k, 64, 4*k-job.steps*64
+		return
+	}
+	job.ahead = base + uintptr((n+cols)*d.w.Cols)
+	job.aheadLine, job.aheadStep, job.aheadGroup = 64, 4*64/ceil(d.c.Rows, byteRows), 0
 }
 
 // groups writes whole groups of columns of c in place.
-func (d *bytesProduct) groups(job byteJob, i, n, cols int) {
-	group := byteCols(job.m)
+func (d *bytesProduct) groups(job *byteJob, i, n, cols int) {
 	job.a, job.sums, job.scales = at(d.w.q.bytes, n*d.w.Cols), at(d.w.q.sums, n), at(d.w.q.scales, n)
-	job.y, job.groups, job.ahead = at(d.c.Data, i*d.c.Stride+n), cols/group, group*d.w.Cols
+	job.y, job.groups = at(d.c.Data, i*d.c.Stride+n), cols/4
 	switch {
 	case d.add:
-		job.src, job.srcRow, job.srcStep = job.y, job.yRow, 4*group
+		job.src, job.srcRow, job.srcStep = job.y, job.yRow, 16
 	case d.bias != nil:
-		job.src, job.srcRow, job.srcStep = at(d.bias, n), 0, 4*group
+		job.src, job.srcRow, job.srcStep = at(d.bias, n), 0, 16
 	default:
 		job.src, job.srcRow, job.srcStep = at(zeros[:], 0), 0, 0
 	}
-	byteDots(&job)
+	byteDots(job)
 }
 
 // one writes column n of c, through copies: as a group of columns that are all the same.

@@ -9,13 +9,16 @@ import (
 
 // dotJob is one call of a kernel of few rows: y[i][l] = alpha·(Σ_k x[i][k]·a[l][k] + Σ_k s[i][k]·b[l][k]) + src[i][l] for m rows of x
 // and groups of four rows of a, or of two where m is above four. Strides are bytes; steps are whole registers, the partial one lies padded
-// with zeros in the job, which then has one group. s and b are float32 whatever x and a are. With each step a line of each row of a group
-// is brought into the second cache, from ahead bytes behind a on, aheadStep bytes further each time. The call uses the job up.
+// with zeros in the job, which then has one group. s and b are float32 whatever x and a are. With each step as many lines as a group has
+// rows are brought into the second cache, aheadLine bytes apart, from the address ahead on, which goes on by aheadStep with each step and by aheadGroup
+// after each group. The call uses the job up.
 type dotJob struct {
 	x, a, y, src          unsafe.Pointer
 	s, b                  unsafe.Pointer // b: nil for none
 	xRow, aRow            int
-	ahead, aheadStep      int
+	ahead                 uintptr
+	aheadLine, aheadStep  int
+	aheadGroup            int
 	yRow, srcRow, srcStep int // srcStep: from group to group
 	sRow, bRow            int
 	low, lowLanes         int // whole registers of a row of b, and which lanes of one more are left, as bits
@@ -76,25 +79,31 @@ type dots struct {
 	vec   vecLevel
 }
 
-// pieceBytes of each row of a meet all rows of x before the rest does: four such pieces stay in the first cache, or half as much of eight rows of x.
-const pieceBytes = 4096
+const (
+	// xBytes of the rows of x that meet at a time stay in the first cache while rows of a pass.
+	xBytes = 24 << 10
+	// pieceBytes of four rows of a that are widened or rounded stay there, too.
+	pieceBytes = 4096
+	// chunkBytes of a are in the second cache, for all rows of x and all pieces, while as many come from memory.
+	chunkBytes = 96 << 10
+	// onceRows is up to how many rows of x a passes by once, which leaves the processor's own prefetching in step with it.
+	onceRows = 4
+)
 
 // piece is the numbers of K per pass: part of the order of summation.
 func (d *dots) piece() int {
-	size := d.a.dtype.size()
+	s, k := dotShapes[d.vec], max(1, d.a.cols)
+	if d.once() {
+		return k
+	}
+	most := xBytes * s.per / (4 * min(d.c.Rows, s.rows))
 	switch {
 	case d.w != nil && d.vec == vecPairs:
-		size = BF16.size()
+		most = min(most, pieceBytes/BF16.size())
 	case d.w != nil, d.round != exact:
-		size = F32.size()
+		most = min(most, pieceBytes/F32.size())
 	}
-	switch m := d.c.Rows; {
-	case d.w == nil && m <= min(4, dotShapes[d.vec].rows): // a is read once
-		return d.a.cols
-	case m > 4 && dotShapes[d.vec].rows > 4:
-		return pieceBytes / 2 / size
-	}
-	return pieceBytes / size
+	return min(k, ceil(ceil(k, ceil(k, most)), 64)*64)
 }
 
 // run computes the dots. Threads own rows or columns.
@@ -121,7 +130,7 @@ func (d *dots) run(serial bool) {
 
 // part computes rows m0 … m1 and columns n0 … n1.
 func (d *dots) part(m0, m1, n0, n1 int) {
-	rows, piece := dotShapes[d.vec].rows, max(1, min(d.piece(), d.a.cols))
+	rows, piece := dotShapes[d.vec].rows, d.piece()
 	var copied *[]float32
 	if d.round != exact || d.w != nil {
 		copied = floats.get(4 * piece)
@@ -132,35 +141,58 @@ func (d *dots) part(m0, m1, n0, n1 int) {
 	// A strip of x stays in the second cache while a passes.
 	strip := max(1, 1<<16/(rows*piece)) * rows
 	for m := m0; m < m1; m += strip {
-		for k := 0; k == 0 || k < d.a.cols; k += piece { // of no columns, s·bᵀ is all there is
-			ke, cols := min(k+piece, d.a.cols), 0
-			for n := n0; n < n1; n += cols {
-				cols = d.together(min(strip, m1-m), n1-n, ke-k)
-				a := numbers{rows: cols, cols: ke - k, step: d.a.step, dtype: d.a.dtype}
+		me, cols := min(m+strip, m1), 0
+		for n := n0; n < n1; n += cols {
+			cols = d.chunk(n1 - n)
+			d.prefetch(&job, n, cols, me-m)
+			for k := 0; k == 0 || k < d.a.cols; k += piece { // of no columns, s·bᵀ is all there is
+				a := numbers{rows: cols, cols: min(piece, d.a.cols-k), step: d.a.step, dtype: d.a.dtype}
 				if copied == nil {
 					a.data = d.a.at(n, k)
 				} else {
 					d.copied(&a, *copied, n, k)
 				}
-				d.strip(&job, &a, m, min(m+strip, m1), n, k)
+				d.strip(&job, &a, m, me, n, k)
 			}
 		}
 	}
 }
 
-// together is how many of the n columns left meet m rows of x in one go, steps of k numbers long: four, or any number of times four that are
-// read in place; once for all rows of x or as far as they stay in the first cache until the last has come.
-func (d *dots) together(m, n, k int) int {
-	s := dotShapes[d.vec]
+// chunk is how many of the n columns left meet rows of x in one go: four, or any number of times four that are read in place.
+func (d *dots) chunk(n int) int {
 	switch {
 	case n < 4:
 		return n
-	case d.round != exact || d.w != nil || k%s.step > 0:
+	case d.round != exact || d.w != nil || d.a.cols%dotShapes[d.vec].step > 0:
 		return 4
-	case m <= s.rows:
+	case d.once():
 		return n &^ 3
 	}
-	return min(n&^3, 4*max(1, pieceBytes/max(1, k*d.a.dtype.size())))
+	return min(n, max(4, chunkBytes/(max(1, d.a.cols)*d.a.dtype.size()))) &^ 3
+}
+
+// once says that all of each row of a, read in place, meets all rows of x at a time.
+func (d *dots) once() bool {
+	return d.c.Rows <= min(onceRows, dotShapes[d.vec].rows) && d.round == exact && d.w == nil
+}
+
+// prefetch has rows of a brought in that come after columns n … n+cols, while m rows of x meet these: if once, two groups ahead; else all of the next
+// chunk, of which each strip of x brings a share, so that memory is never idle.
+func (d *dots) prefetch(job *dotJob, n, cols, m int) {
+	s, size := dotShapes[d.vec], d.a.dtype.size()
+	job.aheadLine, job.aheadGroup = 64, 0
+	group := groupCols(min(m, s.rows))
+	switch {
+	case d.round != exact || d.w != nil:
+		job.ahead, job.aheadStep = 0, 0
+	case d.once():
+		job.ahead = uintptr(d.a.at(n+2*group, 0))
+		job.aheadLine, job.aheadStep = d.a.step*size, s.step*size
+		job.aheadGroup = group*d.a.step*size - d.a.cols/s.step*job.aheadStep
+	default:
+		job.ahead = uintptr(d.a.at(n+cols, 0))
+		job.aheadStep = group * s.step * size / ceil(m, s.rows)
+	}
 }
 
 // begin sets what all calls have in common.
@@ -221,7 +253,6 @@ func (d *dots) strip(job *dotJob, a *numbers, m, me, n, k int) {
 			}
 			continue
 		}
-		d.prefetch(job, a, i-m, me-m)
 		for g, cols := 0, groupCols(job.m); g < a.rows; g += cols {
 			job.groups = a.rows / cols
 			if job.tail > 0 {
@@ -236,22 +267,6 @@ func (d *dots) strip(job *dotJob, a *numbers, m, me, n, k int) {
 			g += done - cols
 		}
 	}
-}
-
-// prefetch sets what is brought in while row i of rows meets a: the same columns of the rows of a below come next. Each strip of x brings in a
-// share of them, so that memory is never idle.
-func (d *dots) prefetch(job *dotJob, a *numbers, i, rows int) {
-	s, size := dotShapes[d.vec], a.dtype.size()
-	job.ahead, job.aheadStep = 0, 0
-	if d.round != exact || d.w != nil {
-		return
-	}
-	job.aheadStep = s.step * size / ceil(rows, s.rows)
-	next := a.rows
-	if rows <= s.rows {
-		next = groupCols(job.m)
-	}
-	job.ahead = next*a.step*size + i/s.rows*job.steps*job.aheadStep
 }
 
 // tail writes the last n numbers of a's row i to dst.
@@ -307,7 +322,7 @@ func (d *dots) one(job *dotJob, a *numbers, g, i, n, k int) {
 	}
 	job.y, job.yRow = at(out, 0), 16
 	job.src, job.srcRow = job.y, job.yRow
-	job.a, job.aRow, job.groups, job.ahead, job.aheadStep = a.at(g, 0), 0, 1, 0, 0
+	job.a, job.aRow, job.groups = a.at(g, 0), 0, 1
 	d.low(job, i, n+g, k+a.cols)
 	job.bRow = 0
 	d.vec.dot(job)

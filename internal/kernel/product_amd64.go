@@ -63,20 +63,22 @@ func (a *Acts) leftPanels() left {
 
 // roundedRows are the activations as the mode multiplies them, row by row.
 func (a *Acts) roundedRows() Mat {
-	r := a.mode.rounding()
-	if r == exact {
+	r, m := a.mode.rounding(), Mat{Rows: a.x.Rows, Cols: a.x.Cols, Stride: apart(a.x.Cols)}
+	if r == exact && (m.Rows <= onceRows || a.x.Stride%pageFloats != 0) {
 		return a.x
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.rows == nil {
-		a.rows = floats.get(a.x.Rows * a.x.Cols)
-		for i := range a.x.Rows {
-			copy((*a.rows)[i*a.x.Cols:], a.x.Row(i))
+		a.rows = floats.get(m.Rows * m.Stride)
+		for i := range m.Rows {
+			row := (*a.rows)[i*m.Stride:][:m.Cols]
+			copy(row, a.x.Row(i))
+			r.apply(row)
 		}
-		r.apply(*a.rows)
 	}
-	return NewMat(*a.rows, a.x.Rows, a.x.Cols)
+	m.Data = *a.rows
+	return m
 }
 
 // mulT chooses the way by the mode and the shape alone.

@@ -1,7 +1,8 @@
 package main
 
-// byteRows are the most rows of x of a kernel of bytes: each has two registers, of its upper and of its lower bytes.
-const byteRows = 4
+// byteRows are the most rows of x of a kernel of bytes: each has two registers, of its upper and of its lower bytes. They meet byteCols columns at a
+// time: their sums are in registers that VPHADDD can reach.
+const byteRows, byteCols = 2, 4
 
 // bytesFile writes the products of weights of 8 bits with activations of 16.
 func bytesFile(f *file) {
@@ -34,16 +35,8 @@ func splitBytes(f *file) {
 	f.i("RET")
 }
 
-// byteCols are the columns that m rows meet at a time: their sums are in 2·m·byteCols registers, which VPHADDD can reach.
-func byteCols(m int) int {
-	if m > 2 {
-		return 2
-	}
-	return 4
-}
-
-// Registers: R8 x, R9 its row stride, R10 a, R11 its row stride, R12 and R13 three times those, SI x's row 4, R14 what to prefetch, CX the steps
-// left.
+// Registers: R8 x, R9 its row stride, R10 a, R11 its row stride, R12 and R13 three times those, R14 what to prefetch and R15 how
+// far that goes on with each step, AX how far apart its lines are and DX three times that, CX the steps left.
 func byteDots(f *file) {
 	f.text("byteDots", "j.m rows of x times j.groups groups of rows of a: y = xScale·scale·(256·(Σ_k hi·a − sum) + Σ_k lo·a) + src", "byteJob", 0)
 	f.i("MOVQ byteJob_m(DI), AX")
@@ -59,26 +52,27 @@ func byteDots(f *file) {
 
 // byteDotRows is the kernel for m rows.
 func byteDotRows(f *file, m int) {
-	cols := byteCols(m)
 	f.p("rows%d:", m)
-	for _, l := range [][2]string{{"x", "R8"}, {"xRow", "R9"}, {"a", "R10"}, {"aRow", "R11"}, {"steps", "CX"}, {"ahead", "R14"}} {
+	for _, l := range [][2]string{{"x", "R8"}, {"xRow", "R9"}, {"a", "R10"}, {"aRow", "R11"}, {"steps", "CX"}, {"ahead", "R14"}, {"aheadStep", "R15"}, {"aheadLine", "AX"}} {
 		f.i("MOVQ byteJob_%s(DI), %s", l[0], l[1])
 	}
-	f.i("ADDQ R10, R14")
+	f.i("LEAQ (AX)(AX*2), DX")
 	dotStrides(f, 2*m)
-	f.zero(zmm, 2*m*cols)
+	f.zero(zmm, 2*m*byteCols)
 	f.i("TESTQ CX, CX")
 	f.i("JZ lanes%d", m)
 	f.p("step%d:", m)
-	for l := range cols {
-		f.i("PREFETCHT1 %s", index("R14", "R11", "R12", l))
+	for l := range byteCols {
+		f.i("PREFETCHT1 %s", index("R14", "AX", "DX", l))
 	}
 	byteStep(f, m, false)
-	f.i("ADDQ $64, R14")
+	f.i("ADDQ R15, R14")
 	dotAdvance(f, dotKernel{w: zmm}, 2*m, 4)
 	f.i("DECQ CX")
 	f.i("JNZ step%d", m)
 	f.p("lanes%d:", m)
+	f.i("ADDQ byteJob_aheadGroup(DI), R14")
+	f.i("MOVQ R14, byteJob_ahead(DI)")
 	f.i("CMPQ byteJob_lanes(DI), $0")
 	f.i("JEQ sum%d", m)
 	byteStep(f, m, true)
@@ -91,62 +85,51 @@ func byteDotRows(f *file, m int) {
 
 // byteStep adds 64 products to each sum, or those of some lanes.
 func byteStep(f *file, m int, lanes bool) {
-	cols := byteCols(m)
-	x, a := dotLoadX(f, zmm, 2*m, cols)
-	for l := range cols {
+	x, a := dotLoadX(f, zmm, 2*m, byteCols)
+	for l := range byteCols {
 		load := "VMOVDQU8 %s, %s"
 		if lanes {
 			load = "VMOVDQU8.Z %s, K1, %s"
 		}
 		f.i(load, index("R10", "R11", "R12", l), zmm.r(a+l%2))
 		for i := range 2 * m {
-			f.i("VPDPBUSD Z%d, Z%d, Z%d", a+l%2, x+i, cols*i+l)
+			f.i("VPDPBUSD Z%d, Z%d, Z%d", a+l%2, x+i, byteCols*i+l)
 		}
 	}
 }
 
 // byteSums adds the lanes and writes the results of each row.
 func byteSums(f *file, m int) {
-	cols := byteCols(m)
-	for i := range 2 * m * cols {
+	for i := range 2 * m * byteCols {
 		f.i("VEXTRACTI64X4 $1, Z%d, Y31", i)
 		f.i("VPADDD Y31, Y%d, Y%d", i, i)
 		f.i("VEXTRACTI32X4 $1, Y%d, X31", i)
 		f.i("VPADDD X31, X%d, X%d", i, i)
 	}
 	for i := range 2 * m {
-		r := cols * i
+		r := byteCols * i
 		f.i("VPHADDD X%d, X%d, X%d", r+1, r, r)
-		if cols == 4 {
-			f.i("VPHADDD X%d, X%d, X%d", r+3, r+2, r+2)
-			f.i("VPHADDD X%d, X%d, X%d", r+2, r, r)
-		} else {
-			f.i("VPHADDD X%d, X%d, X%d", r, r, r)
-		}
-	}
-	load := "VMOVUPS"
-	if cols == 2 {
-		load = "VMOVSD"
+		f.i("VPHADDD X%d, X%d, X%d", r+3, r+2, r+2)
+		f.i("VPHADDD X%d, X%d, X%d", r+2, r, r)
 	}
 	for i, name := range []string{"sums", "scales"} {
 		f.i("MOVQ byteJob_%s(DI), AX", name)
-		f.i("%s (AX), X%d", load, 24+i)
+		f.i("VMOVUPS (AX), X%d", 24+i)
 	}
 	f.i("VBROADCASTSS byteJob_step(DI), X26")
 	for i, name := range []string{"src", "y", "xScales"} {
 		f.i("MOVQ byteJob_%s(DI), R%d", name, 8+i)
 	}
 	for i := range m {
-		hi, lo := 2*i*cols, (2*i+1)*cols
+		hi, lo := 2*i*byteCols, (2*i+1)*byteCols
 		f.i("VPSUBD X24, X%d, X%d", hi, hi)
 		f.i("VCVTDQ2PS X%d, X%d", hi, hi)
 		f.i("VCVTDQ2PS X%d, X%d", lo, lo)
 		f.i("VFMADD231PS X%d, X26, X%d", hi, lo)
 		f.i("VMULPS X25, X%d, X%d", lo, lo)
 		f.i("VBROADCASTSS %d(R10), X27", 4*i)
-		f.i("%s (R8), X28", load)
-		f.i("VFMADD213PS X28, X27, X%d", lo)
-		f.i("%s X%d, (R9)", load, lo)
+		f.i("VFMADD213PS (R8), X27, X%d", lo)
+		f.i("VMOVUPS X%d, (R9)", lo)
 		if i < m-1 {
 			f.i("ADDQ byteJob_srcRow(DI), R8")
 			f.i("ADDQ byteJob_yRow(DI), R9")
@@ -156,14 +139,13 @@ func byteSums(f *file, m int) {
 
 // byteNext goes on to the next group of columns.
 func byteNext(f *file, m int) {
-	cols := byteCols(m)
 	f.i("DECQ byteJob_groups(DI)")
 	f.i("JZ end%d", m)
 	f.i("MOVQ byteJob_aRow(DI), AX")
-	f.i("SHLQ $%d, AX", cols/2)
+	f.i("SHLQ $2, AX")
 	f.i("ADDQ AX, byteJob_a(DI)")
 	for _, name := range []string{"y", "sums", "scales"} {
-		f.i("ADDQ $%d, byteJob_%s(DI)", 4*cols, name)
+		f.i("ADDQ $%d, byteJob_%s(DI)", 4*byteCols, name)
 	}
 	f.i("MOVQ byteJob_srcStep(DI), AX")
 	f.i("ADDQ AX, byteJob_src(DI)")

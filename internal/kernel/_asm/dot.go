@@ -35,7 +35,7 @@ func dotCols(m int) int {
 }
 
 // Registers: R8 x, R9 its row stride, R10 a, R11 its row stride, R12 and R13 three times those, SI x's row 4, R14 what to prefetch and R15
-// how far that goes on with each step, CX the steps left.
+// how far that goes on with each step, AX how far apart its lines are and DX three times that, CX the steps left.
 func dot(f *file, k dotKernel) {
 	f.text(k.name, "j.m rows of x times j.groups groups of rows of a: y = alpha·(Σ_k x·a + Σ_k s·b) + src", "dotJob", 0)
 	f.i("MOVQ dotJob_m(DI), AX")
@@ -56,9 +56,10 @@ func dot(f *file, k dotKernel) {
 func dotRows(f *file, k dotKernel, m int) {
 	f.p("rows%d:", m)
 	dotOperands(f, m, "x", "xRow", "a", "aRow", "steps")
-	f.i("MOVQ R10, R14")
-	f.i("ADDQ dotJob_ahead(DI), R14")
+	f.i("MOVQ dotJob_ahead(DI), R14")
 	f.i("MOVQ dotJob_aheadStep(DI), R15")
+	f.i("MOVQ dotJob_aheadLine(DI), AX")
+	f.i("LEAQ (AX)(AX*2), DX")
 	f.zero(k.w, dotCols(m)*m)
 	f.i("TESTQ CX, CX")
 	f.i("JZ tail%d", m)
@@ -69,7 +70,7 @@ func dotRows(f *file, k dotKernel, m int) {
 	for d, dtype := range k.dtypes {
 		f.p("%s%d:", dtype, m)
 		for l := range dotCols(m) {
-			f.i("PREFETCHT1 %s", index("R14", "R11", "R12", l))
+			f.i("PREFETCHT1 %s", index("R14", "AX", "DX", l))
 		}
 		dotStep(f, k, m, dtype, k.mul)
 		f.i("ADDQ R15, R14")
@@ -82,6 +83,8 @@ func dotRows(f *file, k dotKernel, m int) {
 	}
 	// The last, partial step lies padded with zeros in the job.
 	f.p("tail%d:", m)
+	f.i("ADDQ dotJob_aheadGroup(DI), R14")
+	f.i("MOVQ R14, dotJob_ahead(DI)")
 	f.i("CMPQ dotJob_tail(DI), $0")
 	f.i("JEQ low%d", m)
 	f.i("LEAQ dotJob_xTail(DI), R8")
