@@ -49,7 +49,7 @@ func (l *Projection) Forward(p *op.Pass, y kernel.Mat, x *op.Input) any {
 	if l.scale == 0 { // to MatMul a factor of 0 means none
 		return l.base.Forward(p, y, x)
 	}
-	if all, ok := l.Linear(p, x); ok && !p.Grad {
+	if all, ok := l.Linear(p, x); ok && !p.Trains() {
 		x.Acts(p.Mode).Linears([]kernel.Mat{y}, []kernel.Linear{all})
 		return nil
 	}

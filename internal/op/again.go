@@ -38,7 +38,7 @@ func (n *recompute) Operands() []mat.Tensor {
 
 func (n *recompute) Forward() (mat.Tensor, error) {
 	q := *n.p
-	q.Grad = false
+	q.Grad, q.asGrad = false, true
 	q.Prefixes = alike(n.p.Prefixes, leaf)
 	mark := n.p.Arena.Mark()
 	y := n.f(&q, leaf(n.x))

@@ -62,6 +62,7 @@ type Pass struct {
 	overlays []Overlay // see Route
 	groups   []Group   // by overlay; nil = the pass is not routed
 	under    *under    // see Over
+	asGrad   bool      // see Trains
 }
 
 // Source is a packed batch of texts for an encoder.
@@ -91,6 +92,9 @@ func (p *Pass) Under(of any) any {
 	}
 	return p.under.by
 }
+
+// Trains says that the pass computes, to the bit, what a pass does that a backward pass follows: sums must not be taken in another order.
+func (p *Pass) Trains() bool { return p.Grad || p.asGrad }
 
 // Rows is T, the number of rows of the pass.
 func (p *Pass) Rows() int { return len(p.Positions) }

@@ -58,7 +58,7 @@ func (f *project) Forward() (mat.Tensor, error) {
 
 // linears computes projections that are no more than linear in one go, and says whether they are. No backward pass may follow.
 func (p *Pass) linears(ys []kernel.Mat, x *Input, list []Projection) bool {
-	if p.Grad || len(list) < 2 {
+	if p.Trains() || len(list) < 2 {
 		return false
 	}
 	plain := make([]kernel.Linear, len(list))
