@@ -247,8 +247,8 @@ func TestQualityTrainedTasks(t *testing.T) {
 		for _, row := range q.recipes {
 			trained := filepath.Join(golden.Quality(t), "trained", q.name, row.method)
 			reference := referenceRuns(t, q.name, row.method)
-			if !exists(trained) || len(reference) == 0 {
-				continue // a whole model, or not trained yet
+			if !exists(trained) || len(reference) == 0 || q.mended != "" {
+				continue // a whole model, not trained yet, or measured by the reference on another objective
 			}
 			t.Run(q.name+"/"+row.method, func(t *testing.T) {
 				recipe := filepath.Join(t.TempDir(), q.name+".toml")
