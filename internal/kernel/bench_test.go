@@ -89,6 +89,38 @@ func BenchmarkAgainstGonum(b *testing.B) {
 	}
 }
 
+// BenchmarkFromMemory takes turns among weights that the caches do not hold together, as the layers of a model do.
+func BenchmarkFromMemory(b *testing.B) {
+	const T, N, K, count = 96, 3072, 768, 32
+	x, y := filled(T, K), filled(T, N)
+	for _, mode := range []Mode{ModeF32, ModeBF16} {
+		var list []*Frozen
+		for range count {
+			if mode == ModeF32 {
+				list = append(list, FrozenF32(benchFloats(N*K), N, K))
+			} else {
+				list = append(list, FrozenU16(benchHalves(N*K), BF16, N, K))
+			}
+		}
+		for _, dir := range []string{"forward", "backward"} {
+			b.Run(fmt.Sprintf("%v/%s", mode, dir), func(b *testing.B) {
+				for i := 0; b.Loop(); i++ {
+					if w := list[i%count]; dir == "forward" {
+						a := Pack(x, mode)
+						a.MulT(y, w, nil, false)
+						a.Free()
+					} else {
+						a := Pack(y, mode)
+						a.Mul(x, w, nil, false)
+						a.Free()
+					}
+				}
+				report(b, "GFLOP/s", 2*T*N*K)
+			})
+		}
+	}
+}
+
 // BenchmarkDecode reads 64 MB of bf16 weights per call.
 func BenchmarkDecode(b *testing.B) {
 	const N, K = 16384, 2048

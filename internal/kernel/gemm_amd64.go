@@ -12,6 +12,8 @@ import (
 //	a: element (i, k) of a block at i*aRow + k*aStep; the next block aM on
 //	b: nr numbers per k, bRow apart
 //	c, src: rows of nr numbers, cRow and srcRow apart; the next block's cM and srcM on. src may be c.
+//
+// Meanwhile ahead goes on.
 type blockJob struct {
 	c, src, a, b    unsafe.Pointer
 	cRow, cM        int
@@ -20,6 +22,7 @@ type blockJob struct {
 	bRow            int
 	k, m, blocks    int
 	alpha           float32
+	ahead           ahead
 }
 
 //go:noescape
@@ -110,6 +113,7 @@ type product struct {
 	add   bool
 	bias  []float32 // nil or one for each column
 	vec   vecLevel
+	from  weights // that b is made of, if any
 }
 
 // run computes the product, by several threads unless serial. Threads own columns or rows, so every result is summed in
@@ -122,19 +126,19 @@ func (p *product) run(serial bool) {
 	cols, rows := ceil(p.c.Cols, g.nr), ceil(p.c.Rows, g.mr)
 	threads := runtime.GOMAXPROCS(0)
 	if serial || threads == 1 || small(p.c, p.k) {
-		p.part(0, p.c.Rows, 0, p.c.Cols)
+		p.part(0, p.c.Rows, 0, p.c.Cols, p.c.Cols)
 		return
 	}
 	if cols >= 2*threads || cols >= rows {
 		n := pieces(cols, g.nc/g.nr, threads)
 		Parallel(n, func(i int) {
-			p.part(0, p.c.Rows, cols*i/n*g.nr, min(p.c.Cols, cols*(i+1)/n*g.nr))
+			p.part(0, p.c.Rows, cols*i/n*g.nr, min(p.c.Cols, cols*(i+1)/n*g.nr), cols*(i+threads)/n*g.nr)
 		})
 		return
 	}
 	n := pieces(rows, 4*g.mc/g.mr, threads)
 	Parallel(n, func(i int) {
-		p.part(rows*i/n*g.mr, min(p.c.Rows, rows*(i+1)/n*g.mr), 0, p.c.Cols)
+		p.part(rows*i/n*g.mr, min(p.c.Rows, rows*(i+1)/n*g.mr), 0, p.c.Cols, p.c.Cols)
 	})
 }
 
@@ -150,8 +154,8 @@ func pieces(units, size, threads int) int {
 
 func ceil(n, unit int) int { return (n + unit - 1) / unit }
 
-// part computes rows m0 … m1 and columns n0 … n1; m0 is a multiple of mr, n0 of nr.
-func (p *product) part(m0, m1, n0, n1 int) {
+// part computes rows m0 … m1 and columns n0 … n1; m0 is a multiple of mr, n0 of nr. The columns from then on are likely to be this thread's next.
+func (p *product) part(m0, m1, n0, n1, then int) {
 	g := geometries[p.vec].fit(p.k)
 	scratch := floats.get(min(g.kc, p.k) * min(g.nc, ceil(n1-n0, g.nr)*g.nr))
 	defer floats.put(scratch)
@@ -162,6 +166,7 @@ func (p *product) part(m0, m1, n0, n1 int) {
 			ke := min(k+g.kc, p.k)
 			p.b.pack(*scratch, g.nr, n, ne, k, ke)
 			job.bRow, job.k = 4*g.nr, ke-k
+			job.ahead.begin(p.next(&g, n, n1, ke, then), ceil(m1-m0, g.mr)*ceil(ne-n, g.nr)*(ke-k))
 			for m := m0; m < m1; m += g.mc {
 				for q := n; q < ne; q += g.nr {
 					job.b = at(*scratch, (q-n)*(ke-k))
@@ -170,6 +175,19 @@ func (p *product) part(m0, m1, n0, n1 int) {
 			}
 		}
 	}
+}
+
+// next is what is packed after the block of the columns n … n1 whose steps end at k.
+func (p *product) next(g *geometry, n, n1, k, then int) region {
+	switch {
+	case k < p.k:
+		return p.from.where(n, min(n+g.nc, n1), k, min(k+g.kc, p.k))
+	case n+g.nc < n1:
+		n, then = n+g.nc, n1
+	default:
+		n, then = then, then+g.nc
+	}
+	return p.from.where(n, min(n+g.nc, then), 0, min(g.kc, p.k))
 }
 
 // fit is the blocking for products that sum k numbers. Where they are few, reading and writing c is most of the work:

@@ -63,8 +63,11 @@ func (w *Frozen) numbers() numbers {
 
 // size of one number in bytes.
 func (d DType) size() int {
-	if d == F32 {
+	switch d {
+	case F32:
 		return 4
+	case I8:
+		return 1
 	}
 	return 2
 }

@@ -95,10 +95,8 @@ func (a *Acts) mulT(y Mat, w *Frozen, bias []float32, add bool) {
 		d.run(false)
 	case a.usesTiles():
 		a.tileProduct(y, w.Cols, w.tiles(true, tileLayout, a.mode == ModeSplit), bias, add)
-	case a.level() == vecPairs:
-		a.product(y, pairSteps(w.Cols), pairPanels{w.tiles(true, panelLayout, false)}, bias, add)
 	default:
-		a.product(y, w.Cols, w.columns(true, w.rounding(a.mode)), bias, add)
+		a.product(y, w, true, bias, add)
 	}
 }
 
@@ -109,10 +107,8 @@ func (a *Acts) mul(y Mat, w *Frozen, bias []float32, add bool) {
 		p.run()
 	case a.usesTiles():
 		a.tileProduct(y, w.Rows, w.tiles(false, tileLayout, a.mode == ModeSplit), bias, add)
-	case a.level() == vecPairs:
-		a.product(y, pairSteps(w.Rows), pairPanels{w.tiles(false, panelLayout, false)}, bias, add)
 	default:
-		a.product(y, w.Rows, w.columns(false, w.rounding(a.mode)), bias, add)
+		a.product(y, w, false, bias, add)
 	}
 }
 
@@ -195,9 +191,17 @@ func (a *Acts) dotsOf(y Mat, w *Frozen, bias []float32, add bool) dots {
 	return d
 }
 
-// product multiplies by micro-kernels, depth numbers or pairs per result.
-func (a *Acts) product(y Mat, depth int, b columns, bias []float32, add bool) {
-	p := product{c: y, k: depth, a: a.leftPanels(), b: b, alpha: 1, add: add, bias: bias, vec: a.level()}
+// product multiplies by micro-kernels.
+func (a *Acts) product(y Mat, w *Frozen, forward bool, bias []float32, add bool) {
+	p := product{c: y, k: w.Rows, a: a.leftPanels(), alpha: 1, add: add, bias: bias, vec: a.level(), from: weights{w.stored(), forward, 1}}
+	if forward {
+		p.k = w.Cols
+	}
+	if p.vec == vecPairs {
+		p.k, p.b, p.from.per = pairSteps(p.k), pairPanels{w.tiles(forward, panelLayout, false)}, 2
+	} else {
+		p.b = w.columns(forward, w.rounding(a.mode))
+	}
 	p.run(false)
 }
 

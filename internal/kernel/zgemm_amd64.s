@@ -33,6 +33,7 @@ TEXT ·gemm256(SB), NOSPLIT, $16-8
 	JEQ rows2
 rows1:
 	MOVQ a-8(SP), AX
+	MOVQ blockJob_srcRow(DI), R11
 	MOVQ blockJob_b(DI), SI
 	MOVQ R10, R13
 	PREFETCHT0 (R13)
@@ -40,7 +41,11 @@ rows1:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	MOVQ blockJob_aM(DI), R9
+	MOVQ (blockJob_ahead+ahead_left)(DI), R11
 step1:
+	DECQ R11
+	JZ ahead1
+on1:
 	PREFETCHT0 (AX)(R9*1)
 	VMOVUPS (SI), Y2
 	VMOVUPS 32(SI), Y3
@@ -51,6 +56,8 @@ step1:
 	ADDQ DX, SI
 	DECQ R13
 	JNZ step1
+	MOVQ R11, (blockJob_ahead+ahead_left)(DI)
+	MOVQ blockJob_srcRow(DI), R11
 	VBROADCASTSS blockJob_alpha(DI), Y4
 	MOVQ R10, SI
 	MOVQ blockJob_cRow(DI), R9
@@ -67,8 +74,26 @@ step1:
 	JNZ rows1
 	VZEROUPPER
 	RET
+ahead1:
+	MOVQ (blockJob_ahead+ahead_at)(DI), R11
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
+	CMPQ R11, (blockJob_ahead+ahead_end)(DI)
+	JCS same1
+	MOVQ (blockJob_ahead+ahead_row)(DI), R11
+	ADDQ R11, (blockJob_ahead+ahead_end)(DI)
+	ADDQ R11, (blockJob_ahead+ahead_start)(DI)
+	MOVQ (blockJob_ahead+ahead_start)(DI), R11
+	DECQ (blockJob_ahead+ahead_rows)(DI)
+	JNZ same1
+	MOVQ $0, (blockJob_ahead+ahead_every)(DI)
+same1:
+	MOVQ R11, (blockJob_ahead+ahead_at)(DI)
+	MOVQ (blockJob_ahead+ahead_every)(DI), R11
+	JMP on1
 rows2:
 	MOVQ a-8(SP), AX
+	MOVQ blockJob_srcRow(DI), R11
 	MOVQ blockJob_b(DI), SI
 	MOVQ R10, R13
 	PREFETCHT0 (R13)
@@ -80,7 +105,11 @@ rows2:
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	MOVQ blockJob_aM(DI), R9
+	MOVQ (blockJob_ahead+ahead_left)(DI), R11
 step2:
+	DECQ R11
+	JZ ahead2
+on2:
 	PREFETCHT0 (AX)(R9*1)
 	VMOVUPS (SI), Y4
 	VMOVUPS 32(SI), Y5
@@ -94,6 +123,8 @@ step2:
 	ADDQ DX, SI
 	DECQ R13
 	JNZ step2
+	MOVQ R11, (blockJob_ahead+ahead_left)(DI)
+	MOVQ blockJob_srcRow(DI), R11
 	VBROADCASTSS blockJob_alpha(DI), Y6
 	MOVQ R10, SI
 	MOVQ blockJob_cRow(DI), R9
@@ -116,8 +147,26 @@ step2:
 	JNZ rows2
 	VZEROUPPER
 	RET
+ahead2:
+	MOVQ (blockJob_ahead+ahead_at)(DI), R11
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
+	CMPQ R11, (blockJob_ahead+ahead_end)(DI)
+	JCS same2
+	MOVQ (blockJob_ahead+ahead_row)(DI), R11
+	ADDQ R11, (blockJob_ahead+ahead_end)(DI)
+	ADDQ R11, (blockJob_ahead+ahead_start)(DI)
+	MOVQ (blockJob_ahead+ahead_start)(DI), R11
+	DECQ (blockJob_ahead+ahead_rows)(DI)
+	JNZ same2
+	MOVQ $0, (blockJob_ahead+ahead_every)(DI)
+same2:
+	MOVQ R11, (blockJob_ahead+ahead_at)(DI)
+	MOVQ (blockJob_ahead+ahead_every)(DI), R11
+	JMP on2
 rows3:
 	MOVQ a-8(SP), AX
+	MOVQ blockJob_srcRow(DI), R11
 	MOVQ blockJob_b(DI), SI
 	MOVQ R10, R13
 	PREFETCHT0 (R13)
@@ -133,7 +182,11 @@ rows3:
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
 	MOVQ blockJob_aM(DI), R9
+	MOVQ (blockJob_ahead+ahead_left)(DI), R11
 step3:
+	DECQ R11
+	JZ ahead3
+on3:
 	PREFETCHT0 (AX)(R9*1)
 	VMOVUPS (SI), Y6
 	VMOVUPS 32(SI), Y7
@@ -150,6 +203,8 @@ step3:
 	ADDQ DX, SI
 	DECQ R13
 	JNZ step3
+	MOVQ R11, (blockJob_ahead+ahead_left)(DI)
+	MOVQ blockJob_srcRow(DI), R11
 	VBROADCASTSS blockJob_alpha(DI), Y8
 	MOVQ R10, SI
 	MOVQ blockJob_cRow(DI), R9
@@ -178,8 +233,26 @@ step3:
 	JNZ rows3
 	VZEROUPPER
 	RET
+ahead3:
+	MOVQ (blockJob_ahead+ahead_at)(DI), R11
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
+	CMPQ R11, (blockJob_ahead+ahead_end)(DI)
+	JCS same3
+	MOVQ (blockJob_ahead+ahead_row)(DI), R11
+	ADDQ R11, (blockJob_ahead+ahead_end)(DI)
+	ADDQ R11, (blockJob_ahead+ahead_start)(DI)
+	MOVQ (blockJob_ahead+ahead_start)(DI), R11
+	DECQ (blockJob_ahead+ahead_rows)(DI)
+	JNZ same3
+	MOVQ $0, (blockJob_ahead+ahead_every)(DI)
+same3:
+	MOVQ R11, (blockJob_ahead+ahead_at)(DI)
+	MOVQ (blockJob_ahead+ahead_every)(DI), R11
+	JMP on3
 rows4:
 	MOVQ a-8(SP), AX
+	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	MOVQ blockJob_b(DI), SI
@@ -201,7 +274,11 @@ rows4:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 	MOVQ blockJob_aM(DI), R9
+	MOVQ (blockJob_ahead+ahead_left)(DI), R11
 step4:
+	DECQ R11
+	JZ ahead4
+on4:
 	PREFETCHT0 (AX)(R9*1)
 	VMOVUPS (SI), Y8
 	VMOVUPS 32(SI), Y9
@@ -222,6 +299,8 @@ step4:
 	ADDQ DX, SI
 	DECQ R13
 	JNZ step4
+	MOVQ R11, (blockJob_ahead+ahead_left)(DI)
+	MOVQ blockJob_srcRow(DI), R11
 	VBROADCASTSS blockJob_alpha(DI), Y10
 	MOVQ R10, SI
 	MOVQ blockJob_cRow(DI), R9
@@ -256,8 +335,26 @@ step4:
 	JNZ rows4
 	VZEROUPPER
 	RET
+ahead4:
+	MOVQ (blockJob_ahead+ahead_at)(DI), R11
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
+	CMPQ R11, (blockJob_ahead+ahead_end)(DI)
+	JCS same4
+	MOVQ (blockJob_ahead+ahead_row)(DI), R11
+	ADDQ R11, (blockJob_ahead+ahead_end)(DI)
+	ADDQ R11, (blockJob_ahead+ahead_start)(DI)
+	MOVQ (blockJob_ahead+ahead_start)(DI), R11
+	DECQ (blockJob_ahead+ahead_rows)(DI)
+	JNZ same4
+	MOVQ $0, (blockJob_ahead+ahead_every)(DI)
+same4:
+	MOVQ R11, (blockJob_ahead+ahead_at)(DI)
+	MOVQ (blockJob_ahead+ahead_every)(DI), R11
+	JMP on4
 rows5:
 	MOVQ a-8(SP), AX
+	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	MOVQ blockJob_b(DI), SI
@@ -283,7 +380,11 @@ rows5:
 	VXORPS Y8, Y8, Y8
 	VXORPS Y9, Y9, Y9
 	MOVQ blockJob_aM(DI), R9
+	MOVQ (blockJob_ahead+ahead_left)(DI), R11
 step5:
+	DECQ R11
+	JZ ahead5
+on5:
 	PREFETCHT0 (AX)(R9*1)
 	VMOVUPS (SI), Y10
 	VMOVUPS 32(SI), Y11
@@ -307,6 +408,8 @@ step5:
 	ADDQ DX, SI
 	DECQ R13
 	JNZ step5
+	MOVQ R11, (blockJob_ahead+ahead_left)(DI)
+	MOVQ blockJob_srcRow(DI), R11
 	VBROADCASTSS blockJob_alpha(DI), Y12
 	MOVQ R10, SI
 	MOVQ blockJob_cRow(DI), R9
@@ -347,8 +450,26 @@ step5:
 	JNZ rows5
 	VZEROUPPER
 	RET
+ahead5:
+	MOVQ (blockJob_ahead+ahead_at)(DI), R11
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
+	CMPQ R11, (blockJob_ahead+ahead_end)(DI)
+	JCS same5
+	MOVQ (blockJob_ahead+ahead_row)(DI), R11
+	ADDQ R11, (blockJob_ahead+ahead_end)(DI)
+	ADDQ R11, (blockJob_ahead+ahead_start)(DI)
+	MOVQ (blockJob_ahead+ahead_start)(DI), R11
+	DECQ (blockJob_ahead+ahead_rows)(DI)
+	JNZ same5
+	MOVQ $0, (blockJob_ahead+ahead_every)(DI)
+same5:
+	MOVQ R11, (blockJob_ahead+ahead_at)(DI)
+	MOVQ (blockJob_ahead+ahead_every)(DI), R11
+	JMP on5
 rows6:
 	MOVQ a-8(SP), AX
+	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	MOVQ blockJob_b(DI), SI
@@ -378,7 +499,11 @@ rows6:
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 	MOVQ blockJob_aM(DI), R9
+	MOVQ (blockJob_ahead+ahead_left)(DI), R11
 step6:
+	DECQ R11
+	JZ ahead6
+on6:
 	PREFETCHT0 (AX)(R9*1)
 	VMOVUPS (SI), Y12
 	VMOVUPS 32(SI), Y13
@@ -405,6 +530,8 @@ step6:
 	ADDQ DX, SI
 	DECQ R13
 	JNZ step6
+	MOVQ R11, (blockJob_ahead+ahead_left)(DI)
+	MOVQ blockJob_srcRow(DI), R11
 	VBROADCASTSS blockJob_alpha(DI), Y14
 	MOVQ R10, SI
 	MOVQ blockJob_cRow(DI), R9
@@ -451,6 +578,23 @@ step6:
 	JNZ rows6
 	VZEROUPPER
 	RET
+ahead6:
+	MOVQ (blockJob_ahead+ahead_at)(DI), R11
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
+	CMPQ R11, (blockJob_ahead+ahead_end)(DI)
+	JCS same6
+	MOVQ (blockJob_ahead+ahead_row)(DI), R11
+	ADDQ R11, (blockJob_ahead+ahead_end)(DI)
+	ADDQ R11, (blockJob_ahead+ahead_start)(DI)
+	MOVQ (blockJob_ahead+ahead_start)(DI), R11
+	DECQ (blockJob_ahead+ahead_rows)(DI)
+	JNZ same6
+	MOVQ $0, (blockJob_ahead+ahead_every)(DI)
+same6:
+	MOVQ R11, (blockJob_ahead+ahead_at)(DI)
+	MOVQ (blockJob_ahead+ahead_every)(DI), R11
+	JMP on6
 
 // func gemm512(j *blockJob)
 // blocks of j.m rows and two registers of columns: c = alpha·Σ_k a·b + src
@@ -491,6 +635,7 @@ TEXT ·gemm512(SB), NOSPLIT, $16-8
 	JEQ rows2
 rows1:
 	MOVQ a-8(SP), AX
+	MOVQ blockJob_srcRow(DI), R11
 	MOVQ blockJob_b(DI), SI
 	MOVQ R10, R13
 	PREFETCHT0 (R13)
@@ -498,7 +643,11 @@ rows1:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	MOVQ blockJob_aM(DI), R9
+	MOVQ (blockJob_ahead+ahead_left)(DI), R11
 step1:
+	DECQ R11
+	JZ ahead1
+on1:
 	PREFETCHT0 (AX)(R9*1)
 	VMOVUPS (SI), Z2
 	VMOVUPS 64(SI), Z3
@@ -509,6 +658,8 @@ step1:
 	ADDQ DX, SI
 	DECQ R13
 	JNZ step1
+	MOVQ R11, (blockJob_ahead+ahead_left)(DI)
+	MOVQ blockJob_srcRow(DI), R11
 	VBROADCASTSS blockJob_alpha(DI), Z4
 	MOVQ R10, SI
 	MOVQ blockJob_cRow(DI), R9
@@ -525,8 +676,26 @@ step1:
 	JNZ rows1
 	VZEROUPPER
 	RET
+ahead1:
+	MOVQ (blockJob_ahead+ahead_at)(DI), R11
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
+	CMPQ R11, (blockJob_ahead+ahead_end)(DI)
+	JCS same1
+	MOVQ (blockJob_ahead+ahead_row)(DI), R11
+	ADDQ R11, (blockJob_ahead+ahead_end)(DI)
+	ADDQ R11, (blockJob_ahead+ahead_start)(DI)
+	MOVQ (blockJob_ahead+ahead_start)(DI), R11
+	DECQ (blockJob_ahead+ahead_rows)(DI)
+	JNZ same1
+	MOVQ $0, (blockJob_ahead+ahead_every)(DI)
+same1:
+	MOVQ R11, (blockJob_ahead+ahead_at)(DI)
+	MOVQ (blockJob_ahead+ahead_every)(DI), R11
+	JMP on1
 rows2:
 	MOVQ a-8(SP), AX
+	MOVQ blockJob_srcRow(DI), R11
 	MOVQ blockJob_b(DI), SI
 	MOVQ R10, R13
 	PREFETCHT0 (R13)
@@ -538,7 +707,11 @@ rows2:
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
 	MOVQ blockJob_aM(DI), R9
+	MOVQ (blockJob_ahead+ahead_left)(DI), R11
 step2:
+	DECQ R11
+	JZ ahead2
+on2:
 	PREFETCHT0 (AX)(R9*1)
 	VMOVUPS (SI), Z4
 	VMOVUPS 64(SI), Z5
@@ -552,6 +725,8 @@ step2:
 	ADDQ DX, SI
 	DECQ R13
 	JNZ step2
+	MOVQ R11, (blockJob_ahead+ahead_left)(DI)
+	MOVQ blockJob_srcRow(DI), R11
 	VBROADCASTSS blockJob_alpha(DI), Z6
 	MOVQ R10, SI
 	MOVQ blockJob_cRow(DI), R9
@@ -574,8 +749,26 @@ step2:
 	JNZ rows2
 	VZEROUPPER
 	RET
+ahead2:
+	MOVQ (blockJob_ahead+ahead_at)(DI), R11
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
+	CMPQ R11, (blockJob_ahead+ahead_end)(DI)
+	JCS same2
+	MOVQ (blockJob_ahead+ahead_row)(DI), R11
+	ADDQ R11, (blockJob_ahead+ahead_end)(DI)
+	ADDQ R11, (blockJob_ahead+ahead_start)(DI)
+	MOVQ (blockJob_ahead+ahead_start)(DI), R11
+	DECQ (blockJob_ahead+ahead_rows)(DI)
+	JNZ same2
+	MOVQ $0, (blockJob_ahead+ahead_every)(DI)
+same2:
+	MOVQ R11, (blockJob_ahead+ahead_at)(DI)
+	MOVQ (blockJob_ahead+ahead_every)(DI), R11
+	JMP on2
 rows3:
 	MOVQ a-8(SP), AX
+	MOVQ blockJob_srcRow(DI), R11
 	MOVQ blockJob_b(DI), SI
 	MOVQ R10, R13
 	PREFETCHT0 (R13)
@@ -591,7 +784,11 @@ rows3:
 	VPXORD Z4, Z4, Z4
 	VPXORD Z5, Z5, Z5
 	MOVQ blockJob_aM(DI), R9
+	MOVQ (blockJob_ahead+ahead_left)(DI), R11
 step3:
+	DECQ R11
+	JZ ahead3
+on3:
 	PREFETCHT0 (AX)(R9*1)
 	VMOVUPS (SI), Z6
 	VMOVUPS 64(SI), Z7
@@ -608,6 +805,8 @@ step3:
 	ADDQ DX, SI
 	DECQ R13
 	JNZ step3
+	MOVQ R11, (blockJob_ahead+ahead_left)(DI)
+	MOVQ blockJob_srcRow(DI), R11
 	VBROADCASTSS blockJob_alpha(DI), Z8
 	MOVQ R10, SI
 	MOVQ blockJob_cRow(DI), R9
@@ -636,8 +835,26 @@ step3:
 	JNZ rows3
 	VZEROUPPER
 	RET
+ahead3:
+	MOVQ (blockJob_ahead+ahead_at)(DI), R11
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
+	CMPQ R11, (blockJob_ahead+ahead_end)(DI)
+	JCS same3
+	MOVQ (blockJob_ahead+ahead_row)(DI), R11
+	ADDQ R11, (blockJob_ahead+ahead_end)(DI)
+	ADDQ R11, (blockJob_ahead+ahead_start)(DI)
+	MOVQ (blockJob_ahead+ahead_start)(DI), R11
+	DECQ (blockJob_ahead+ahead_rows)(DI)
+	JNZ same3
+	MOVQ $0, (blockJob_ahead+ahead_every)(DI)
+same3:
+	MOVQ R11, (blockJob_ahead+ahead_at)(DI)
+	MOVQ (blockJob_ahead+ahead_every)(DI), R11
+	JMP on3
 rows4:
 	MOVQ a-8(SP), AX
+	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	MOVQ blockJob_b(DI), SI
@@ -659,7 +876,11 @@ rows4:
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
 	MOVQ blockJob_aM(DI), R9
+	MOVQ (blockJob_ahead+ahead_left)(DI), R11
 step4:
+	DECQ R11
+	JZ ahead4
+on4:
 	PREFETCHT0 (AX)(R9*1)
 	VMOVUPS (SI), Z8
 	VMOVUPS 64(SI), Z9
@@ -680,6 +901,8 @@ step4:
 	ADDQ DX, SI
 	DECQ R13
 	JNZ step4
+	MOVQ R11, (blockJob_ahead+ahead_left)(DI)
+	MOVQ blockJob_srcRow(DI), R11
 	VBROADCASTSS blockJob_alpha(DI), Z10
 	MOVQ R10, SI
 	MOVQ blockJob_cRow(DI), R9
@@ -714,8 +937,26 @@ step4:
 	JNZ rows4
 	VZEROUPPER
 	RET
+ahead4:
+	MOVQ (blockJob_ahead+ahead_at)(DI), R11
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
+	CMPQ R11, (blockJob_ahead+ahead_end)(DI)
+	JCS same4
+	MOVQ (blockJob_ahead+ahead_row)(DI), R11
+	ADDQ R11, (blockJob_ahead+ahead_end)(DI)
+	ADDQ R11, (blockJob_ahead+ahead_start)(DI)
+	MOVQ (blockJob_ahead+ahead_start)(DI), R11
+	DECQ (blockJob_ahead+ahead_rows)(DI)
+	JNZ same4
+	MOVQ $0, (blockJob_ahead+ahead_every)(DI)
+same4:
+	MOVQ R11, (blockJob_ahead+ahead_at)(DI)
+	MOVQ (blockJob_ahead+ahead_every)(DI), R11
+	JMP on4
 rows5:
 	MOVQ a-8(SP), AX
+	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	MOVQ blockJob_b(DI), SI
@@ -741,7 +982,11 @@ rows5:
 	VPXORD Z8, Z8, Z8
 	VPXORD Z9, Z9, Z9
 	MOVQ blockJob_aM(DI), R9
+	MOVQ (blockJob_ahead+ahead_left)(DI), R11
 step5:
+	DECQ R11
+	JZ ahead5
+on5:
 	PREFETCHT0 (AX)(R9*1)
 	VMOVUPS (SI), Z10
 	VMOVUPS 64(SI), Z11
@@ -765,6 +1010,8 @@ step5:
 	ADDQ DX, SI
 	DECQ R13
 	JNZ step5
+	MOVQ R11, (blockJob_ahead+ahead_left)(DI)
+	MOVQ blockJob_srcRow(DI), R11
 	VBROADCASTSS blockJob_alpha(DI), Z12
 	MOVQ R10, SI
 	MOVQ blockJob_cRow(DI), R9
@@ -805,8 +1052,26 @@ step5:
 	JNZ rows5
 	VZEROUPPER
 	RET
+ahead5:
+	MOVQ (blockJob_ahead+ahead_at)(DI), R11
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
+	CMPQ R11, (blockJob_ahead+ahead_end)(DI)
+	JCS same5
+	MOVQ (blockJob_ahead+ahead_row)(DI), R11
+	ADDQ R11, (blockJob_ahead+ahead_end)(DI)
+	ADDQ R11, (blockJob_ahead+ahead_start)(DI)
+	MOVQ (blockJob_ahead+ahead_start)(DI), R11
+	DECQ (blockJob_ahead+ahead_rows)(DI)
+	JNZ same5
+	MOVQ $0, (blockJob_ahead+ahead_every)(DI)
+same5:
+	MOVQ R11, (blockJob_ahead+ahead_at)(DI)
+	MOVQ (blockJob_ahead+ahead_every)(DI), R11
+	JMP on5
 rows6:
 	MOVQ a-8(SP), AX
+	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	MOVQ blockJob_b(DI), SI
@@ -836,7 +1101,11 @@ rows6:
 	VPXORD Z10, Z10, Z10
 	VPXORD Z11, Z11, Z11
 	MOVQ blockJob_aM(DI), R9
+	MOVQ (blockJob_ahead+ahead_left)(DI), R11
 step6:
+	DECQ R11
+	JZ ahead6
+on6:
 	PREFETCHT0 (AX)(R9*1)
 	VMOVUPS (SI), Z12
 	VMOVUPS 64(SI), Z13
@@ -863,6 +1132,8 @@ step6:
 	ADDQ DX, SI
 	DECQ R13
 	JNZ step6
+	MOVQ R11, (blockJob_ahead+ahead_left)(DI)
+	MOVQ blockJob_srcRow(DI), R11
 	VBROADCASTSS blockJob_alpha(DI), Z14
 	MOVQ R10, SI
 	MOVQ blockJob_cRow(DI), R9
@@ -909,8 +1180,26 @@ step6:
 	JNZ rows6
 	VZEROUPPER
 	RET
+ahead6:
+	MOVQ (blockJob_ahead+ahead_at)(DI), R11
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
+	CMPQ R11, (blockJob_ahead+ahead_end)(DI)
+	JCS same6
+	MOVQ (blockJob_ahead+ahead_row)(DI), R11
+	ADDQ R11, (blockJob_ahead+ahead_end)(DI)
+	ADDQ R11, (blockJob_ahead+ahead_start)(DI)
+	MOVQ (blockJob_ahead+ahead_start)(DI), R11
+	DECQ (blockJob_ahead+ahead_rows)(DI)
+	JNZ same6
+	MOVQ $0, (blockJob_ahead+ahead_every)(DI)
+same6:
+	MOVQ R11, (blockJob_ahead+ahead_at)(DI)
+	MOVQ (blockJob_ahead+ahead_every)(DI), R11
+	JMP on6
 rows7:
 	MOVQ a-8(SP), AX
+	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	LEAQ (BX)(R13*1), CX
@@ -945,7 +1234,11 @@ rows7:
 	VPXORD Z12, Z12, Z12
 	VPXORD Z13, Z13, Z13
 	MOVQ blockJob_aM(DI), R9
+	MOVQ (blockJob_ahead+ahead_left)(DI), R11
 step7:
+	DECQ R11
+	JZ ahead7
+on7:
 	PREFETCHT0 (AX)(R9*1)
 	VMOVUPS (SI), Z14
 	VMOVUPS 64(SI), Z15
@@ -976,6 +1269,8 @@ step7:
 	ADDQ DX, SI
 	DECQ R13
 	JNZ step7
+	MOVQ R11, (blockJob_ahead+ahead_left)(DI)
+	MOVQ blockJob_srcRow(DI), R11
 	VBROADCASTSS blockJob_alpha(DI), Z16
 	MOVQ R10, SI
 	MOVQ blockJob_cRow(DI), R9
@@ -1028,8 +1323,26 @@ step7:
 	JNZ rows7
 	VZEROUPPER
 	RET
+ahead7:
+	MOVQ (blockJob_ahead+ahead_at)(DI), R11
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
+	CMPQ R11, (blockJob_ahead+ahead_end)(DI)
+	JCS same7
+	MOVQ (blockJob_ahead+ahead_row)(DI), R11
+	ADDQ R11, (blockJob_ahead+ahead_end)(DI)
+	ADDQ R11, (blockJob_ahead+ahead_start)(DI)
+	MOVQ (blockJob_ahead+ahead_start)(DI), R11
+	DECQ (blockJob_ahead+ahead_rows)(DI)
+	JNZ same7
+	MOVQ $0, (blockJob_ahead+ahead_every)(DI)
+same7:
+	MOVQ R11, (blockJob_ahead+ahead_at)(DI)
+	MOVQ (blockJob_ahead+ahead_every)(DI), R11
+	JMP on7
 rows8:
 	MOVQ a-8(SP), AX
+	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	LEAQ (BX)(R13*1), CX
@@ -1068,7 +1381,11 @@ rows8:
 	VPXORD Z14, Z14, Z14
 	VPXORD Z15, Z15, Z15
 	MOVQ blockJob_aM(DI), R9
+	MOVQ (blockJob_ahead+ahead_left)(DI), R11
 step8:
+	DECQ R11
+	JZ ahead8
+on8:
 	PREFETCHT0 (AX)(R9*1)
 	VMOVUPS (SI), Z16
 	VMOVUPS 64(SI), Z17
@@ -1102,6 +1419,8 @@ step8:
 	ADDQ DX, SI
 	DECQ R13
 	JNZ step8
+	MOVQ R11, (blockJob_ahead+ahead_left)(DI)
+	MOVQ blockJob_srcRow(DI), R11
 	VBROADCASTSS blockJob_alpha(DI), Z18
 	MOVQ R10, SI
 	MOVQ blockJob_cRow(DI), R9
@@ -1160,8 +1479,26 @@ step8:
 	JNZ rows8
 	VZEROUPPER
 	RET
+ahead8:
+	MOVQ (blockJob_ahead+ahead_at)(DI), R11
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
+	CMPQ R11, (blockJob_ahead+ahead_end)(DI)
+	JCS same8
+	MOVQ (blockJob_ahead+ahead_row)(DI), R11
+	ADDQ R11, (blockJob_ahead+ahead_end)(DI)
+	ADDQ R11, (blockJob_ahead+ahead_start)(DI)
+	MOVQ (blockJob_ahead+ahead_start)(DI), R11
+	DECQ (blockJob_ahead+ahead_rows)(DI)
+	JNZ same8
+	MOVQ $0, (blockJob_ahead+ahead_every)(DI)
+same8:
+	MOVQ R11, (blockJob_ahead+ahead_at)(DI)
+	MOVQ (blockJob_ahead+ahead_every)(DI), R11
+	JMP on8
 rows9:
 	MOVQ a-8(SP), AX
+	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	LEAQ (BX)(R13*1), CX
@@ -1204,7 +1541,11 @@ rows9:
 	VPXORD Z16, Z16, Z16
 	VPXORD Z17, Z17, Z17
 	MOVQ blockJob_aM(DI), R9
+	MOVQ (blockJob_ahead+ahead_left)(DI), R11
 step9:
+	DECQ R11
+	JZ ahead9
+on9:
 	PREFETCHT0 (AX)(R9*1)
 	VMOVUPS (SI), Z18
 	VMOVUPS 64(SI), Z19
@@ -1241,6 +1582,8 @@ step9:
 	ADDQ DX, SI
 	DECQ R13
 	JNZ step9
+	MOVQ R11, (blockJob_ahead+ahead_left)(DI)
+	MOVQ blockJob_srcRow(DI), R11
 	VBROADCASTSS blockJob_alpha(DI), Z20
 	MOVQ R10, SI
 	MOVQ blockJob_cRow(DI), R9
@@ -1305,8 +1648,26 @@ step9:
 	JNZ rows9
 	VZEROUPPER
 	RET
+ahead9:
+	MOVQ (blockJob_ahead+ahead_at)(DI), R11
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
+	CMPQ R11, (blockJob_ahead+ahead_end)(DI)
+	JCS same9
+	MOVQ (blockJob_ahead+ahead_row)(DI), R11
+	ADDQ R11, (blockJob_ahead+ahead_end)(DI)
+	ADDQ R11, (blockJob_ahead+ahead_start)(DI)
+	MOVQ (blockJob_ahead+ahead_start)(DI), R11
+	DECQ (blockJob_ahead+ahead_rows)(DI)
+	JNZ same9
+	MOVQ $0, (blockJob_ahead+ahead_every)(DI)
+same9:
+	MOVQ R11, (blockJob_ahead+ahead_at)(DI)
+	MOVQ (blockJob_ahead+ahead_every)(DI), R11
+	JMP on9
 rows10:
 	MOVQ a-8(SP), AX
+	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	LEAQ (BX)(R13*1), CX
@@ -1354,7 +1715,11 @@ rows10:
 	VPXORD Z18, Z18, Z18
 	VPXORD Z19, Z19, Z19
 	MOVQ blockJob_aM(DI), R9
+	MOVQ (blockJob_ahead+ahead_left)(DI), R11
 step10:
+	DECQ R11
+	JZ ahead10
+on10:
 	PREFETCHT0 (AX)(R9*1)
 	VMOVUPS (SI), Z20
 	VMOVUPS 64(SI), Z21
@@ -1395,6 +1760,8 @@ step10:
 	ADDQ DX, SI
 	DECQ R13
 	JNZ step10
+	MOVQ R11, (blockJob_ahead+ahead_left)(DI)
+	MOVQ blockJob_srcRow(DI), R11
 	VBROADCASTSS blockJob_alpha(DI), Z22
 	MOVQ R10, SI
 	MOVQ blockJob_cRow(DI), R9
@@ -1465,8 +1832,26 @@ step10:
 	JNZ rows10
 	VZEROUPPER
 	RET
+ahead10:
+	MOVQ (blockJob_ahead+ahead_at)(DI), R11
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
+	CMPQ R11, (blockJob_ahead+ahead_end)(DI)
+	JCS same10
+	MOVQ (blockJob_ahead+ahead_row)(DI), R11
+	ADDQ R11, (blockJob_ahead+ahead_end)(DI)
+	ADDQ R11, (blockJob_ahead+ahead_start)(DI)
+	MOVQ (blockJob_ahead+ahead_start)(DI), R11
+	DECQ (blockJob_ahead+ahead_rows)(DI)
+	JNZ same10
+	MOVQ $0, (blockJob_ahead+ahead_every)(DI)
+same10:
+	MOVQ R11, (blockJob_ahead+ahead_at)(DI)
+	MOVQ (blockJob_ahead+ahead_every)(DI), R11
+	JMP on10
 rows11:
 	MOVQ a-8(SP), AX
+	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	LEAQ (BX)(R13*1), CX
@@ -1518,7 +1903,11 @@ rows11:
 	VPXORD Z20, Z20, Z20
 	VPXORD Z21, Z21, Z21
 	MOVQ blockJob_aM(DI), R9
+	MOVQ (blockJob_ahead+ahead_left)(DI), R11
 step11:
+	DECQ R11
+	JZ ahead11
+on11:
 	PREFETCHT0 (AX)(R9*1)
 	VMOVUPS (SI), Z22
 	VMOVUPS 64(SI), Z23
@@ -1562,6 +1951,8 @@ step11:
 	ADDQ DX, SI
 	DECQ R13
 	JNZ step11
+	MOVQ R11, (blockJob_ahead+ahead_left)(DI)
+	MOVQ blockJob_srcRow(DI), R11
 	VBROADCASTSS blockJob_alpha(DI), Z24
 	MOVQ R10, SI
 	MOVQ blockJob_cRow(DI), R9
@@ -1638,8 +2029,26 @@ step11:
 	JNZ rows11
 	VZEROUPPER
 	RET
+ahead11:
+	MOVQ (blockJob_ahead+ahead_at)(DI), R11
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
+	CMPQ R11, (blockJob_ahead+ahead_end)(DI)
+	JCS same11
+	MOVQ (blockJob_ahead+ahead_row)(DI), R11
+	ADDQ R11, (blockJob_ahead+ahead_end)(DI)
+	ADDQ R11, (blockJob_ahead+ahead_start)(DI)
+	MOVQ (blockJob_ahead+ahead_start)(DI), R11
+	DECQ (blockJob_ahead+ahead_rows)(DI)
+	JNZ same11
+	MOVQ $0, (blockJob_ahead+ahead_every)(DI)
+same11:
+	MOVQ R11, (blockJob_ahead+ahead_at)(DI)
+	MOVQ (blockJob_ahead+ahead_every)(DI), R11
+	JMP on11
 rows12:
 	MOVQ a-8(SP), AX
+	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	LEAQ (BX)(R13*1), CX
@@ -1695,7 +2104,11 @@ rows12:
 	VPXORD Z22, Z22, Z22
 	VPXORD Z23, Z23, Z23
 	MOVQ blockJob_aM(DI), R9
+	MOVQ (blockJob_ahead+ahead_left)(DI), R11
 step12:
+	DECQ R11
+	JZ ahead12
+on12:
 	PREFETCHT0 (AX)(R9*1)
 	VMOVUPS (SI), Z24
 	VMOVUPS 64(SI), Z25
@@ -1742,6 +2155,8 @@ step12:
 	ADDQ DX, SI
 	DECQ R13
 	JNZ step12
+	MOVQ R11, (blockJob_ahead+ahead_left)(DI)
+	MOVQ blockJob_srcRow(DI), R11
 	VBROADCASTSS blockJob_alpha(DI), Z26
 	MOVQ R10, SI
 	MOVQ blockJob_cRow(DI), R9
@@ -1824,6 +2239,23 @@ step12:
 	JNZ rows12
 	VZEROUPPER
 	RET
+ahead12:
+	MOVQ (blockJob_ahead+ahead_at)(DI), R11
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
+	CMPQ R11, (blockJob_ahead+ahead_end)(DI)
+	JCS same12
+	MOVQ (blockJob_ahead+ahead_row)(DI), R11
+	ADDQ R11, (blockJob_ahead+ahead_end)(DI)
+	ADDQ R11, (blockJob_ahead+ahead_start)(DI)
+	MOVQ (blockJob_ahead+ahead_start)(DI), R11
+	DECQ (blockJob_ahead+ahead_rows)(DI)
+	JNZ same12
+	MOVQ $0, (blockJob_ahead+ahead_every)(DI)
+same12:
+	MOVQ R11, (blockJob_ahead+ahead_at)(DI)
+	MOVQ (blockJob_ahead+ahead_every)(DI), R11
+	JMP on12
 
 // func gemmPairs(j *blockJob)
 // blocks of j.m rows and two registers of columns: c = alpha·Σ_k a·b + src
@@ -1864,6 +2296,7 @@ TEXT ·gemmPairs(SB), NOSPLIT, $16-8
 	JEQ rows2
 rows1:
 	MOVQ a-8(SP), AX
+	MOVQ blockJob_srcRow(DI), R11
 	MOVQ blockJob_b(DI), SI
 	MOVQ R10, R13
 	PREFETCHT0 (R13)
@@ -1871,7 +2304,11 @@ rows1:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	MOVQ blockJob_aM(DI), R9
+	MOVQ (blockJob_ahead+ahead_left)(DI), R11
 step1:
+	DECQ R11
+	JZ ahead1
+on1:
 	PREFETCHT0 (AX)(R9*1)
 	VMOVUPS (SI), Z2
 	VMOVUPS 64(SI), Z3
@@ -1882,6 +2319,8 @@ step1:
 	ADDQ DX, SI
 	DECQ R13
 	JNZ step1
+	MOVQ R11, (blockJob_ahead+ahead_left)(DI)
+	MOVQ blockJob_srcRow(DI), R11
 	VBROADCASTSS blockJob_alpha(DI), Z4
 	MOVQ R10, SI
 	MOVQ blockJob_cRow(DI), R9
@@ -1898,8 +2337,26 @@ step1:
 	JNZ rows1
 	VZEROUPPER
 	RET
+ahead1:
+	MOVQ (blockJob_ahead+ahead_at)(DI), R11
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
+	CMPQ R11, (blockJob_ahead+ahead_end)(DI)
+	JCS same1
+	MOVQ (blockJob_ahead+ahead_row)(DI), R11
+	ADDQ R11, (blockJob_ahead+ahead_end)(DI)
+	ADDQ R11, (blockJob_ahead+ahead_start)(DI)
+	MOVQ (blockJob_ahead+ahead_start)(DI), R11
+	DECQ (blockJob_ahead+ahead_rows)(DI)
+	JNZ same1
+	MOVQ $0, (blockJob_ahead+ahead_every)(DI)
+same1:
+	MOVQ R11, (blockJob_ahead+ahead_at)(DI)
+	MOVQ (blockJob_ahead+ahead_every)(DI), R11
+	JMP on1
 rows2:
 	MOVQ a-8(SP), AX
+	MOVQ blockJob_srcRow(DI), R11
 	MOVQ blockJob_b(DI), SI
 	MOVQ R10, R13
 	PREFETCHT0 (R13)
@@ -1911,7 +2368,11 @@ rows2:
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
 	MOVQ blockJob_aM(DI), R9
+	MOVQ (blockJob_ahead+ahead_left)(DI), R11
 step2:
+	DECQ R11
+	JZ ahead2
+on2:
 	PREFETCHT0 (AX)(R9*1)
 	VMOVUPS (SI), Z4
 	VMOVUPS 64(SI), Z5
@@ -1925,6 +2386,8 @@ step2:
 	ADDQ DX, SI
 	DECQ R13
 	JNZ step2
+	MOVQ R11, (blockJob_ahead+ahead_left)(DI)
+	MOVQ blockJob_srcRow(DI), R11
 	VBROADCASTSS blockJob_alpha(DI), Z6
 	MOVQ R10, SI
 	MOVQ blockJob_cRow(DI), R9
@@ -1947,8 +2410,26 @@ step2:
 	JNZ rows2
 	VZEROUPPER
 	RET
+ahead2:
+	MOVQ (blockJob_ahead+ahead_at)(DI), R11
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
+	CMPQ R11, (blockJob_ahead+ahead_end)(DI)
+	JCS same2
+	MOVQ (blockJob_ahead+ahead_row)(DI), R11
+	ADDQ R11, (blockJob_ahead+ahead_end)(DI)
+	ADDQ R11, (blockJob_ahead+ahead_start)(DI)
+	MOVQ (blockJob_ahead+ahead_start)(DI), R11
+	DECQ (blockJob_ahead+ahead_rows)(DI)
+	JNZ same2
+	MOVQ $0, (blockJob_ahead+ahead_every)(DI)
+same2:
+	MOVQ R11, (blockJob_ahead+ahead_at)(DI)
+	MOVQ (blockJob_ahead+ahead_every)(DI), R11
+	JMP on2
 rows3:
 	MOVQ a-8(SP), AX
+	MOVQ blockJob_srcRow(DI), R11
 	MOVQ blockJob_b(DI), SI
 	MOVQ R10, R13
 	PREFETCHT0 (R13)
@@ -1964,7 +2445,11 @@ rows3:
 	VPXORD Z4, Z4, Z4
 	VPXORD Z5, Z5, Z5
 	MOVQ blockJob_aM(DI), R9
+	MOVQ (blockJob_ahead+ahead_left)(DI), R11
 step3:
+	DECQ R11
+	JZ ahead3
+on3:
 	PREFETCHT0 (AX)(R9*1)
 	VMOVUPS (SI), Z6
 	VMOVUPS 64(SI), Z7
@@ -1981,6 +2466,8 @@ step3:
 	ADDQ DX, SI
 	DECQ R13
 	JNZ step3
+	MOVQ R11, (blockJob_ahead+ahead_left)(DI)
+	MOVQ blockJob_srcRow(DI), R11
 	VBROADCASTSS blockJob_alpha(DI), Z8
 	MOVQ R10, SI
 	MOVQ blockJob_cRow(DI), R9
@@ -2009,8 +2496,26 @@ step3:
 	JNZ rows3
 	VZEROUPPER
 	RET
+ahead3:
+	MOVQ (blockJob_ahead+ahead_at)(DI), R11
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
+	CMPQ R11, (blockJob_ahead+ahead_end)(DI)
+	JCS same3
+	MOVQ (blockJob_ahead+ahead_row)(DI), R11
+	ADDQ R11, (blockJob_ahead+ahead_end)(DI)
+	ADDQ R11, (blockJob_ahead+ahead_start)(DI)
+	MOVQ (blockJob_ahead+ahead_start)(DI), R11
+	DECQ (blockJob_ahead+ahead_rows)(DI)
+	JNZ same3
+	MOVQ $0, (blockJob_ahead+ahead_every)(DI)
+same3:
+	MOVQ R11, (blockJob_ahead+ahead_at)(DI)
+	MOVQ (blockJob_ahead+ahead_every)(DI), R11
+	JMP on3
 rows4:
 	MOVQ a-8(SP), AX
+	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	MOVQ blockJob_b(DI), SI
@@ -2032,7 +2537,11 @@ rows4:
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
 	MOVQ blockJob_aM(DI), R9
+	MOVQ (blockJob_ahead+ahead_left)(DI), R11
 step4:
+	DECQ R11
+	JZ ahead4
+on4:
 	PREFETCHT0 (AX)(R9*1)
 	VMOVUPS (SI), Z8
 	VMOVUPS 64(SI), Z9
@@ -2053,6 +2562,8 @@ step4:
 	ADDQ DX, SI
 	DECQ R13
 	JNZ step4
+	MOVQ R11, (blockJob_ahead+ahead_left)(DI)
+	MOVQ blockJob_srcRow(DI), R11
 	VBROADCASTSS blockJob_alpha(DI), Z10
 	MOVQ R10, SI
 	MOVQ blockJob_cRow(DI), R9
@@ -2087,8 +2598,26 @@ step4:
 	JNZ rows4
 	VZEROUPPER
 	RET
+ahead4:
+	MOVQ (blockJob_ahead+ahead_at)(DI), R11
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
+	CMPQ R11, (blockJob_ahead+ahead_end)(DI)
+	JCS same4
+	MOVQ (blockJob_ahead+ahead_row)(DI), R11
+	ADDQ R11, (blockJob_ahead+ahead_end)(DI)
+	ADDQ R11, (blockJob_ahead+ahead_start)(DI)
+	MOVQ (blockJob_ahead+ahead_start)(DI), R11
+	DECQ (blockJob_ahead+ahead_rows)(DI)
+	JNZ same4
+	MOVQ $0, (blockJob_ahead+ahead_every)(DI)
+same4:
+	MOVQ R11, (blockJob_ahead+ahead_at)(DI)
+	MOVQ (blockJob_ahead+ahead_every)(DI), R11
+	JMP on4
 rows5:
 	MOVQ a-8(SP), AX
+	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	MOVQ blockJob_b(DI), SI
@@ -2114,7 +2643,11 @@ rows5:
 	VPXORD Z8, Z8, Z8
 	VPXORD Z9, Z9, Z9
 	MOVQ blockJob_aM(DI), R9
+	MOVQ (blockJob_ahead+ahead_left)(DI), R11
 step5:
+	DECQ R11
+	JZ ahead5
+on5:
 	PREFETCHT0 (AX)(R9*1)
 	VMOVUPS (SI), Z10
 	VMOVUPS 64(SI), Z11
@@ -2138,6 +2671,8 @@ step5:
 	ADDQ DX, SI
 	DECQ R13
 	JNZ step5
+	MOVQ R11, (blockJob_ahead+ahead_left)(DI)
+	MOVQ blockJob_srcRow(DI), R11
 	VBROADCASTSS blockJob_alpha(DI), Z12
 	MOVQ R10, SI
 	MOVQ blockJob_cRow(DI), R9
@@ -2178,8 +2713,26 @@ step5:
 	JNZ rows5
 	VZEROUPPER
 	RET
+ahead5:
+	MOVQ (blockJob_ahead+ahead_at)(DI), R11
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
+	CMPQ R11, (blockJob_ahead+ahead_end)(DI)
+	JCS same5
+	MOVQ (blockJob_ahead+ahead_row)(DI), R11
+	ADDQ R11, (blockJob_ahead+ahead_end)(DI)
+	ADDQ R11, (blockJob_ahead+ahead_start)(DI)
+	MOVQ (blockJob_ahead+ahead_start)(DI), R11
+	DECQ (blockJob_ahead+ahead_rows)(DI)
+	JNZ same5
+	MOVQ $0, (blockJob_ahead+ahead_every)(DI)
+same5:
+	MOVQ R11, (blockJob_ahead+ahead_at)(DI)
+	MOVQ (blockJob_ahead+ahead_every)(DI), R11
+	JMP on5
 rows6:
 	MOVQ a-8(SP), AX
+	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	MOVQ blockJob_b(DI), SI
@@ -2209,7 +2762,11 @@ rows6:
 	VPXORD Z10, Z10, Z10
 	VPXORD Z11, Z11, Z11
 	MOVQ blockJob_aM(DI), R9
+	MOVQ (blockJob_ahead+ahead_left)(DI), R11
 step6:
+	DECQ R11
+	JZ ahead6
+on6:
 	PREFETCHT0 (AX)(R9*1)
 	VMOVUPS (SI), Z12
 	VMOVUPS 64(SI), Z13
@@ -2236,6 +2793,8 @@ step6:
 	ADDQ DX, SI
 	DECQ R13
 	JNZ step6
+	MOVQ R11, (blockJob_ahead+ahead_left)(DI)
+	MOVQ blockJob_srcRow(DI), R11
 	VBROADCASTSS blockJob_alpha(DI), Z14
 	MOVQ R10, SI
 	MOVQ blockJob_cRow(DI), R9
@@ -2282,8 +2841,26 @@ step6:
 	JNZ rows6
 	VZEROUPPER
 	RET
+ahead6:
+	MOVQ (blockJob_ahead+ahead_at)(DI), R11
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
+	CMPQ R11, (blockJob_ahead+ahead_end)(DI)
+	JCS same6
+	MOVQ (blockJob_ahead+ahead_row)(DI), R11
+	ADDQ R11, (blockJob_ahead+ahead_end)(DI)
+	ADDQ R11, (blockJob_ahead+ahead_start)(DI)
+	MOVQ (blockJob_ahead+ahead_start)(DI), R11
+	DECQ (blockJob_ahead+ahead_rows)(DI)
+	JNZ same6
+	MOVQ $0, (blockJob_ahead+ahead_every)(DI)
+same6:
+	MOVQ R11, (blockJob_ahead+ahead_at)(DI)
+	MOVQ (blockJob_ahead+ahead_every)(DI), R11
+	JMP on6
 rows7:
 	MOVQ a-8(SP), AX
+	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	LEAQ (BX)(R13*1), CX
@@ -2318,7 +2895,11 @@ rows7:
 	VPXORD Z12, Z12, Z12
 	VPXORD Z13, Z13, Z13
 	MOVQ blockJob_aM(DI), R9
+	MOVQ (blockJob_ahead+ahead_left)(DI), R11
 step7:
+	DECQ R11
+	JZ ahead7
+on7:
 	PREFETCHT0 (AX)(R9*1)
 	VMOVUPS (SI), Z14
 	VMOVUPS 64(SI), Z15
@@ -2349,6 +2930,8 @@ step7:
 	ADDQ DX, SI
 	DECQ R13
 	JNZ step7
+	MOVQ R11, (blockJob_ahead+ahead_left)(DI)
+	MOVQ blockJob_srcRow(DI), R11
 	VBROADCASTSS blockJob_alpha(DI), Z16
 	MOVQ R10, SI
 	MOVQ blockJob_cRow(DI), R9
@@ -2401,8 +2984,26 @@ step7:
 	JNZ rows7
 	VZEROUPPER
 	RET
+ahead7:
+	MOVQ (blockJob_ahead+ahead_at)(DI), R11
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
+	CMPQ R11, (blockJob_ahead+ahead_end)(DI)
+	JCS same7
+	MOVQ (blockJob_ahead+ahead_row)(DI), R11
+	ADDQ R11, (blockJob_ahead+ahead_end)(DI)
+	ADDQ R11, (blockJob_ahead+ahead_start)(DI)
+	MOVQ (blockJob_ahead+ahead_start)(DI), R11
+	DECQ (blockJob_ahead+ahead_rows)(DI)
+	JNZ same7
+	MOVQ $0, (blockJob_ahead+ahead_every)(DI)
+same7:
+	MOVQ R11, (blockJob_ahead+ahead_at)(DI)
+	MOVQ (blockJob_ahead+ahead_every)(DI), R11
+	JMP on7
 rows8:
 	MOVQ a-8(SP), AX
+	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	LEAQ (BX)(R13*1), CX
@@ -2441,7 +3042,11 @@ rows8:
 	VPXORD Z14, Z14, Z14
 	VPXORD Z15, Z15, Z15
 	MOVQ blockJob_aM(DI), R9
+	MOVQ (blockJob_ahead+ahead_left)(DI), R11
 step8:
+	DECQ R11
+	JZ ahead8
+on8:
 	PREFETCHT0 (AX)(R9*1)
 	VMOVUPS (SI), Z16
 	VMOVUPS 64(SI), Z17
@@ -2475,6 +3080,8 @@ step8:
 	ADDQ DX, SI
 	DECQ R13
 	JNZ step8
+	MOVQ R11, (blockJob_ahead+ahead_left)(DI)
+	MOVQ blockJob_srcRow(DI), R11
 	VBROADCASTSS blockJob_alpha(DI), Z18
 	MOVQ R10, SI
 	MOVQ blockJob_cRow(DI), R9
@@ -2533,8 +3140,26 @@ step8:
 	JNZ rows8
 	VZEROUPPER
 	RET
+ahead8:
+	MOVQ (blockJob_ahead+ahead_at)(DI), R11
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
+	CMPQ R11, (blockJob_ahead+ahead_end)(DI)
+	JCS same8
+	MOVQ (blockJob_ahead+ahead_row)(DI), R11
+	ADDQ R11, (blockJob_ahead+ahead_end)(DI)
+	ADDQ R11, (blockJob_ahead+ahead_start)(DI)
+	MOVQ (blockJob_ahead+ahead_start)(DI), R11
+	DECQ (blockJob_ahead+ahead_rows)(DI)
+	JNZ same8
+	MOVQ $0, (blockJob_ahead+ahead_every)(DI)
+same8:
+	MOVQ R11, (blockJob_ahead+ahead_at)(DI)
+	MOVQ (blockJob_ahead+ahead_every)(DI), R11
+	JMP on8
 rows9:
 	MOVQ a-8(SP), AX
+	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	LEAQ (BX)(R13*1), CX
@@ -2577,7 +3202,11 @@ rows9:
 	VPXORD Z16, Z16, Z16
 	VPXORD Z17, Z17, Z17
 	MOVQ blockJob_aM(DI), R9
+	MOVQ (blockJob_ahead+ahead_left)(DI), R11
 step9:
+	DECQ R11
+	JZ ahead9
+on9:
 	PREFETCHT0 (AX)(R9*1)
 	VMOVUPS (SI), Z18
 	VMOVUPS 64(SI), Z19
@@ -2614,6 +3243,8 @@ step9:
 	ADDQ DX, SI
 	DECQ R13
 	JNZ step9
+	MOVQ R11, (blockJob_ahead+ahead_left)(DI)
+	MOVQ blockJob_srcRow(DI), R11
 	VBROADCASTSS blockJob_alpha(DI), Z20
 	MOVQ R10, SI
 	MOVQ blockJob_cRow(DI), R9
@@ -2678,8 +3309,26 @@ step9:
 	JNZ rows9
 	VZEROUPPER
 	RET
+ahead9:
+	MOVQ (blockJob_ahead+ahead_at)(DI), R11
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
+	CMPQ R11, (blockJob_ahead+ahead_end)(DI)
+	JCS same9
+	MOVQ (blockJob_ahead+ahead_row)(DI), R11
+	ADDQ R11, (blockJob_ahead+ahead_end)(DI)
+	ADDQ R11, (blockJob_ahead+ahead_start)(DI)
+	MOVQ (blockJob_ahead+ahead_start)(DI), R11
+	DECQ (blockJob_ahead+ahead_rows)(DI)
+	JNZ same9
+	MOVQ $0, (blockJob_ahead+ahead_every)(DI)
+same9:
+	MOVQ R11, (blockJob_ahead+ahead_at)(DI)
+	MOVQ (blockJob_ahead+ahead_every)(DI), R11
+	JMP on9
 rows10:
 	MOVQ a-8(SP), AX
+	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	LEAQ (BX)(R13*1), CX
@@ -2727,7 +3376,11 @@ rows10:
 	VPXORD Z18, Z18, Z18
 	VPXORD Z19, Z19, Z19
 	MOVQ blockJob_aM(DI), R9
+	MOVQ (blockJob_ahead+ahead_left)(DI), R11
 step10:
+	DECQ R11
+	JZ ahead10
+on10:
 	PREFETCHT0 (AX)(R9*1)
 	VMOVUPS (SI), Z20
 	VMOVUPS 64(SI), Z21
@@ -2768,6 +3421,8 @@ step10:
 	ADDQ DX, SI
 	DECQ R13
 	JNZ step10
+	MOVQ R11, (blockJob_ahead+ahead_left)(DI)
+	MOVQ blockJob_srcRow(DI), R11
 	VBROADCASTSS blockJob_alpha(DI), Z22
 	MOVQ R10, SI
 	MOVQ blockJob_cRow(DI), R9
@@ -2838,8 +3493,26 @@ step10:
 	JNZ rows10
 	VZEROUPPER
 	RET
+ahead10:
+	MOVQ (blockJob_ahead+ahead_at)(DI), R11
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
+	CMPQ R11, (blockJob_ahead+ahead_end)(DI)
+	JCS same10
+	MOVQ (blockJob_ahead+ahead_row)(DI), R11
+	ADDQ R11, (blockJob_ahead+ahead_end)(DI)
+	ADDQ R11, (blockJob_ahead+ahead_start)(DI)
+	MOVQ (blockJob_ahead+ahead_start)(DI), R11
+	DECQ (blockJob_ahead+ahead_rows)(DI)
+	JNZ same10
+	MOVQ $0, (blockJob_ahead+ahead_every)(DI)
+same10:
+	MOVQ R11, (blockJob_ahead+ahead_at)(DI)
+	MOVQ (blockJob_ahead+ahead_every)(DI), R11
+	JMP on10
 rows11:
 	MOVQ a-8(SP), AX
+	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	LEAQ (BX)(R13*1), CX
@@ -2891,7 +3564,11 @@ rows11:
 	VPXORD Z20, Z20, Z20
 	VPXORD Z21, Z21, Z21
 	MOVQ blockJob_aM(DI), R9
+	MOVQ (blockJob_ahead+ahead_left)(DI), R11
 step11:
+	DECQ R11
+	JZ ahead11
+on11:
 	PREFETCHT0 (AX)(R9*1)
 	VMOVUPS (SI), Z22
 	VMOVUPS 64(SI), Z23
@@ -2935,6 +3612,8 @@ step11:
 	ADDQ DX, SI
 	DECQ R13
 	JNZ step11
+	MOVQ R11, (blockJob_ahead+ahead_left)(DI)
+	MOVQ blockJob_srcRow(DI), R11
 	VBROADCASTSS blockJob_alpha(DI), Z24
 	MOVQ R10, SI
 	MOVQ blockJob_cRow(DI), R9
@@ -3011,8 +3690,26 @@ step11:
 	JNZ rows11
 	VZEROUPPER
 	RET
+ahead11:
+	MOVQ (blockJob_ahead+ahead_at)(DI), R11
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
+	CMPQ R11, (blockJob_ahead+ahead_end)(DI)
+	JCS same11
+	MOVQ (blockJob_ahead+ahead_row)(DI), R11
+	ADDQ R11, (blockJob_ahead+ahead_end)(DI)
+	ADDQ R11, (blockJob_ahead+ahead_start)(DI)
+	MOVQ (blockJob_ahead+ahead_start)(DI), R11
+	DECQ (blockJob_ahead+ahead_rows)(DI)
+	JNZ same11
+	MOVQ $0, (blockJob_ahead+ahead_every)(DI)
+same11:
+	MOVQ R11, (blockJob_ahead+ahead_at)(DI)
+	MOVQ (blockJob_ahead+ahead_every)(DI), R11
+	JMP on11
 rows12:
 	MOVQ a-8(SP), AX
+	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	LEAQ (BX)(R13*1), CX
@@ -3068,7 +3765,11 @@ rows12:
 	VPXORD Z22, Z22, Z22
 	VPXORD Z23, Z23, Z23
 	MOVQ blockJob_aM(DI), R9
+	MOVQ (blockJob_ahead+ahead_left)(DI), R11
 step12:
+	DECQ R11
+	JZ ahead12
+on12:
 	PREFETCHT0 (AX)(R9*1)
 	VMOVUPS (SI), Z24
 	VMOVUPS 64(SI), Z25
@@ -3115,6 +3816,8 @@ step12:
 	ADDQ DX, SI
 	DECQ R13
 	JNZ step12
+	MOVQ R11, (blockJob_ahead+ahead_left)(DI)
+	MOVQ blockJob_srcRow(DI), R11
 	VBROADCASTSS blockJob_alpha(DI), Z26
 	MOVQ R10, SI
 	MOVQ blockJob_cRow(DI), R9
@@ -3197,3 +3900,20 @@ step12:
 	JNZ rows12
 	VZEROUPPER
 	RET
+ahead12:
+	MOVQ (blockJob_ahead+ahead_at)(DI), R11
+	PREFETCHT1 (R11)
+	ADDQ $64, R11
+	CMPQ R11, (blockJob_ahead+ahead_end)(DI)
+	JCS same12
+	MOVQ (blockJob_ahead+ahead_row)(DI), R11
+	ADDQ R11, (blockJob_ahead+ahead_end)(DI)
+	ADDQ R11, (blockJob_ahead+ahead_start)(DI)
+	MOVQ (blockJob_ahead+ahead_start)(DI), R11
+	DECQ (blockJob_ahead+ahead_rows)(DI)
+	JNZ same12
+	MOVQ $0, (blockJob_ahead+ahead_every)(DI)
+same12:
+	MOVQ R11, (blockJob_ahead+ahead_at)(DI)
+	MOVQ (blockJob_ahead+ahead_every)(DI), R11
+	JMP on12

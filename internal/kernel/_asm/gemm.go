@@ -26,7 +26,7 @@ func gemms(f *file) {
 
 // Registers: R8 c, R10 src, R11 its row stride, R12 the row stride of a, R15 its step, DX the row stride of b, AX, BX, CX, R14
 // the addresses of a's rows 0, 3, 6, 9, SI b, R13 the steps left. R9 is the distance to the next block of a, which is
-// brought into the first cache meanwhile, then the row stride of c.
+// brought into the first cache meanwhile, then the row stride of c. While steps are left, R11 is after how many the next line comes of what lies ahead.
 func gemm(f *file, k micro) {
 	f.text(k.name, "blocks of j.m rows and two registers of columns: c = alpha·Σ_k a·b + src", "blockJob", 16)
 	for _, l := range [][2]string{{"c", "R8"}, {"src", "R10"}, {"srcRow", "R11"}, {"aRow", "R12"}, {"aStep", "R15"}, {"bRow", "DX"}} {
@@ -52,6 +52,7 @@ func gemmRows(f *file, k micro, m int) {
 	b0, b1, x := 2*m, 2*m+1, 2*m+2 // after the accumulators: two registers of b, then the broadcast numbers of a
 	f.p("rows%d:", m)
 	f.i("MOVQ a-8(SP), AX")
+	f.i("MOVQ blockJob_srcRow(DI), R11")
 	if m > 3 {
 		f.i("LEAQ (R12)(R12*2), R13")
 	}
@@ -69,7 +70,11 @@ func gemmRows(f *file, k micro, m int) {
 	f.i("MOVQ blockJob_k(DI), R13")
 	f.zero(w, 2*m)
 	f.i("MOVQ blockJob_aM(DI), R9")
+	f.i("MOVQ (blockJob_ahead+ahead_left)(DI), R11")
 	f.p("step%d:", m)
+	f.i("DECQ R11")
+	f.i("JZ ahead%d", m)
+	f.p("on%d:", m)
 	f.i("PREFETCHT0 (AX)(R9*1)")
 	f.i("VMOVUPS (SI), %s", w.r(b0))
 	f.i("VMOVUPS %d(SI), %s", w.bytes, w.r(b1))
@@ -89,6 +94,8 @@ func gemmRows(f *file, k micro, m int) {
 	f.i("ADDQ DX, SI")
 	f.i("DECQ R13")
 	f.i("JNZ step%d", m)
+	f.i("MOVQ R11, (blockJob_ahead+ahead_left)(DI)")
+	f.i("MOVQ blockJob_srcRow(DI), R11")
 	alpha := w.r(x)
 	f.i("VBROADCASTSS blockJob_alpha(DI), %s", alpha)
 	f.i("MOVQ R10, SI")
@@ -112,4 +119,27 @@ func gemmRows(f *file, k micro, m int) {
 	f.i("JNZ rows%d", m)
 	f.i("VZEROUPPER")
 	f.i("RET")
+	gemmAhead(f, m)
+}
+
+// gemmAhead brings in the next line of what lies ahead, R11 the only register that is free.
+func gemmAhead(f *file, m int) {
+	field := func(name string) string { return "(blockJob_ahead+ahead_" + name + ")(DI)" }
+	f.p("ahead%d:", m)
+	f.i("MOVQ %s, R11", field("at"))
+	f.i("PREFETCHT1 (R11)")
+	f.i("ADDQ $64, R11")
+	f.i("CMPQ R11, %s", field("end"))
+	f.i("JCS same%d", m)
+	f.i("MOVQ %s, R11", field("row"))
+	f.i("ADDQ R11, %s", field("end"))
+	f.i("ADDQ R11, %s", field("start"))
+	f.i("MOVQ %s, R11", field("start"))
+	f.i("DECQ %s", field("rows"))
+	f.i("JNZ same%d", m)
+	f.i("MOVQ $0, %s", field("every"))
+	f.p("same%d:", m)
+	f.i("MOVQ R11, %s", field("at"))
+	f.i("MOVQ %s, R11", field("every"))
+	f.i("JMP on%d", m)
 }
