@@ -3,17 +3,12 @@ package cli
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/graft-ml/graft/data"
 	"github.com/graft-ml/graft/generate"
-	"github.com/graft-ml/graft/recipes"
 	"github.com/urfave/cli/v2"
 )
 
@@ -41,8 +36,12 @@ func (e *env) chatCommand() *cli.Command {
 			}
 			template := c.String("chat-template")
 			if template == "" {
-				if template, err = trainedTemplate(path); err != nil {
+				run, err := trainedBy(path, s.folder)
+				if err != nil {
 					return err
+				}
+				if run != nil {
+					template = run.Model.ChatTemplate
 				}
 			}
 			d, err := openDialogue(s.tok, template)
@@ -56,24 +55,6 @@ func (e *env) chatCommand() *cli.Command {
 			return e.talk(c, s, d)
 		},
 	}
-}
-
-// trainedTemplate is the file with the chat template that a run was trained with; "" if the path is no run or the run
-// took the tokenizer's own.
-func trainedTemplate(path string) (string, error) {
-	name := filepath.Join(path, "recipe.toml")
-	src, err := os.ReadFile(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
-	}
-	if err != nil {
-		return "", fmt.Errorf("chat: %w", err)
-	}
-	r, err := recipes.Load(name, src, nil)
-	if err != nil {
-		return "", err
-	}
-	return r.Model.ChatTemplate, nil
 }
 
 // talk reads a line, answers it, and so on. /reset forgets the conversation, /exit ends it, as the end of input does.

@@ -64,7 +64,7 @@ func (e *env) newPredictor(c *cli.Context, s *subject, path string) (*predictor,
 	if err := s.needText(); err != nil {
 		return nil, err
 	}
-	r, err := trainedBy(path)
+	r, err := trainedBy(path, s.folder)
 	if err != nil {
 		return nil, err
 	}

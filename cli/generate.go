@@ -97,7 +97,7 @@ func readLines(r io.Reader) (lines []string, err error) {
 
 // generate continues all prompts, or tells their sources; a single one is printed as it comes.
 func (e *env) generate(c *cli.Context, s *subject, path string, prompts []string) error {
-	run, err := trainedBy(path)
+	run, err := trainedBy(path, s.folder)
 	if err != nil {
 		return err
 	}

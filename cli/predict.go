@@ -198,17 +198,29 @@ func (p *predictor) run(ctx context.Context, rows iter.Seq2[data.Row, error], w 
 	return nil
 }
 
-// trainedBy is the recipe of a run; nil if the path is no run.
-func trainedBy(path string) (*recipes.Recipe, error) {
-	name := filepath.Join(path, "recipe.toml")
-	src, err := os.ReadFile(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+// trainedBy is the recipe of the run that the first of the paths with one is, or whose adapter it is; nil if none is.
+func trainedBy(paths ...string) (*recipes.Recipe, error) {
+	for _, path := range paths {
+		if path == "" {
+			continue
+		}
+		dirs := []string{path}
+		if clean := filepath.Clean(path); filepath.Base(clean) == "adapter" {
+			dirs = append(dirs, filepath.Dir(clean))
+		}
+		for _, dir := range dirs {
+			name := filepath.Join(dir, "recipe.toml")
+			src, err := os.ReadFile(name)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				return nil, fmt.Errorf("recipe: %w", err)
+			}
+			return recipes.Load(name, src, nil)
+		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("recipe: %w", err)
-	}
-	return recipes.Load(name, src, nil)
+	return nil, nil
 }
 
 // placeOf is the line of a row, or its number where the format has no lines.

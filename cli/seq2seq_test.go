@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"io/fs"
 	"math"
@@ -210,6 +211,25 @@ func TestTranslationRecipes(t *testing.T) {
 			p := ok(t, "predict", "run", "--input", "rows.jsonl", "-o", "p.jsonl").stdout
 			if !strings.Contains(p, "scored   10 texts") || !strings.Contains(p, "chrf") {
 				t.Errorf("graft predict says\n%s, want scores of 10 texts", p)
+			}
+			// The run's adapter reads rows as the run does, prefix and all.
+			var first []byte
+			for _, subject := range [][]string{{"run"}, {"run/adapter"}, {"base", "--adapter", "run/adapter"}} {
+				var sum predictions
+				out := ok(t, slices.Concat([]string{"predict"}, subject, []string{"--input", "rows.jsonl", "-o", "p.jsonl", "--json"})...).stdout
+				if err := json.Unmarshal([]byte(out), &sum); err != nil {
+					t.Fatal(err)
+				}
+				sum.Seconds = 0
+				got, err := json.Marshal(sum)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got = append(got, readText(t, "p.jsonl")...); first == nil {
+					first = got
+				} else if !bytes.Equal(got, first) {
+					t.Errorf("graft predict %v gives\n%s, want what the run gives\n%s", subject, got, first)
+				}
 			}
 		})
 	}
