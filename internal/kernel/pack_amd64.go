@@ -37,6 +37,14 @@ type transposeJob struct {
 //go:noescape
 func transpose8(j *transposeJob)
 
+// transpose12 and transpose16 turn that many rows, 16 steps a block, and store columns of as many. They need AVX-512.
+//
+//go:noescape
+func transpose12(j *transposeJob)
+
+//go:noescape
+func transpose16(j *transposeJob)
+
 // numbers is a row-major matrix of any storage type.
 type numbers struct {
 	data             unsafe.Pointer
@@ -82,11 +90,35 @@ func (n *numbers) bytes(i, j, w int) []byte {
 	return unsafe.Slice((*byte)(n.at(i, j)), w*n.dtype.size())
 }
 
+// wideTo is columnsTo for all rows at once, 16 or 12. It says for how many columns, from the first on, it was that.
+func (n *numbers) wideTo(dst []float32, dstRow, width, i, k0, k1 int) int {
+	whole := (k1 - k0) &^ 15
+	if current().vec != vec512 || i+width > n.rows || whole == 0 {
+		return 0
+	}
+	job := transposeJob{dst: at(dst, 0), src: n.at(i, k0), dstRow: 4 * dstRow, srcRow: n.step * n.dtype.size(), blocks: whole / 16, dtype: int(n.dtype)}
+	if width == 12 {
+		transpose12(&job)
+	} else {
+		transpose16(&job)
+	}
+	return whole
+}
+
 const stageCols = 256
 
 // columnsTo writes rows i … i+width of columns k0 … k1 as columns: dst[(k-k0)*dstRow + l] = n[i+l, k] for l < width
-// (8, 6 or 4), zeros for rows beyond the last.
+// (16, 12, 8, 6 or 4), zeros for rows beyond the last.
 func (n *numbers) columnsTo(dst []float32, dstRow, width, i, k0, k1 int) {
+	if width > 8 {
+		done := n.wideTo(dst, dstRow, width, i, k0, k1)
+		if k0 += done; k0 < k1 {
+			dst = dst[done*dstRow:]
+			n.columnsTo(dst, dstRow, 8, i, k0, k1)
+			n.columnsTo(dst[8:], dstRow, width-8, i+8, k0, k1)
+		}
+		return
+	}
 	job := transposeJob{dstRow: 4 * dstRow, width: width, dtype: int(n.dtype)}
 	whole := (k1 - k0) &^ 7
 	if i+8 <= n.rows && whole > 0 {
@@ -150,11 +182,7 @@ func (b *blocked) packRows(dst []float32, x Mat, lo, hi, k int) {
 	n, mr := x.numbers(), b.mr
 	for p := lo; p < hi; p++ {
 		at, steps := b.at(p, k)
-		d := dst[at:]
-		n.columnsTo(d, mr, min(mr, 8), p*mr, k, k+steps) // 6 rows, or 8 and the other 4 of 12
-		if mr > 8 && p*mr+8 < x.Rows {
-			n.columnsTo(d[8:], mr, mr-8, p*mr+8, k, k+steps)
-		}
+		n.columnsTo(dst[at:], mr, mr, p*mr, k, k+steps)
 	}
 }
 
@@ -230,8 +258,8 @@ func (b *transposed) pack(dst []float32, nr, n0, n1, k0, k1 int) {
 	steps := k1 - k0
 	for n := n0; n < n1; n += nr {
 		panel := dst[(n-n0)*steps:][:steps*nr]
-		for l := 0; l < nr; l += 8 {
-			b.columnsTo(panel[l:], nr, 8, n+l, k0, k1)
+		for l := 0; l < nr; l += 16 {
+			b.columnsTo(panel[l:], nr, 16, n+l, k0, k1)
 		}
 	}
 	b.round.apply(dst[:ceil(n1-n0, nr)*steps*nr])

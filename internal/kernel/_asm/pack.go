@@ -11,6 +11,9 @@ func packs(f *file) {
 		spreadLeft(f, mr)
 	}
 	transpose(f)
+	for _, rows := range []int{12, 16} {
+		transposeWide(f, rows)
+	}
 }
 
 // spread copies rows of panels·nr numbers to panels of nr columns.
@@ -131,6 +134,87 @@ func transpose(f *file) {
 		f.i("JNZ %s", dtype)
 		f.i("VZEROUPPER")
 		f.i("RET")
+	}
+}
+
+// transposeWide turns 12 or 16 rows into columns of as many, 16 steps at a time.
+func transposeWide(f *file, rows int) {
+	f.text(fmt.Sprintf("transpose%d", rows), fmt.Sprintf("%d rows of j.blocks·16 numbers -> j.blocks·16 rows of %d as float32", rows, rows), "transposeJob", 0)
+	f.i("MOVQ transposeJob_dst(DI), R8")
+	f.i("MOVQ transposeJob_dstRow(DI), R9")
+	f.i("MOVQ transposeJob_src(DI), SI")
+	f.i("MOVQ transposeJob_srcRow(DI), DX")
+	f.i("MOVQ transposeJob_blocks(DI), CX")
+	f.i("LEAQ (DX)(DX*2), BX")
+	f.i("LEAQ (R9)(R9*2), R12")
+	bases := []string{"SI", "R10", "R11", "R13"} // of rows 0, 4, 8, 12
+	for i := 1; 4*i < rows; i++ {
+		f.i("LEAQ (%s)(DX*4), %s", bases[i-1], bases[i])
+	}
+	f.i("MOVQ $%d, AX", 1<<rows-1)
+	f.i("KMOVW AX, K1")
+	f.i("MOVQ transposeJob_dtype(DI), AX")
+	for d := 1; d < len(dtypes); d++ {
+		f.i("CMPQ AX, $%d", d)
+		f.i("JEQ %s", dtypes[d])
+	}
+	for _, dtype := range dtypes {
+		f.p("%s:", dtype)
+		for i := range rows {
+			f.widen(dtype, index(bases[i/4], "DX", "BX", i%4), zmm.r(i))
+		}
+		for i := rows; i < 16; i++ {
+			f.i("VPXORD Z%d, Z%d, Z%d", i, i, i)
+		}
+		for i := 0; 4*i < rows; i++ {
+			f.i("ADDQ $%d, %s", 16*size(dtype), bases[i])
+		}
+		transposeWideRegs(f)
+		for i := range 16 {
+			if i%4 == 0 && i > 0 {
+				f.i("LEAQ (R8)(R9*4), R8")
+			}
+			addr := index("R8", "R9", "R12", i%4)
+			if rows == 16 {
+				f.i("VMOVUPS Z%d, %s", i, addr)
+			} else {
+				f.i("VMOVUPS Z%d, K1, %s", i, addr)
+			}
+		}
+		f.i("LEAQ (R8)(R9*4), R8")
+		f.i("DECQ CX")
+		f.i("JNZ %s", dtype)
+		f.i("VZEROUPPER")
+		f.i("RET")
+	}
+}
+
+// transposeWideRegs transposes the 16x16 numbers in Z0 … Z15.
+func transposeWideRegs(f *file) {
+	for i := range 8 { // rows 2i, 2i+1: pairs of one column
+		f.i("VUNPCKLPS Z%d, Z%d, Z%d", 2*i+1, 2*i, 16+2*i)
+		f.i("VUNPCKHPS Z%d, Z%d, Z%d", 2*i+1, 2*i, 17+2*i)
+	}
+	for g := range 4 { // rows 4g … 4g+3: columns c, c+4, c+8, c+12 of register 4g+c
+		lo, hi := 16+4*g, 18+4*g
+		f.i("VUNPCKLPD Z%d, Z%d, Z%d", hi, lo, 4*g)
+		f.i("VUNPCKHPD Z%d, Z%d, Z%d", hi, lo, 4*g+1)
+		f.i("VUNPCKLPD Z%d, Z%d, Z%d", hi+1, lo+1, 4*g+2)
+		f.i("VUNPCKHPD Z%d, Z%d, Z%d", hi+1, lo+1, 4*g+3)
+	}
+	for c := range 4 { // the quarters of registers c, 4+c, 8+c, 12+c
+		v := []int{16 + c, 20 + c, 24 + c, 28 + c}
+		f.i("VSHUFF64X2 $0x44, Z%d, Z%d, Z%d", 4+c, c, v[0])
+		f.i("VSHUFF64X2 $0xEE, Z%d, Z%d, Z%d", 4+c, c, v[1])
+		f.i("VSHUFF64X2 $0x44, Z%d, Z%d, Z%d", 12+c, 8+c, v[2])
+		f.i("VSHUFF64X2 $0xEE, Z%d, Z%d, Z%d", 12+c, 8+c, v[3])
+	}
+	for c := range 4 {
+		v := []int{16 + c, 20 + c, 24 + c, 28 + c}
+		f.i("VSHUFF64X2 $0x88, Z%d, Z%d, Z%d", v[2], v[0], c)
+		f.i("VSHUFF64X2 $0xDD, Z%d, Z%d, Z%d", v[2], v[0], 4+c)
+		f.i("VSHUFF64X2 $0x88, Z%d, Z%d, Z%d", v[3], v[1], 8+c)
+		f.i("VSHUFF64X2 $0xDD, Z%d, Z%d, Z%d", v[3], v[1], 12+c)
 	}
 }
 
