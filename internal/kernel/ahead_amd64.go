@@ -2,14 +2,16 @@
 
 package kernel
 
-import "unsafe"
+import (
+	"sync"
+)
 
 // While a micro-kernel multiplies one block of weights, it brings the next one from memory into the second cache, a line every few steps: else who packs that
 // block would wait for memory. What is prefetched changes no result.
 
-// region is rows of bytes in memory, row apart. Its zero value is none.
+// region is rows of bytes in memory, row apart. Its zero value is none. It keeps nothing alive: to prefetch from an address where nothing is any more does no harm.
 type region struct {
-	data             unsafe.Pointer
+	data             uintptr
 	rows, row, bytes int
 }
 
@@ -45,7 +47,40 @@ func (n *numbers) region(i0, i1, j0, j1 int) region {
 		return region{}
 	}
 	size := n.dtype.size()
-	return region{data: n.at(i0, j0), rows: i1 - i0, row: n.step * size, bytes: (j1 - j0) * size}
+	return region{data: uintptr(n.at(i0, j0)), rows: i1 - i0, row: n.step * size, bytes: (j1 - j0) * size}
+}
+
+// order is which weights were multiplied after which: models pass through theirs in the same order again and again. What two threads pack first of a
+// product is kept under the weights before it.
+var order struct {
+	sync.Mutex
+	last  passage
+	first map[passage][2]region
+}
+
+// passage is weights that a forward or a backward product multiplies.
+type passage struct {
+	data    uintptr
+	forward bool
+}
+
+// manyPassages are more than the weights of a model. Models that are gone are forgotten when there are so many.
+const manyPassages = 1 << 13
+
+// follow notes what two threads pack first of w and says what they packed first of the weights that came after these the last time.
+func (w *weights) follow(a, b region) [2]region {
+	if w.data == nil {
+		return [2]region{}
+	}
+	this := passage{uintptr(w.data), w.forward}
+	order.Lock()
+	defer order.Unlock()
+	if order.first == nil || len(order.first) > manyPassages {
+		order.first = map[passage][2]region{}
+	}
+	order.first[order.last] = [2]region{a, b}
+	order.last = this
+	return order.first[this]
 }
 
 // cacheLine is its bytes.
@@ -53,7 +88,7 @@ const cacheLine = 64
 
 // lines is how many lines of memory the region touches at most, if its rows are equally far from a line's start.
 func (r *region) lines() int {
-	offset := int(uintptr(r.data) % cacheLine)
+	offset := int(r.data % cacheLine)
 	return r.rows * ceil(offset+r.bytes, cacheLine)
 }
 
@@ -77,7 +112,7 @@ func (a *ahead) begin(r region, steps int) {
 	lines := r.lines()
 	a.every = max(1, min(steps/lines, mostApart))
 	a.left = max(0, steps-lines*a.every) + 1
-	a.start = uintptr(r.data) &^ (cacheLine - 1)
-	a.at, a.end = a.start, uintptr(r.data)+uintptr(r.bytes)
+	a.start = r.data &^ (cacheLine - 1)
+	a.at, a.end = a.start, r.data+uintptr(r.bytes)
 	a.rows, a.row = r.rows, r.row
 }

@@ -125,22 +125,34 @@ func (p *product) run(serial bool) {
 	}
 	cols, rows := ceil(p.c.Cols, g.nr), ceil(p.c.Rows, g.mr)
 	threads := runtime.GOMAXPROCS(0)
-	if serial || threads == 1 || small(p.c, p.k) {
-		p.part(0, p.c.Rows, 0, p.c.Cols, p.c.Cols)
-		return
-	}
-	if cols >= 2*threads || cols >= rows {
-		n := pieces(cols, g.nc/g.nr, threads)
+	switch {
+	case serial || threads == 1 || small(p.c, p.k):
+		first := p.first(0, p.c.Cols)
+		p.part(0, p.c.Rows, 0, p.c.Cols, p.from.follow(first, first)[0])
+	case cols >= 2*threads || cols >= rows:
+		n := max(pieces(cols, g.nc/g.nr, threads), min(cols, piecesEach*threads))
+		piece := func(i int) (n0, n1 int) { return cols * i / n * g.nr, min(p.c.Cols, cols*(i+1)/n*g.nr) }
+		follow := p.from.follow(p.first(piece(0)), p.first(piece(1)))
 		Parallel(n, func(i int) {
-			p.part(0, p.c.Rows, cols*i/n*g.nr, min(p.c.Cols, cols*(i+1)/n*g.nr), cols*(i+threads)/n*g.nr)
+			n0, n1 := piece(i)
+			then := follow[i%2]
+			if i+threads < n {
+				then = p.first(piece(i + threads))
+			}
+			p.part(0, p.c.Rows, n0, n1, then)
 		})
-		return
+	default:
+		n := pieces(rows, 4*g.mc/g.mr, threads)
+		first := p.first(0, p.c.Cols)
+		follow := p.from.follow(first, first)
+		Parallel(n, func(i int) {
+			p.part(rows*i/n*g.mr, min(p.c.Rows, rows*(i+1)/n*g.mr), 0, p.c.Cols, follow[0])
+		})
 	}
-	n := pieces(rows, 4*g.mc/g.mr, threads)
-	Parallel(n, func(i int) {
-		p.part(rows*i/n*g.mr, min(p.c.Rows, rows*(i+1)/n*g.mr), 0, p.c.Cols, p.c.Cols)
-	})
 }
+
+// piecesEach is how many pieces of its columns a thread takes at least: then none waits long for another that was held up.
+const piecesEach = 2
 
 // small says that a product, such as one with an adapter's matrix for a single row, takes less time than waking another thread.
 func small(c Mat, k int) bool { return c.Rows*c.Cols*k <= smallWork }
@@ -154,8 +166,8 @@ func pieces(units, size, threads int) int {
 
 func ceil(n, unit int) int { return (n + unit - 1) / unit }
 
-// part computes rows m0 … m1 and columns n0 … n1; m0 is a multiple of mr, n0 of nr. The columns from then on are likely to be this thread's next.
-func (p *product) part(m0, m1, n0, n1, then int) {
+// part computes rows m0 … m1 and columns n0 … n1; m0 is a multiple of mr, n0 of nr. What then is likely to come is brought in at the end.
+func (p *product) part(m0, m1, n0, n1 int, then region) {
 	g := geometries[p.vec].fit(p.k)
 	scratch := floats.get(min(g.kc, p.k) * min(g.nc, ceil(n1-n0, g.nr)*g.nr))
 	defer floats.put(scratch)
@@ -177,17 +189,21 @@ func (p *product) part(m0, m1, n0, n1, then int) {
 	}
 }
 
+// first is what is packed first of columns n0 … n1.
+func (p *product) first(n0, n1 int) region {
+	g := geometries[p.vec].fit(p.k)
+	return p.from.where(n0, min(n0+g.nc, n1), 0, min(g.kc, p.k))
+}
+
 // next is what is packed after the block of the columns n … n1 whose steps end at k.
-func (p *product) next(g *geometry, n, n1, k, then int) region {
+func (p *product) next(g *geometry, n, n1, k int, then region) region {
 	switch {
 	case k < p.k:
 		return p.from.where(n, min(n+g.nc, n1), k, min(k+g.kc, p.k))
 	case n+g.nc < n1:
-		n, then = n+g.nc, n1
-	default:
-		n, then = then, then+g.nc
+		return p.first(n+g.nc, n1)
 	}
-	return p.from.where(n, min(n+g.nc, then), 0, min(g.kc, p.k))
+	return then
 }
 
 // fit is the blocking for products that sum k numbers. Where they are few, reading and writing c is most of the work:
