@@ -2,9 +2,7 @@
 
 package kernel
 
-import (
-	"sync"
-)
+import "sync"
 
 // While a micro-kernel multiplies one block of weights, it brings the next one from memory into the second cache, a line every few steps: else who packs that
 // block would wait for memory. What is prefetched changes no result.
