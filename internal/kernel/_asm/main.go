@@ -75,6 +75,22 @@ func (f *file) text(name, doc, job string, frame int) {
 	f.i("MOVQ j+0(FP), DI")
 }
 
+// load brings fields of a job into registers: a field, its register, and so on.
+func (f *file) load(job string, list ...string) {
+	for i := 0; i < len(list); i += 2 {
+		f.i("MOVQ %s_%s(DI), %s", job, list[i], list[i+1])
+	}
+}
+
+// byType jumps to the label of the job's storage type, the first of which follows.
+func (f *file) byType(job, reg string) {
+	f.load(job, "dtype", reg)
+	for d := 1; d < len(dtypes); d++ {
+		f.i("CMPQ %s, $%d", reg, d)
+		f.i("JEQ %s", dtypes[d])
+	}
+}
+
 // width is a family of vector registers.
 type width struct {
 	reg    string // prefix

@@ -19,15 +19,8 @@ func packs(f *file) {
 // spread copies rows of panels·nr numbers to panels of nr columns.
 func spread(f *file, nr int) {
 	f.text(fmt.Sprintf("spread%d", nr), fmt.Sprintf("j.rows rows of j.panels·%d numbers of j.src -> panels of %d float32 columns", nr, nr), "spreadJob", 0)
-	f.i("MOVQ spreadJob_dst(DI), R8")
-	f.i("MOVQ spreadJob_src(DI), SI")
-	f.i("MOVQ spreadJob_panelStep(DI), R9")
-	f.i("MOVQ spreadJob_rows(DI), DX")
-	f.i("MOVQ spreadJob_dtype(DI), BX")
-	for d := 1; d < len(dtypes); d++ {
-		f.i("CMPQ BX, $%d", d)
-		f.i("JEQ %s", dtypes[d])
-	}
+	f.load("spreadJob", "dst", "R8", "src", "SI", "panelStep", "R9", "rows", "DX")
+	f.byType("spreadJob", "BX")
 	for _, dtype := range dtypes {
 		f.p("%s:", dtype)
 		f.i("MOVQ R8, R10")
@@ -56,10 +49,7 @@ func spread(f *file, nr int) {
 // spreadLeft is spread for the left operand: panels of mr float32 numbers per row.
 func spreadLeft(f *file, mr int) {
 	f.text(fmt.Sprintf("spread%d", mr), fmt.Sprintf("j.rows rows of j.panels·%d float32 -> panels of %d columns", mr, mr), "spreadJob", 0)
-	f.i("MOVQ spreadJob_dst(DI), R8")
-	f.i("MOVQ spreadJob_src(DI), SI")
-	f.i("MOVQ spreadJob_panelStep(DI), R9")
-	f.i("MOVQ spreadJob_rows(DI), DX")
+	f.load("spreadJob", "dst", "R8", "src", "SI", "panelStep", "R9", "rows", "DX")
 	f.p("row:")
 	f.i("MOVQ R8, R10")
 	f.i("MOVQ SI, R11")
@@ -88,21 +78,13 @@ func spreadLeft(f *file, mr int) {
 // transpose turns 8 rows of blocks·8 numbers into columns; of each column it stores the first 8, 6 or 4.
 func transpose(f *file) {
 	f.text("transpose8", "8 rows of j.blocks·8 numbers -> j.blocks·8 rows of the first j.width (8, 6, 4) as float32", "transposeJob", 0)
-	f.i("MOVQ transposeJob_dst(DI), R8")
-	f.i("MOVQ transposeJob_dstRow(DI), R9")
-	f.i("MOVQ transposeJob_src(DI), SI")
-	f.i("MOVQ transposeJob_srcRow(DI), DX")
-	f.i("MOVQ transposeJob_blocks(DI), CX")
+	f.load("transposeJob", "dst", "R8", "dstRow", "R9", "src", "SI", "srcRow", "DX", "blocks", "CX")
 	f.i("LEAQ (DX)(DX*2), BX")
 	f.i("LEAQ (SI)(DX*4), R10")
 	f.i("LEAQ (R10)(DX*4), R14")
 	f.i("LEAQ (R9)(R9*2), R12")
 	f.i("MOVQ transposeJob_width(DI), R13")
-	f.i("MOVQ transposeJob_dtype(DI), AX")
-	for d := 1; d < len(dtypes); d++ {
-		f.i("CMPQ AX, $%d", d)
-		f.i("JEQ %s", dtypes[d])
-	}
+	f.byType("transposeJob", "AX")
 	for _, dtype := range dtypes {
 		f.p("%s:", dtype)
 		for i := range 8 {
@@ -140,11 +122,7 @@ func transpose(f *file) {
 // transposeWide turns 12 or 16 rows into columns of as many, 16 steps at a time.
 func transposeWide(f *file, rows int) {
 	f.text(fmt.Sprintf("transpose%d", rows), fmt.Sprintf("%d rows of j.blocks·16 numbers -> j.blocks·16 rows of %d as float32", rows, rows), "transposeJob", 0)
-	f.i("MOVQ transposeJob_dst(DI), R8")
-	f.i("MOVQ transposeJob_dstRow(DI), R9")
-	f.i("MOVQ transposeJob_src(DI), SI")
-	f.i("MOVQ transposeJob_srcRow(DI), DX")
-	f.i("MOVQ transposeJob_blocks(DI), CX")
+	f.load("transposeJob", "dst", "R8", "dstRow", "R9", "src", "SI", "srcRow", "DX", "blocks", "CX")
 	f.i("LEAQ (DX)(DX*2), BX")
 	f.i("LEAQ (R9)(R9*2), R12")
 	bases := []string{"SI", "R10", "R11", "R13"} // of rows 0, 4, 8, 12
@@ -153,11 +131,7 @@ func transposeWide(f *file, rows int) {
 	}
 	f.i("MOVQ $%d, AX", 1<<rows-1)
 	f.i("KMOVW AX, K1")
-	f.i("MOVQ transposeJob_dtype(DI), AX")
-	for d := 1; d < len(dtypes); d++ {
-		f.i("CMPQ AX, $%d", d)
-		f.i("JEQ %s", dtypes[d])
-	}
+	f.byType("transposeJob", "AX")
 	for _, dtype := range dtypes {
 		f.p("%s:", dtype)
 		for i := range rows {
