@@ -198,27 +198,27 @@ func (p *predictor) run(ctx context.Context, rows iter.Seq2[data.Row, error], w 
 	return nil
 }
 
-// trainedBy is the recipe of the run that the first of the paths with one is, or whose adapter it is; nil if none is.
+// trainedBy is the recipe of the run that the first of the paths with one is, or whose adapter it is; nil if none is. A path may be "".
 func trainedBy(paths ...string) (*recipes.Recipe, error) {
+	var dirs []string
 	for _, path := range paths {
-		if path == "" {
-			continue
+		if path != "" {
+			dirs = append(dirs, path)
 		}
-		dirs := []string{path}
 		if clean := filepath.Clean(path); filepath.Base(clean) == "adapter" {
 			dirs = append(dirs, filepath.Dir(clean))
 		}
-		for _, dir := range dirs {
-			name := filepath.Join(dir, "recipe.toml")
-			src, err := os.ReadFile(name)
-			if errors.Is(err, fs.ErrNotExist) {
-				continue
-			}
-			if err != nil {
-				return nil, fmt.Errorf("recipe: %w", err)
-			}
-			return recipes.Load(name, src, nil)
+	}
+	for _, dir := range dirs {
+		name := filepath.Join(dir, "recipe.toml")
+		src, err := os.ReadFile(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
 		}
+		if err != nil {
+			return nil, fmt.Errorf("recipe: %w", err)
+		}
+		return recipes.Load(name, src, nil)
 	}
 	return nil, nil
 }

@@ -33,7 +33,6 @@ TEXT ·gemm256(SB), NOSPLIT, $16-8
 	JEQ rows2
 rows1:
 	MOVQ a-8(SP), AX
-	MOVQ blockJob_srcRow(DI), R11
 	MOVQ blockJob_b(DI), SI
 	MOVQ R10, R13
 	PREFETCHT0 (R13)
@@ -93,7 +92,6 @@ same1:
 	JMP on1
 rows2:
 	MOVQ a-8(SP), AX
-	MOVQ blockJob_srcRow(DI), R11
 	MOVQ blockJob_b(DI), SI
 	MOVQ R10, R13
 	PREFETCHT0 (R13)
@@ -166,7 +164,6 @@ same2:
 	JMP on2
 rows3:
 	MOVQ a-8(SP), AX
-	MOVQ blockJob_srcRow(DI), R11
 	MOVQ blockJob_b(DI), SI
 	MOVQ R10, R13
 	PREFETCHT0 (R13)
@@ -252,7 +249,6 @@ same3:
 	JMP on3
 rows4:
 	MOVQ a-8(SP), AX
-	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	MOVQ blockJob_b(DI), SI
@@ -354,7 +350,6 @@ same4:
 	JMP on4
 rows5:
 	MOVQ a-8(SP), AX
-	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	MOVQ blockJob_b(DI), SI
@@ -469,7 +464,6 @@ same5:
 	JMP on5
 rows6:
 	MOVQ a-8(SP), AX
-	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	MOVQ blockJob_b(DI), SI
@@ -635,7 +629,6 @@ TEXT ·gemm512(SB), NOSPLIT, $16-8
 	JEQ rows2
 rows1:
 	MOVQ a-8(SP), AX
-	MOVQ blockJob_srcRow(DI), R11
 	MOVQ blockJob_b(DI), SI
 	MOVQ R10, R13
 	PREFETCHT0 (R13)
@@ -695,7 +688,6 @@ same1:
 	JMP on1
 rows2:
 	MOVQ a-8(SP), AX
-	MOVQ blockJob_srcRow(DI), R11
 	MOVQ blockJob_b(DI), SI
 	MOVQ R10, R13
 	PREFETCHT0 (R13)
@@ -768,7 +760,6 @@ same2:
 	JMP on2
 rows3:
 	MOVQ a-8(SP), AX
-	MOVQ blockJob_srcRow(DI), R11
 	MOVQ blockJob_b(DI), SI
 	MOVQ R10, R13
 	PREFETCHT0 (R13)
@@ -854,7 +845,6 @@ same3:
 	JMP on3
 rows4:
 	MOVQ a-8(SP), AX
-	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	MOVQ blockJob_b(DI), SI
@@ -956,7 +946,6 @@ same4:
 	JMP on4
 rows5:
 	MOVQ a-8(SP), AX
-	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	MOVQ blockJob_b(DI), SI
@@ -1071,7 +1060,6 @@ same5:
 	JMP on5
 rows6:
 	MOVQ a-8(SP), AX
-	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	MOVQ blockJob_b(DI), SI
@@ -1199,7 +1187,6 @@ same6:
 	JMP on6
 rows7:
 	MOVQ a-8(SP), AX
-	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	LEAQ (BX)(R13*1), CX
@@ -1342,7 +1329,6 @@ same7:
 	JMP on7
 rows8:
 	MOVQ a-8(SP), AX
-	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	LEAQ (BX)(R13*1), CX
@@ -1498,7 +1484,6 @@ same8:
 	JMP on8
 rows9:
 	MOVQ a-8(SP), AX
-	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	LEAQ (BX)(R13*1), CX
@@ -1667,7 +1652,6 @@ same9:
 	JMP on9
 rows10:
 	MOVQ a-8(SP), AX
-	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	LEAQ (BX)(R13*1), CX
@@ -1851,7 +1835,6 @@ same10:
 	JMP on10
 rows11:
 	MOVQ a-8(SP), AX
-	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	LEAQ (BX)(R13*1), CX
@@ -2048,7 +2031,6 @@ same11:
 	JMP on11
 rows12:
 	MOVQ a-8(SP), AX
-	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	LEAQ (BX)(R13*1), CX
@@ -2296,7 +2278,6 @@ TEXT ·gemmPairs(SB), NOSPLIT, $16-8
 	JEQ rows2
 rows1:
 	MOVQ a-8(SP), AX
-	MOVQ blockJob_srcRow(DI), R11
 	MOVQ blockJob_b(DI), SI
 	MOVQ R10, R13
 	PREFETCHT0 (R13)
@@ -2356,7 +2337,6 @@ same1:
 	JMP on1
 rows2:
 	MOVQ a-8(SP), AX
-	MOVQ blockJob_srcRow(DI), R11
 	MOVQ blockJob_b(DI), SI
 	MOVQ R10, R13
 	PREFETCHT0 (R13)
@@ -2429,7 +2409,6 @@ same2:
 	JMP on2
 rows3:
 	MOVQ a-8(SP), AX
-	MOVQ blockJob_srcRow(DI), R11
 	MOVQ blockJob_b(DI), SI
 	MOVQ R10, R13
 	PREFETCHT0 (R13)
@@ -2515,7 +2494,6 @@ same3:
 	JMP on3
 rows4:
 	MOVQ a-8(SP), AX
-	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	MOVQ blockJob_b(DI), SI
@@ -2617,7 +2595,6 @@ same4:
 	JMP on4
 rows5:
 	MOVQ a-8(SP), AX
-	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	MOVQ blockJob_b(DI), SI
@@ -2732,7 +2709,6 @@ same5:
 	JMP on5
 rows6:
 	MOVQ a-8(SP), AX
-	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	MOVQ blockJob_b(DI), SI
@@ -2860,7 +2836,6 @@ same6:
 	JMP on6
 rows7:
 	MOVQ a-8(SP), AX
-	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	LEAQ (BX)(R13*1), CX
@@ -3003,7 +2978,6 @@ same7:
 	JMP on7
 rows8:
 	MOVQ a-8(SP), AX
-	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	LEAQ (BX)(R13*1), CX
@@ -3159,7 +3133,6 @@ same8:
 	JMP on8
 rows9:
 	MOVQ a-8(SP), AX
-	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	LEAQ (BX)(R13*1), CX
@@ -3328,7 +3301,6 @@ same9:
 	JMP on9
 rows10:
 	MOVQ a-8(SP), AX
-	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	LEAQ (BX)(R13*1), CX
@@ -3512,7 +3484,6 @@ same10:
 	JMP on10
 rows11:
 	MOVQ a-8(SP), AX
-	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	LEAQ (BX)(R13*1), CX
@@ -3709,7 +3680,6 @@ same11:
 	JMP on11
 rows12:
 	MOVQ a-8(SP), AX
-	MOVQ blockJob_srcRow(DI), R11
 	LEAQ (R12)(R12*2), R13
 	LEAQ (AX)(R13*1), BX
 	LEAQ (BX)(R13*1), CX

@@ -49,9 +49,7 @@ func acrossRows(f *file, m int) {
 // acrossBlock is one block of columns: of whole registers, or of some lanes of one.
 func acrossBlock(f *file, m, cols int, lanes bool) {
 	name := fmt.Sprintf("%d_%d_%v", m, cols, lanes)
-	for _, l := range [][2]string{{"x", "R8"}, {"xRow", "R9"}, {"a", "R10"}, {"aRow", "R11"}, {"steps", "CX"}, {"ahead", "R14"}} {
-		f.i("MOVQ acrossJob_%s(DI), %s", l[0], l[1])
-	}
+	f.load("acrossJob", "x", "R8", "xRow", "R9", "a", "R10", "aRow", "R11", "steps", "CX", "ahead", "R14")
 	f.i("ADDQ R10, R14")
 	f.i("LEAQ (R9)(R9*2), R13")
 	if m > 4 {

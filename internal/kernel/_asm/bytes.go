@@ -13,9 +13,7 @@ func bytesFile(f *file) {
 // splitBytes writes the loop that brings float32 to 16 bits.
 func splitBytes(f *file) {
 	f.text("splitBytes", "16·j.steps numbers times j.scale, rounded, plus 2^15: their upper and lower bytes", "splitJob", 0)
-	for _, l := range [][2]string{{"src", "SI"}, {"hi", "R8"}, {"lo", "R9"}, {"steps", "CX"}} {
-		f.i("MOVQ splitJob_%s(DI), %s", l[0], l[1])
-	}
+	f.load("splitJob", "src", "SI", "hi", "R8", "lo", "R9", "steps", "CX")
 	f.i("VBROADCASTSS splitJob_scale(DI), Z1")
 	f.i("MOVL $32768, AX")
 	f.i("VPBROADCASTD AX, Z2")
@@ -53,9 +51,7 @@ func byteDots(f *file) {
 // byteDotRows is the kernel for m rows.
 func byteDotRows(f *file, m int) {
 	f.p("rows%d:", m)
-	for _, l := range [][2]string{{"x", "R8"}, {"xRow", "R9"}, {"a", "R10"}, {"aRow", "R11"}, {"steps", "CX"}, {"ahead", "R14"}, {"aheadStep", "R15"}, {"aheadLine", "AX"}} {
-		f.i("MOVQ byteJob_%s(DI), %s", l[0], l[1])
-	}
+	f.load("byteJob", "x", "R8", "xRow", "R9", "a", "R10", "aRow", "R11", "steps", "CX", "ahead", "R14", "aheadStep", "R15", "aheadLine", "AX")
 	f.i("LEAQ (AX)(AX*2), DX")
 	dotStrides(f, 2*m)
 	f.zero(zmm, 2*m*byteCols)

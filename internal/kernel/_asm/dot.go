@@ -103,9 +103,7 @@ func dotRows(f *file, k dotKernel, m int) {
 
 // dotOperands loads what a loop over steps needs.
 func dotOperands(f *file, m int, x, xRow, a, aRow, steps string) {
-	for _, l := range [][2]string{{x, "R8"}, {xRow, "R9"}, {a, "R10"}, {aRow, "R11"}, {steps, "CX"}} {
-		f.i("MOVQ dotJob_%s(DI), %s", l[0], l[1])
-	}
+	f.load("dotJob", x, "R8", xRow, "R9", a, "R10", aRow, "R11", steps, "CX")
 	dotStrides(f, m)
 }
 

@@ -29,9 +29,7 @@ func gemms(f *file) {
 // brought into the first cache meanwhile, then the row stride of c. While steps are left, R11 is after how many the next line comes of what lies ahead.
 func gemm(f *file, k micro) {
 	f.text(k.name, "blocks of j.m rows and two registers of columns: c = alpha·Σ_k a·b + src", "blockJob", 16)
-	for _, l := range [][2]string{{"c", "R8"}, {"src", "R10"}, {"srcRow", "R11"}, {"aRow", "R12"}, {"aStep", "R15"}, {"bRow", "DX"}} {
-		f.i("MOVQ blockJob_%s(DI), %s", l[0], l[1])
-	}
+	f.load("blockJob", "c", "R8", "src", "R10", "srcRow", "R11", "aRow", "R12", "aStep", "R15", "bRow", "DX")
 	f.i("MOVQ blockJob_a(DI), AX")
 	f.i("MOVQ AX, a-8(SP)")
 	f.i("MOVQ blockJob_blocks(DI), AX")
@@ -52,7 +50,6 @@ func gemmRows(f *file, k micro, m int) {
 	b0, b1, x := 2*m, 2*m+1, 2*m+2 // after the accumulators: two registers of b, then the broadcast numbers of a
 	f.p("rows%d:", m)
 	f.i("MOVQ a-8(SP), AX")
-	f.i("MOVQ blockJob_srcRow(DI), R11")
 	if m > 3 {
 		f.i("LEAQ (R12)(R12*2), R13")
 	}

@@ -182,9 +182,6 @@ func transposeWideRegs(f *file) {
 		f.i("VSHUFF64X2 $0xEE, Z%d, Z%d, Z%d", 4+c, c, v[1])
 		f.i("VSHUFF64X2 $0x44, Z%d, Z%d, Z%d", 12+c, 8+c, v[2])
 		f.i("VSHUFF64X2 $0xEE, Z%d, Z%d, Z%d", 12+c, 8+c, v[3])
-	}
-	for c := range 4 {
-		v := []int{16 + c, 20 + c, 24 + c, 28 + c}
 		f.i("VSHUFF64X2 $0x88, Z%d, Z%d, Z%d", v[2], v[0], c)
 		f.i("VSHUFF64X2 $0xDD, Z%d, Z%d, Z%d", v[2], v[0], 4+c)
 		f.i("VSHUFF64X2 $0x88, Z%d, Z%d, Z%d", v[3], v[1], 8+c)

@@ -15,9 +15,7 @@ func quants(f *file) {
 // eightBits writes a loop over rows of numbers of 8 bits, two registers' worth at a time.
 func eightBits(f *file, name string, w width, half bool) {
 	f.text(name, fmt.Sprintf("j.rows rows of %d·j.steps numbers of 8 bits times the row's scale", 2*w.floats), "i8Job", 0)
-	for _, l := range [][2]string{{"dst", "R8"}, {"src", "R9"}, {"scales", "R10"}, {"rows", "DX"}} {
-		f.i("MOVQ i8Job_%s(DI), %s", l[0], l[1])
-	}
+	f.load("i8Job", "dst", "R8", "src", "R9", "scales", "R10", "rows", "DX")
 	f.p("row:")
 	f.i("VBROADCASTSS (R10), %s", w.r(7))
 	f.i("MOVQ R9, SI")
@@ -47,9 +45,7 @@ func eightBits(f *file, name string, w width, half bool) {
 // fourBits writes a loop over blocks of 64 numbers of 4 bits.
 func fourBits(f *file, name string, half bool) {
 	f.text(name, "j.blocks blocks of 64 numbers of 4 bits: their values times the block's scale", "nf4Job", 0)
-	for _, l := range [][2]string{{"dst", "R8"}, {"src", "SI"}, {"scales", "R9"}, {"tables", "R10"}, {"blocks", "CX"}} {
-		f.i("MOVQ nf4Job_%s(DI), %s", l[0], l[1])
-	}
+	f.load("nf4Job", "dst", "R8", "src", "SI", "scales", "R9", "tables", "R10", "blocks", "CX")
 	for i := range 4 { // values, double words 0 and 1, double words 2 and 3, shifts
 		f.i("VMOVUPS %d(R10), Z%d", 64*i, 16+i)
 	}
