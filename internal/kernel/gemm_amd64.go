@@ -164,8 +164,6 @@ func pieces(units, size, threads int) int {
 	return min(units, ceil(ceil(units, size), threads)*threads)
 }
 
-func ceil(n, unit int) int { return (n + unit - 1) / unit }
-
 // part computes rows m0 … m1 and columns n0 … n1; m0 is a multiple of mr, n0 of nr. What then is likely to come is brought in at the end.
 func (p *product) part(m0, m1, n0, n1 int, then region) {
 	g := geometries[p.vec].fit(p.k)

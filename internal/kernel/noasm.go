@@ -20,6 +20,15 @@ func (a *Acts) mul(y Mat, w *Frozen, bias []float32, add bool) {
 
 func (a *Acts) few([]Mat, []Linear) bool { return false }
 
+// ready is B in plain Go.
+type ready struct{ rightGo }
+
+func (r *Right) make(b Mat, trans bool) { r.rightGo.make(b, trans, r.mode) }
+
+func (r *Right) multiply(c, a Mat, k0, n0, k int, o MatMulOpts) {
+	r.rightGo.multiply(c, a, r.steps, r.cols, k0, n0, k, r.mode, o)
+}
+
 func matMulVec(c, a, b Mat, o MatMulOpts)  { matMulGeneric(c, a, b, o) }
 func bf16ToF32Vec([]float32, []uint16) int { return 0 }
 func f32ToBF16Vec([]uint16, []float32) int { return 0 }

@@ -142,8 +142,10 @@ func (h *helper) more() *work {
 // depend on the number of threads.
 func Split(n, grain int, f func(lo, hi int)) {
 	grain = max(grain, 1)
-	Parallel((n+grain-1)/grain, func(i int) { f(i*grain, min(n, (i+1)*grain)) })
+	Parallel(ceil(n, grain), func(i int) { f(i*grain, min(n, (i+1)*grain)) })
 }
+
+func ceil(n, unit int) int { return (n + unit - 1) / unit }
 
 // ParallelErr is Parallel for work that may fail: it calls f for 0 to n until one fails or the context ends, and returns the first error
 // in this order.

@@ -128,28 +128,35 @@ func (p *tileProduct) run() {
 
 // columns computes blocks from … to of 32 columns.
 func (p *tileProduct) columns(from, to int) {
-	aStep, bStep := 4*tileSize*(1+bit(p.aLow)), 4*tileSize*(1+bit(p.b.low()))
+	bStep := 4 * tileSize * (1 + bit(p.b.low()))
 	scratch := halves.get(min(tileCols, to-from) * min(tileSteps, p.steps) * bStep / 2)
 	defer halves.put(scratch)
-	rows := ceil(p.y.Rows, 32)
 	for q := from; q < to; q += tileCols {
 		n := min(tileCols, to-q)
 		for s := 0; s < p.steps; s += tileSteps {
 			ns := min(tileSteps, p.steps-s)
 			p.b.blocks(*scratch, q, n, s, ns)
-			for m := 0; m < rows; m += tileRows {
-				j := tileJob{cfg: &tileConfig, a: at(p.a, (m*p.steps+s)*aStep/2), b: at(*scratch, 0),
-					aRow: 64, a1: 2 * tileSize, aStep: aStep, aM: p.steps * aStep, bStep: bStep, bN: ns * bStep,
-					cRow: 4 * p.y.Stride, c1: 64, c2: 64 * p.y.Stride, cM: 128 * p.y.Stride, cN: 128,
-					n: n, m: min(tileRows, rows-m), k: ns, mode: bit(p.aLow) + 2*bit(p.b.low()), init: bit(p.add)}
-				if s > 0 {
-					j.init = 1
-				} else if p.bias != nil && !p.add {
-					j.init = 2
-				}
-				p.call(j, m, q)
-			}
+			p.multiply(tileJob{b: at(*scratch, 0), bStep: bStep, bN: ns * bStep, n: n, k: ns, mode: 2 * bit(p.b.low())}, q, s)
 		}
+	}
+}
+
+// multiply computes all rows of the columns from block q on, steps from s on: the job says which B blocks they are.
+func (p *tileProduct) multiply(j tileJob, q, s int) {
+	aStep := 4 * tileSize * (1 + bit(p.aLow))
+	j.cfg, j.aRow, j.a1, j.aStep, j.aM = &tileConfig, 64, 2*tileSize, aStep, p.steps*aStep
+	j.cRow, j.c1, j.c2, j.cM, j.cN = 4*p.y.Stride, 64, 64*p.y.Stride, 128*p.y.Stride, 128
+	j.mode += bit(p.aLow)
+	switch {
+	case p.add || s > 0:
+		j.init = 1
+	case p.bias != nil:
+		j.init = 2
+	}
+	rows := ceil(p.y.Rows, 32)
+	for m := 0; m < rows; m += tileRows {
+		j.a, j.m = at(p.a, (m*p.steps+s)*aStep/2), min(tileRows, rows-m)
+		p.call(j, m, q)
 	}
 }
 

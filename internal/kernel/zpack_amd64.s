@@ -4,6 +4,7 @@
 
 #include "textflag.h"
 #include "go_asm.h"
+#include "tile_amd64.h"
 
 // func spread16(j *spreadJob)
 // j.rows rows of j.panels·16 numbers of j.src -> panels of 16 float32 columns
@@ -220,6 +221,54 @@ panel:
 	DECQ DX
 	JNZ row
 	RET
+
+// func spreadPairs(j *pairsJob)
+// 2·j.rows rows of j.panels·32 float32 -> rows of pairs of bf16, 32 in each of j.panels panels
+TEXT ·spreadPairs(SB), NOSPLIT, $0-8
+	MOVQ j+0(FP), DI
+	MOVQ pairsJob_dst(DI), R8
+	MOVQ pairsJob_src(DI), SI
+	MOVQ pairsJob_srcRow(DI), R9
+	MOVQ pairsJob_dstRow(DI), R10
+	MOVQ pairsJob_panelStep(DI), R11
+	MOVQ pairsJob_rows(DI), DX
+	VMOVDQU64 pairLanes<>(SB), Z8
+row:
+	MOVQ R8, R12
+	MOVQ SI, R13
+	MOVQ pairsJob_panels(DI), CX
+panel:
+	VMOVUPS 0(R13), Z0
+	VMOVUPS 0(R13)(R9*1), Z1
+	VCVTNE2PS2BF16(0, 1, 2)
+	VPERMW Z2, Z8, Z2
+	VMOVDQU64 Z2, 0(R12)
+	VMOVUPS 64(R13), Z4
+	VMOVUPS 64(R13)(R9*1), Z5
+	VCVTNE2PS2BF16(4, 5, 6)
+	VPERMW Z6, Z8, Z6
+	VMOVDQU64 Z6, 64(R12)
+	ADDQ $128, R13
+	ADDQ R11, R12
+	DECQ CX
+	JNZ panel
+	LEAQ (SI)(R9*2), SI
+	ADDQ R10, R8
+	DECQ DX
+	JNZ row
+	VZEROUPPER
+	RET
+
+// Words 0, 16, 1, 17 and so on.
+DATA pairLanes<>+0(SB)/8, $0x0011000100100000
+DATA pairLanes<>+8(SB)/8, $0x0013000300120002
+DATA pairLanes<>+16(SB)/8, $0x0015000500140004
+DATA pairLanes<>+24(SB)/8, $0x0017000700160006
+DATA pairLanes<>+32(SB)/8, $0x0019000900180008
+DATA pairLanes<>+40(SB)/8, $0x001b000b001a000a
+DATA pairLanes<>+48(SB)/8, $0x001d000d001c000c
+DATA pairLanes<>+56(SB)/8, $0x001f000f001e000e
+GLOBL pairLanes<>(SB), RODATA|NOPTR, $64
 
 // func transpose8(j *transposeJob)
 // 8 rows of j.blocks·8 numbers -> j.blocks·8 rows of the first j.width (8, 6, 4) as float32

@@ -4,12 +4,14 @@ import "fmt"
 
 // packs writes the loops that bring operands into the order of the micro-kernels, widening them on the way.
 func packs(f *file) {
+	f.p("#include \"tile_amd64.h\"")
 	for _, nr := range []int{16, 32} {
 		spread(f, nr)
 	}
 	for _, mr := range []int{6, 12} {
 		spreadLeft(f, mr)
 	}
+	spreadPairs(f)
 	transpose(f)
 	for _, rows := range []int{12, 16} {
 		transposeWide(f, rows)
@@ -73,6 +75,41 @@ func spreadLeft(f *file, mr int) {
 	f.i("DECQ DX")
 	f.i("JNZ row")
 	f.i("RET")
+}
+
+// spreadPairs rounds two rows of panels·32 float32 at a time to bf16 and puts what is below each other side by side.
+func spreadPairs(f *file) {
+	f.text("spreadPairs", "2·j.rows rows of j.panels·32 float32 -> rows of pairs of bf16, 32 in each of j.panels panels", "pairsJob", 0)
+	f.load("pairsJob", "dst", "R8", "src", "SI", "srcRow", "R9", "dstRow", "R10", "panelStep", "R11", "rows", "DX")
+	f.i("VMOVDQU64 pairLanes<>(SB), Z8")
+	f.p("row:")
+	f.i("MOVQ R8, R12")
+	f.i("MOVQ SI, R13")
+	f.i("MOVQ pairsJob_panels(DI), CX")
+	f.p("panel:")
+	for i := range 2 {
+		f.i("VMOVUPS %d(R13), Z%d", 64*i, 4*i)
+		f.i("VMOVUPS %d(R13)(R9*1), Z%d", 64*i, 4*i+1)
+		f.i("VCVTNE2PS2BF16(%d, %d, %d)", 4*i, 4*i+1, 4*i+2)
+		f.i("VPERMW Z%d, Z8, Z%d", 4*i+2, 4*i+2)
+		f.i("VMOVDQU64 Z%d, %d(R12)", 4*i+2, 64*i)
+	}
+	f.i("ADDQ $128, R13")
+	f.i("ADDQ R11, R12")
+	f.i("DECQ CX")
+	f.i("JNZ panel")
+	f.i("LEAQ (SI)(R9*2), SI")
+	f.i("ADDQ R10, R8")
+	f.i("DECQ DX")
+	f.i("JNZ row")
+	f.i("VZEROUPPER")
+	f.i("RET")
+	f.p("\n// Words 0, 16, 1, 17 and so on.")
+	for i := range 8 {
+		lo := uint64(2 * i)
+		f.p("DATA pairLanes<>+%d(SB)/8, $0x%016x", 8*i, lo|(lo+16)<<16|(lo+1)<<32|(lo+17)<<48)
+	}
+	f.p("GLOBL pairLanes<>(SB), RODATA|NOPTR, $64")
 }
 
 // transpose turns 8 rows of blocks·8 numbers into columns; of each column it stores the first 8, 6 or 4.

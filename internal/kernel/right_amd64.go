@@ -1,0 +1,214 @@
+//go:build !purego
+
+package kernel
+
+import "unsafe"
+
+// pairsJob rounds 2·rows rows of panels·32 numbers of src, srcRow bytes apart, to pairs of bf16, one from each of two rows: rows of
+// 32 pairs, dstRow bytes apart, in panels panelStep bytes apart.
+type pairsJob struct {
+	dst, src                  unsafe.Pointer
+	srcRow, dstRow, panelStep int
+	rows, panels              int
+}
+
+//go:noescape
+func spreadPairs(j *pairsJob)
+
+// ready is B as products read it, in one of three forms.
+type ready struct {
+	plain  rightGo
+	panels *[]float32 // of micro-kernels: [columns/nr][steps][nr] numbers or pairs
+	tiles  *[]uint16  // B blocks: [columns/32][steps/32]
+}
+
+func (r *ready) free() {
+	r.plain.free()
+	floats.put(r.panels)
+	halves.put(r.tiles)
+	*r = ready{}
+}
+
+// usesTiles says that products are those of tiles.
+func (r *Right) usesTiles() bool { return r.mode != ModeF32 && r.v.tiles }
+
+// low says that operands are the sums of two bf16.
+func (r *Right) low() bool { return r.mode == ModeSplit }
+
+// level is the vector level of the products that are not of tiles.
+func (r *Right) level() vecLevel {
+	if r.mode == ModeBF16 && r.v.bf16 {
+		return vecPairs
+	}
+	return r.v.vec
+}
+
+// units are k steps as the level counts them.
+func (r *Right) units(k int) int {
+	if r.level() == vecPairs {
+		return pairSteps(k)
+	}
+	return k
+}
+
+func (r *Right) make(b Mat, trans bool) {
+	n := tileNumbers{b.numbers(), r.low()}
+	blocks := ceil(r.cols, 32)
+	source := func(layout pairLayout) tileSource {
+		if trans {
+			return &forwardTiles{n, layout}
+		}
+		return &backwardTiles{n, layout}
+	}
+	switch vec := r.level(); {
+	case vec == vecGo:
+		r.plain.make(b, trans, r.mode)
+	case r.usesTiles():
+		steps := ceil(r.steps, 32)
+		r.tiles = halves.get(blocks * steps * 2 * tileSize * (1 + bit(r.low())))
+		source(tileLayout).blocks(*r.tiles, 0, blocks, 0, steps)
+	case vec == vecPairs:
+		r.panels = floats.get(blocks * 32 * pairSteps(r.steps))
+		if done := r.pairUp(b, trans); done < blocks {
+			steps := pairSteps(r.steps)
+			source(panelLayout).blocks(asHalves((*r.panels)[done*32*steps:]), done, blocks-done, 0, steps/16)
+		}
+	default:
+		g := &geometries[vec]
+		r.panels = floats.get(blocks * 32 * r.steps)
+		var b columns = &asStored{n.numbers, rightRounding(r.mode)}
+		if trans {
+			b = &transposed{n.numbers, rightRounding(r.mode)}
+		}
+		b.pack(*r.panels, g.nr, 0, r.cols, 0, r.steps)
+		clear((*r.panels)[ceil(r.cols, g.nr)*g.nr*r.steps:])
+	}
+}
+
+// pairUp makes the panels of pairs that lie inside b as it is, and says how many.
+func (r *Right) pairUp(b Mat, trans bool) int {
+	panels := b.Cols / 32
+	if trans || b.Rows%32 != 0 || panels == 0 {
+		return 0
+	}
+	spreadPairs(&pairsJob{dst: at(*r.panels, 0), src: at(b.Data, 0), srcRow: 4 * b.Stride, dstRow: 128, panelStep: 64 * b.Rows, rows: b.Rows / 2, panels: panels})
+	return panels
+}
+
+func (r *Right) multiply(c, a Mat, k0, n0, k int, o MatMulOpts) {
+	switch vec := r.level(); {
+	case vec == vecGo:
+		r.plain.multiply(c, a, r.steps, r.cols, k0, n0, k, r.mode, o)
+	case r.usesTiles():
+		r.multiplyTiles(c, a, k0, n0, k, o)
+	case vec == vecPairs:
+		x := left{step: 1}
+		buf := rightPairs(&x, a, o.TransA)
+		defer floats.put(buf)
+		r.multiplyPanels(c, x, k0/2, n0, pairSteps(k), o)
+	case r.mode == ModeBF16:
+		buf := floats.get(a.Rows * a.Cols)
+		defer floats.put(buf)
+		x := NewMat(*buf, a.Rows, a.Cols)
+		copied(x, a, toBF16)
+		r.multiplyPanels(c, inPlace(x, o.TransA), k0, n0, k, o)
+	default:
+		r.multiplyPanels(c, inPlace(a, o.TransA), k0, n0, k, o)
+	}
+}
+
+// inPlace is a, or aᵀ, as a left operand that is not packed: the right one has so few columns that it would not pay.
+func inPlace(a Mat, trans bool) left {
+	if trans {
+		return left{data: a.Data, row: 1, step: a.Stride}
+	}
+	return left{data: a.Data, row: a.Stride, step: 1}
+}
+
+// rightPairs makes a, or aᵀ, a left operand of pairs: x is it, in the buffer returned.
+func rightPairs(x *left, a Mat, trans bool) (buf *[]float32) {
+	n := tileNumbers{numbers: a.numbers()}
+	if !trans {
+		x.row, x.step = apart(pairSteps(a.Cols)), 1
+		buf = floats.get(a.Rows * x.row)
+		x.data = *buf
+		for i := range a.Rows {
+			n.block(asHalves(x.data[i*x.row:][:pairSteps(a.Cols)]), i, 1, 0, ceil(a.Cols, 32))
+		}
+		return buf
+	}
+	width := ceil(a.Cols, 32) * 32
+	x.row, x.step = 1, width
+	buf = floats.get(pairSteps(a.Rows) * width)
+	x.data = *buf
+	whole := 0
+	job := pairsJob{dst: at(x.data, 0), dstRow: 4 * width, panelStep: 128, panels: width / 32}
+	if a.Cols == width && a.Rows >= 2 {
+		whole = a.Rows / 2
+		job.src, job.srcRow, job.rows = at(a.Data, 0), 4*a.Stride, whole
+		spreadPairs(&job)
+	}
+	// The rest goes through a copy with zeros around it.
+	stage := floats.get(2 * width)
+	defer floats.put(stage)
+	for q := whole; q < pairSteps(a.Rows); q++ {
+		clear(*stage)
+		for l := range 2 {
+			if i := 2*q + l; i < a.Rows {
+				copy((*stage)[l*width:], a.Row(i))
+			}
+		}
+		job.dst, job.src, job.srcRow, job.rows = at(x.data, q*width), at(*stage, 0), 4*width, 1
+		spreadPairs(&job)
+	}
+	return buf
+}
+
+// multiplyPanels computes by micro-kernels; steps are as the level counts them.
+func (r *Right) multiplyPanels(c Mat, a left, k0, n0, k int, o MatMulOpts) {
+	vec, steps := r.level(), r.units(r.steps)
+	g := &geometries[vec]
+	p := product{c: c, k: k, a: a, alpha: o.Alpha, add: o.Add, vec: vec}
+	job := blockJob{bRow: 4 * g.nr}
+	for i := 0; i < k; i += g.kc {
+		job.k = min(g.kc, k-i)
+		for m := 0; m < c.Rows; m += g.mc {
+			for q := 0; q < c.Cols; q += g.nr {
+				job.b = at(*r.panels, (n0+q)*steps+(k0+i)*g.nr)
+				p.panel(&job, m, min(m+g.mc, c.Rows), q, i)
+			}
+		}
+	}
+}
+
+// multiplyTiles computes by tiles.
+func (r *Right) multiplyTiles(c, a Mat, k0, n0, k int, o MatMulOpts) {
+	lo := bit(r.low())
+	x := a
+	if o.TransA || o.Alpha != 1 {
+		buf := floats.get(a.Rows * a.Cols)
+		defer floats.put(buf)
+		x = NewMat(*buf, c.Rows, k)
+		if o.TransA {
+			transposeInto(x, a)
+		} else {
+			copied(x, a, exact)
+		}
+		if o.Alpha != 1 {
+			Scale(x.Data, o.Alpha)
+		}
+	}
+	steps, all := ceil(k, 32), ceil(r.steps, 32)
+	block := steps * 2 * tileSize * (1 + lo)
+	buf := halves.get(ceil(c.Rows, 32) * block)
+	defer halves.put(buf)
+	for b := range ceil(c.Rows, 32) {
+		packTileRows((*buf)[b*block:(b+1)*block], x, b*32, lo)
+	}
+	p := tileProduct{y: c, steps: steps, a: *buf, aLow: lo > 0, add: o.Add}
+	bStep := 4 * tileSize * (1 + lo)
+	for q := 0; q < ceil(c.Cols, 32); q += tileCols {
+		b := at(*r.tiles, ((n0/32+q)*all+k0/32)*bStep/2)
+		p.multiply(tileJob{b: b, bStep: bStep, bN: all * bStep, n: min(tileCols, ceil(c.Cols, 32)-q), k: steps, mode: 2 * lo}, q, 0)
+	}
+}
