@@ -42,3 +42,12 @@ func opAt(a Mat, trans bool, i, k int) float32 {
 	}
 	return a.Data[i*a.Stride+k]
 }
+
+// transposeGo is dst = srcᵀ in plain Go.
+func transposeGo(dst, src Mat) {
+	for i := range src.Rows {
+		for j, v := range src.Row(i) {
+			dst.Data[j*dst.Stride+i] = v
+		}
+	}
+}

@@ -29,6 +29,7 @@ func (r *Right) multiply(c, a Mat, k0, n0, k int, o MatMulOpts) {
 	r.rightGo.multiply(c, a, r.steps, r.cols, k0, n0, k, r.mode, o)
 }
 
+func transposeInto(dst, src Mat)           { transposeGo(dst, src) }
 func matMulVec(c, a, b Mat, o MatMulOpts)  { matMulGeneric(c, a, b, o) }
 func bf16ToF32Vec([]float32, []uint16) int { return 0 }
 func f32ToBF16Vec([]uint16, []float32) int { return 0 }

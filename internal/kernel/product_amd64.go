@@ -331,6 +331,10 @@ func span(a Mat, trans bool, k0, k1 int) Mat {
 
 // transposeInto is dst = srcᵀ.
 func transposeInto(dst, src Mat) {
+	if current().vec == vecGo {
+		transposeGo(dst, src)
+		return
+	}
 	n := src.numbers()
 	for i := 0; i < src.Rows; i += 8 {
 		if i+8 <= src.Rows {

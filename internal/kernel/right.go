@@ -17,6 +17,9 @@ const rightUnit = 32
 // RightWidth is the number of columns that c has in MulRight to hold n without a copy of what lies at its edge.
 func RightWidth(n int) int { return ceil(n, rightUnit) * rightUnit }
 
+// RightStart is the last column at or before n at which a part begins.
+func RightStart(n int) int { return n / rightUnit * rightUnit }
+
 // MakeRight makes B = b, or bᵀ, ready for products in the mode. Split is that of float32 where there are no tiles.
 func MakeRight(b Mat, trans bool, mode Mode) *Right {
 	r := &Right{steps: b.Rows, cols: b.Cols, mode: mode, v: current()}
@@ -75,11 +78,7 @@ func (r *rightGo) make(b Mat, trans bool, mode Mode) {
 	copied(NewMat(*r.b, b.Rows, b.Cols), b, rightRounding(mode))
 	if trans {
 		t := floats.get(b.Rows * b.Cols)
-		for i := range b.Rows {
-			for j := range b.Cols {
-				(*t)[j*b.Rows+i] = (*r.b)[i*b.Cols+j]
-			}
-		}
+		transposeGo(NewMat(*t, b.Cols, b.Rows), NewMat(*r.b, b.Rows, b.Cols))
 		floats.put(r.b)
 		r.b = t
 	}

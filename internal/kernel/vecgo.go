@@ -235,6 +235,18 @@ func expShiftSumGo(x []float32, alpha float32) float64 {
 	return s
 }
 
+func expShiftGo(x []float32, alpha float32) {
+	for i, v := range x {
+		x[i] = exp32(v - alpha)
+	}
+}
+
+func softmaxBackwardGo(d, p []float32, alpha float32) {
+	for i, v := range d {
+		d[i] = p[i] * (v - alpha)
+	}
+}
+
 func siluMulGo(y, gate, up []float32) {
 	y, up = y[:len(gate)], up[:len(gate)]
 	for i, g := range gate {

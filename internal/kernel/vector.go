@@ -89,6 +89,22 @@ func SoftmaxRow(x []float32) (max, sum float32) {
 	return max, sum
 }
 
+// ExpShiftSum replaces x by exp(x - shift) and returns the sum.
+func ExpShiftSum(x []float32, shift float32) float64 { return expShiftSumRow(x, shift) }
+
+// ExpShift is
+//
+//	for i, v := range x { x[i] = exp(v - shift) }
+func ExpShift(x []float32, shift float32) { expShiftRow(x, shift) }
+
+// SoftmaxBackward turns the gradient of softmax' result p into that of what it was taken of; mean is Σ d[i]·p[i].
+//
+//	for i := range d { d[i] = p[i] * (d[i] - mean) }
+func SoftmaxBackward(d, p []float32, mean float32) {
+	sameLen("SoftmaxBackward", len(d), len(p))
+	softmaxBackwardRow(d, p, mean)
+}
+
 // SiLUMul is
 //
 //	for i, g := range gate { y[i] = g / (1 + exp(-g)) * up[i] }

@@ -19,6 +19,8 @@ var elementwise = []struct {
 	tol  float64
 }{
 	{"Axpy", 2, 1, func(out, in [][]float32) { copy(out[0], in[0]); Axpy(out[0], 1.5, in[1]) }, func(v []float64) []float64 { return []float64{v[0] + 1.5*v[1]} }, 3e-7},
+	{"ExpShift", 1, 1, func(out, in [][]float32) { copy(out[0], in[0]); ExpShift(out[0], 0.75) }, func(v []float64) []float64 { return []float64{math.Exp(v[0] - 0.75)} }, 3e-7},
+	{"SoftmaxBackward", 2, 1, func(out, in [][]float32) { copy(out[0], in[0]); SoftmaxBackward(out[0], in[1], 0.75) }, func(v []float64) []float64 { return []float64{v[1] * (v[0] - 0.75)} }, 1e-6},
 	{"AxpyMul", 3, 1, func(out, in [][]float32) { copy(out[0], in[0]); AxpyMul(out[0], 1.5, in[1], in[2]) }, func(v []float64) []float64 { return []float64{v[0] + 1.5*v[1]*v[2]} }, 1e-6},
 	{"Add", 2, 1, func(out, in [][]float32) { copy(out[0], in[0]); Add(out[0], in[1]) }, func(v []float64) []float64 { return []float64{v[0] + v[1]} }, 1e-7},
 	{"Mul", 2, 1, func(out, in [][]float32) { copy(out[0], in[0]); Mul(out[0], in[1]) }, func(v []float64) []float64 { return []float64{v[0] * v[1]} }, 1e-7},

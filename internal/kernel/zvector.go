@@ -34,6 +34,10 @@ func expRow(y, x []float32) { expGo(y, x) }
 
 func expShiftSumRow(x []float32, alpha float32) float64 { return expShiftSumGo(x, alpha) }
 
+func expShiftRow(x []float32, alpha float32) { expShiftGo(x, alpha) }
+
+func softmaxBackwardRow(d, p []float32, alpha float32) { softmaxBackwardGo(d, p, alpha) }
+
 func siluMulRow(y, gate, up []float32) { siluMulGo(y, gate, up) }
 
 func siluMulBackwardRow(dgate, dup, dy, gate, up []float32) {

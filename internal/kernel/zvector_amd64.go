@@ -166,6 +166,28 @@ func expShiftSumRow(x []float32, alpha float32) float64 {
 }
 
 //go:noescape
+func expShiftVec(x *float32, n int, alpha float32)
+
+func expShiftRow(x []float32, alpha float32) {
+	if current().vec == vecGo {
+		expShiftGo(x, alpha)
+		return
+	}
+	expShiftVec(unsafe.SliceData(x), len(x), alpha)
+}
+
+//go:noescape
+func softmaxBackwardVec(d, p *float32, n int, alpha float32)
+
+func softmaxBackwardRow(d, p []float32, alpha float32) {
+	if current().vec == vecGo {
+		softmaxBackwardGo(d, p, alpha)
+		return
+	}
+	softmaxBackwardVec(unsafe.SliceData(d), unsafe.SliceData(p), len(d), alpha)
+}
+
+//go:noescape
 func siluMulVec(y, gate, up *float32, n int)
 
 func siluMulRow(y, gate, up []float32) {

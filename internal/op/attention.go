@@ -36,10 +36,13 @@ type ScoreBias interface {
 	AddTo(scores []float32, head, query, key int)
 }
 
-// queryBlock is how many rows of queries share one block of scores; [queryBlock, keys] is all that is ever held of the
-// score matrix, by each worker. More make better use of what is packed of keys and values, fewer compute less that nobody sees: in
-// segments below twice as many rows half as many share one.
-const queryBlock = 64
+// queryBlock rows of queries and keyBlock keys share one block of scores; [queryBlock, keyBlock] is all that is ever held of the
+// score matrix, by each worker: it stays in the second cache. More queries make better use of what is read of keys and values, fewer
+// compute less that nobody sees: in segments below twice as many rows half as many share one.
+const (
+	queryBlock = 64
+	keyBlock   = 256
+)
 
 // Attention is softmax attention within each segment [vaswani2017]; query head h reads key head h·K/H.
 //
@@ -92,10 +95,12 @@ type reach struct {
 	dKeys, dValues kernel.Mat // their gradients, in Backward
 	step           int
 	past           int
-	n              int        // of the keys
-	paged          *paged     // in which the keys and values are; nil = in the matrices
-	prefix         mat.Tensor // whose copies the first past rows are; nil = none, without a cache
-	copied         bool       // keys and values are copies, in memory of their own
+	n              int          // of the keys
+	paged          *paged       // in which the keys and values are; nil = in the matrices
+	prefix         mat.Tensor   // whose copies the first past rows are; nil = none, without a cache
+	copied         bool         // keys and values are copies, in memory of their own
+	packed         []packedHead // by key head; nil = products read keys and values where they are
+	aligned        bool         // parts of the keys begin and end where parts of what is packed may
 }
 
 func (f *attention) reaches(x kernel.Mat) []reach {
@@ -162,7 +167,7 @@ func (f *attention) compact(x kernel.Mat) kernel.Mat {
 	return y
 }
 
-// block is a run of queries of one segment with the keys that at least one of them sees.
+// block is a run of queries of one segment with the keys that at least one of them sees, or with some of these.
 type block struct {
 	reach
 	q0, q1 int // queries, counted within the segment
@@ -185,6 +190,35 @@ func (f *attention) blocks(reaches []reach) (list []block) {
 	return list
 }
 
+// among is the block with those of its keys that are among from … to.
+func (b *block) among(from, to int) block {
+	x := *b
+	x.k0, x.k1 = max(b.k0, from), min(b.k1, to)
+	if x.k0 >= x.k1 {
+		x.k1 = x.k0
+	} else if b.aligned {
+		x.k0, x.k1 = kernel.RightStart(x.k0), min(kernel.RightWidth(x.k1), b.n)
+	}
+	return x
+}
+
+// parts are the blocks of keyBlock keys that a block consists of.
+func (b *block) parts(f func(part *block)) {
+	for k := b.k0 / keyBlock * keyBlock; k < b.k1; k += keyBlock {
+		part := b.among(k, k+keyBlock)
+		f(&part)
+	}
+}
+
+// room is the shape of the block's scores: [queries, keys], and how many columns products with packed keys write.
+func (b *block) room() (nq, nk, wide int) {
+	nq, nk = b.q1-b.q0, b.k1-b.k0
+	if !b.aligned {
+		return nq, nk, nk
+	}
+	return nq, nk, kernel.RightWidth(nk)
+}
+
 // seen is the range of the n keys of a sequence that its row number at sees. Rows beyond the keys are pads.
 func (s *AttentionSpec) seen(at, n int) (lo, hi int) {
 	hi = n
@@ -197,10 +231,11 @@ func (s *AttentionSpec) seen(at, n int) (lo, hi int) {
 	return min(lo, hi), hi
 }
 
-// seen is the range of keys that query i of the block sees, counted from the block's first key.
+// seen is the range of the block's keys that its query i sees, counted from the first of them.
 func (b *block) seen(i int, s *AttentionSpec) (lo, hi int) {
 	lo, hi = s.seen(b.past+b.q0+i, b.n)
-	return lo - b.k0, hi - b.k0
+	lo, hi = max(lo, b.k0)-b.k0, min(hi, b.k1)-b.k0
+	return min(lo, max(hi, 0)), max(hi, 0)
 }
 
 // finish turns the products of query i of the block with the keys from lo on into scores. It writes their derivative by the
@@ -224,6 +259,7 @@ func (f *attention) Forward() (mat.Tensor, error) {
 	f.lse = f.p.Arena.Get(x.rows * h.Query)
 	xv, yv := x.View(), f.y.View()
 	reaches := f.reaches(xv)
+	f.pack(reaches)
 	list := f.blocks(reaches)
 	f.look(reaches, false)
 	defer f.unlook()
@@ -234,26 +270,7 @@ func (f *attention) Forward() (mat.Tensor, error) {
 			return
 		}
 		i -= singles * h.KeyValue
-		b, head := &list[singles+i/h.Query], i%h.Query
-		nq, nk := b.q1-b.q0, b.k1-b.k0
-		buf := f.p.Arena.Get(nq * nk)
-		defer f.p.Arena.Put(buf)
-		s := kernel.NewMat(buf, nq, nk)
-		t0 := b.seg.Start + b.q0
-		q := xv.RowRange(t0, t0+nq).ColRange(h.queryAt(head), h.queryAt(head)+h.Dim)
-		kv := head / h.group() * b.step
-		f.products(s, q, b, kv)
-		for r := range nq {
-			lo, hi := b.seen(r, &f.s)
-			row := s.Row(r)
-			f.finish(row[lo:hi], nil, b, r, lo, head)
-			top, sum := kernel.SoftmaxRow(row[lo:hi])
-			clear(row[:lo])
-			clear(row[hi:])
-			f.lse[(t0+r)*h.Query+head] = top + float32(math.Log(float64(sum)))
-		}
-		out := yv.RowRange(t0, t0+nq).ColRange(head*h.Dim, (head+1)*h.Dim)
-		f.weigh(out, s, b, kv)
+		f.attend(&list[singles+i/h.Query], i%h.Query, xv, yv)
 	})
 	for i := range reaches {
 		f.part(&reaches[i])
@@ -261,133 +278,79 @@ func (f *attention) Forward() (mat.Tensor, error) {
 	return f.y, nil
 }
 
-// products is s = scale·q·Kᵀ for the keys of the block's head that begins at column kv.
-func (f *attention) products(s, q kernel.Mat, b *block, kv int) {
-	o := kernel.MatMulOpts{TransB: true, Alpha: float32(f.s.Scale), Serial: true}
-	if b.paged == nil {
-		kernel.MatMul(s, q, b.keys.RowRange(b.k0, b.k1).ColRange(kv, kv+f.s.Dim), o)
-		return
-	}
-	b.paged.each(f.s.Layer, 0, b.k0, b.k1, func(keys kernel.Mat, from, to int) {
-		kernel.MatMul(s.ColRange(from, to), q, keys.ColRange(kv, kv+f.s.Dim), o)
-	})
-}
-
-// weigh is out = s·V for the values of the block's head that begins at column kv.
-func (f *attention) weigh(out, s kernel.Mat, b *block, kv int) {
-	if b.paged == nil {
-		kernel.MatMul(out, s, b.values.RowRange(b.k0, b.k1).ColRange(kv, kv+f.s.Dim), kernel.MatMulOpts{Serial: true})
-		return
-	}
-	b.paged.each(f.s.Layer, 1, b.k0, b.k1, func(values kernel.Mat, from, to int) {
-		kernel.MatMul(out, s.ColRange(from, to), values.ColRange(kv, kv+f.s.Dim), kernel.MatMulOpts{Add: from > 0, Serial: true})
-	})
-}
-
-// Backward, with P recomputed from the scores and their log-sum-exp [dao2022]:
-//
-//	dV += Pᵀ·dy   dS = P ∘ (dy·Vᵀ − rowsum(dy ∘ y)) ∘ cap'·scale   dQ = dS·K   dK += dSᵀ·Q
-//
-// A worker owns one key head of one segment and walks its queries in order, so sums have one order.
-func (f *attention) Backward(gy mat.Tensor) error {
-	dy, x := Of(gy), Of(f.x)
+// attend computes a head of the block's queries. Each part of their keys corrects the maxima and sums of those before [dao2022].
+func (f *attention) attend(b *block, head int, x, y kernel.Mat) {
 	h := f.s
-	dx := f.p.Arena.NewTensor(x.rows, x.cols)
-	clear(dx.data)
-	xv, dxv, dyv, yv := x.View(), dx.View(), dy.View(), f.y.View()
-	reaches := f.reaches(xv)
-	for i := range reaches {
-		f.withGradients(&reaches[i], dxv)
-	}
-	segments := splitBySegment(f.blocks(reaches))
-	f.look(reaches, true)
-	defer f.unlook()
-	group := h.group()
-	kernel.Parallel(len(segments)*h.KeyValue, func(i int) {
-		blocks, kvHead := segments[i/h.KeyValue], i%h.KeyValue
-		for head := kvHead * group; head < (kvHead+1)*group; head++ {
-			for j := range blocks {
-				f.backBlock(&blocks[j], head, kvHead, xv, yv, dyv, dxv)
-			}
-		}
-	})
-	for i := range reaches {
-		f.spread(&reaches[i], dxv)
-		f.part(&reaches[i])
-	}
-	for _, x := range f.Operands()[1:] {
-		if x.RequiresGrad() && x != f.s.Distances {
-			x.AccGrad(f.p.partsGrad(x))
-		}
-	}
-	f.spreadDistances(len(reaches))
-	dy.release()
-	f.y.release()
-	f.p.Arena.Put(f.lse)
-	if f.x.RequiresGrad() {
-		f.x.AccGrad(dx)
-	} else {
-		dx.release()
-	}
-	return nil
-}
-
-// splitBySegment cuts the list of blocks where the segment changes.
-func splitBySegment(list []block) (out [][]block) {
-	for from := 0; from < len(list); {
-		to := from
-		for to < len(list) && list[to].seg == list[from].seg {
-			to++
-		}
-		out = append(out, list[from:to])
-		from = to
-	}
-	return out
-}
-
-func (f *attention) backBlock(b *block, head, kvHead int, x, y, dy, dx kernel.Mat) {
-	h := f.s
-	nq, nk := b.q1-b.q0, b.k1-b.k0
-	buf := f.p.Arena.Get((2*nq + 1) * nk)
+	t0, nq := b.seg.Start+b.q0, b.q1-b.q0
+	q := x.RowRange(t0, t0+nq).ColRange(h.queryAt(head), h.queryAt(head)+h.Dim)
+	out := y.RowRange(t0, t0+nq).ColRange(head*h.Dim, (head+1)*h.Dim)
+	buf := f.p.Arena.Get(nq * kernel.RightWidth(min(keyBlock, b.k1)))
 	defer f.p.Arena.Put(buf)
-	s, ds, slope := kernel.NewMat(buf, nq, nk), kernel.NewMat(buf[nq*nk:], nq, nk), buf[2*nq*nk:]
-	t0 := b.seg.Start + b.q0
-	cq, ckv := h.queryAt(head), kvHead*b.step
-	part := func(m kernel.Mat, row, n, col int) kernel.Mat { return m.RowRange(row, row+n).ColRange(col, col+h.Dim) }
-	q, k, v := part(x, t0, nq, cq), part(b.keys, b.k0, nk, ckv), part(b.values, b.k0, nk, ckv)
-	dout, out := part(dy, t0, nq, head*h.Dim), part(y, t0, nq, head*h.Dim)
-
-	kernel.MatMul(s, q, k, kernel.MatMulOpts{TransB: true, Alpha: float32(h.Scale), Serial: true})
-	kernel.MatMul(ds, dout, v, kernel.MatMulOpts{TransB: true, Serial: true})
+	var top [queryBlock]float32
+	var sum [queryBlock]float64
 	for r := range nq {
-		lo, hi := b.seen(r, &f.s)
-		p, d := s.Row(r), ds.Row(r)
-		f.finish(p[lo:hi], slope[lo:hi], b, r, lo, head)
-		lse := f.lse[(t0+r)*h.Query+head]
-		for c := lo; c < hi; c++ {
-			p[c] -= lse
-		}
-		kernel.Exp(p[lo:hi], p[lo:hi])
-		mean := kernel.Dot(dout.Row(r), out.Row(r))
-		for c := lo; c < hi; c++ {
-			d[c] = p[c] * (d[c] - mean)
-		}
-		if f.far != nil {
-			f.far.gain(b.index, head, b.past+b.q0+r, b.k0+lo, d[lo:hi])
-		}
-		if h.SoftCap > 0 {
-			kernel.Mul(d[lo:hi], slope[lo:hi])
-		}
-		clear(p[:lo])
-		clear(p[hi:])
-		clear(d[:lo])
-		clear(d[hi:])
+		top[r] = float32(math.Inf(-1))
+		clear(out.Row(r))
 	}
-	scale := float32(h.Scale)
-	kernel.MatMul(part(dx, t0, nq, cq), ds, k, kernel.MatMulOpts{Alpha: scale, Serial: true})
-	if b.dKeys.Rows == 0 {
-		return
+	b.parts(func(part *block) {
+		_, nk, wide := part.room()
+		s := kernel.NewMat(buf, nq, wide)
+		f.products(s, q, part, head/h.group())
+		for r := range nq {
+			lo, hi := part.seen(r, &f.s)
+			row := s.Row(r)
+			clear(row[:lo])
+			clear(row[hi:])
+			if lo == hi {
+				continue
+			}
+			f.finish(row[lo:hi], nil, part, r, lo, head)
+			if m := max(top[r], kernel.Max(row[lo:hi])); m != top[r] {
+				less := math.Exp(float64(top[r] - m))
+				sum[r] *= less
+				kernel.Scale(out.Row(r), float32(less))
+				top[r] = m
+			}
+			sum[r] += kernel.ExpShiftSum(row[lo:hi], top[r])
+		}
+		f.weigh(out, s.ColRange(0, nk), part, head/h.group())
+	})
+	for r := range nq {
+		if sum[r] != 0 { // else nobody is seen
+			kernel.Scale(out.Row(r), float32(1/sum[r]))
+		}
+		f.lse[(t0+r)*h.Query+head] = top[r] + float32(math.Log(sum[r]))
 	}
-	kernel.MatMul(part(b.dKeys, b.k0, nk, ckv), ds, q, kernel.MatMulOpts{TransA: true, Alpha: scale, Add: true, Serial: true})
-	kernel.MatMul(part(b.dValues, b.k0, nk, ckv), s, dout, kernel.MatMulOpts{TransA: true, Add: true, Serial: true})
+}
+
+// products is s = scale·q·Kᵀ for the block's keys of a key head.
+func (f *attention) products(s, q kernel.Mat, b *block, kvHead int) {
+	o := kernel.MatMulOpts{TransB: true, Alpha: float32(f.s.Scale), Serial: true}
+	kv := kvHead * b.step
+	switch {
+	case b.packed != nil:
+		b.packed[kvHead].keys.MulRight(s, q, 0, b.k0, o)
+	case b.paged == nil:
+		kernel.MatMul(s, q, b.keys.RowRange(b.k0, b.k1).ColRange(kv, kv+f.s.Dim), o)
+	default:
+		b.paged.each(f.s.Layer, 0, b.k0, b.k1, func(keys kernel.Mat, from, to int) {
+			kernel.MatMul(s.ColRange(from, to), q, keys.ColRange(kv, kv+f.s.Dim), o)
+		})
+	}
+}
+
+// weigh is out += s·V for the block's values of a key head.
+func (f *attention) weigh(out, s kernel.Mat, b *block, kvHead int) {
+	o := kernel.MatMulOpts{Add: true, Serial: true}
+	kv := kvHead * b.step
+	switch {
+	case b.packed != nil:
+		b.packed[kvHead].values.MulRight(out, s, b.k0, 0, o)
+	case b.paged == nil:
+		kernel.MatMul(out, s, b.values.RowRange(b.k0, b.k1).ColRange(kv, kv+f.s.Dim), o)
+	default:
+		b.paged.each(f.s.Layer, 1, b.k0, b.k1, func(values kernel.Mat, from, to int) {
+			kernel.MatMul(out, s.ColRange(from, to), values.ColRange(kv, kv+f.s.Dim), o)
+		})
+	}
 }

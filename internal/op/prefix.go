@@ -129,6 +129,7 @@ func (f *attention) spreadTo(dx kernel.Mat, seg Segment, dKeys, dValues kernel.M
 
 // part gives the copies back.
 func (f *attention) part(r *reach) {
+	r.unpack()
 	if r.copied {
 		for _, m := range []kernel.Mat{r.keys, r.values, r.dKeys, r.dValues} {
 			f.p.Arena.Put(m.Data)

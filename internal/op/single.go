@@ -39,10 +39,12 @@ func (f *attention) single(b *block, kvHead int, x, y kernel.Mat) {
 	s := kernel.NewMat(buf, group, nk)
 	t, head := b.seg.Start, kvHead*group
 	q := kernel.NewMat(x.Row(t)[h.queryAt(head):], group, h.Dim) // heads that share a key head lie side by side
-	f.products(s, q, b, kvHead*b.step)
+	f.products(s, q, b, kvHead)
 	for g := range group {
 		f.finish(s.Row(g), nil, b, 0, 0, head+g)
 		kernel.SoftmaxRow(s.Row(g))
 	}
-	f.weigh(kernel.NewMat(y.Row(t)[head*h.Dim:], group, h.Dim), s, b, kvHead*b.step)
+	out := y.Row(t)[head*h.Dim:][:group*h.Dim]
+	clear(out)
+	f.weigh(kernel.NewMat(out, group, h.Dim), s, b, kvHead)
 }

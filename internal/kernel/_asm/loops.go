@@ -121,6 +121,21 @@ var loops = []loop{
 			}
 			b.addDoubles(0, 1, 8)
 		}},
+	{name: "expShiftVec", doc: "x = exp(x - alpha)", ptrs: []string{"x"}, alpha: true,
+		body: func(b *body) {
+			b.load("x", 0)
+			b.i("VSUBPS Y14, Y0, Y0")
+			b.exp(0, 1, 2, 3)
+			b.store(0, "x")
+		}},
+	{name: "softmaxBackwardVec", doc: "d = p·(d - alpha)", ptrs: []string{"d", "p"}, alpha: true, wide: 2,
+		body: func(b *body) {
+			b.load("d", 0)
+			b.load("p", 1)
+			b.i("VSUBPS Y14, Y0, Y0")
+			b.i("VMULPS Y0, Y1, Y0")
+			b.store(0, "d")
+		}},
 	{name: "siluMulVec", doc: "y = gate·sigmoid(gate)·up", ptrs: []string{"y", "gate", "up"},
 		body: func(b *body) {
 			b.load("gate", 0)
