@@ -42,21 +42,12 @@ func MatMul(c, a, b Mat, o MatMulOpts) {
 	}
 }
 
-// AddTransposed is c += aᵀ.
+// Transpose is c = aᵀ.
 //
 //	a [M, N]   c [N, M]
-func AddTransposed(c, a Mat) {
+func Transpose(c, a Mat) {
 	if c.Rows != a.Cols || c.Cols != a.Rows {
-		panic(fmt.Sprintf("kernel: AddTransposed: c [%d, %d], a [%d, %d]", c.Rows, c.Cols, a.Rows, a.Cols))
+		panic(fmt.Sprintf("kernel: Transpose: c [%d, %d], a [%d, %d]", c.Rows, c.Cols, a.Rows, a.Cols))
 	}
-	if c.Rows == 0 || c.Cols == 0 {
-		return
-	}
-	buf := floats.get(c.Rows * c.Cols)
-	defer floats.put(buf)
-	t := NewMat(*buf, c.Rows, c.Cols)
-	transposeInto(t, a)
-	for i := range c.Rows {
-		Add(c.Row(i), t.Row(i))
-	}
+	transposeInto(c, a)
 }

@@ -105,7 +105,7 @@ func (n *numbers) wideTo(dst []float32, dstRow, width, i, k0, k1 int) int {
 	return whole
 }
 
-const stageCols = 256
+const stageCols = 64
 
 // columnsTo writes rows i … i+width of columns k0 … k1 as columns: dst[(k-k0)*dstRow + l] = n[i+l, k] for l < width
 // (16, 12, 8, 6 or 4), zeros for rows beyond the last.

@@ -336,9 +336,14 @@ func transposeInto(dst, src Mat) {
 		return
 	}
 	n := src.numbers()
-	for i := 0; i < src.Rows; i += 8 {
-		if i+8 <= src.Rows {
-			n.columnsTo(dst.Data[i:], dst.Stride, 8, i, 0, src.Cols)
+	for i := 0; i < src.Rows; {
+		width := 8
+		if i+16 <= src.Rows {
+			width = 16
+		}
+		if i+width <= src.Rows {
+			n.columnsTo(dst.Data[i:], dst.Stride, width, i, 0, src.Cols)
+			i += width
 			continue
 		}
 		for l := i; l < src.Rows; l++ {
@@ -346,5 +351,6 @@ func transposeInto(dst, src Mat) {
 				dst.Data[j*dst.Stride+l] = v
 			}
 		}
+		break
 	}
 }

@@ -3,8 +3,11 @@ package kernel
 import "fmt"
 
 // Right is a matrix made ready once, in one mode, to be the right operand of many small products with all of it or with parts: keys and
-// values, which all queries of a text meet. Safe for concurrent use until Free. Unlike a frozen weight it need not last: Right holds a copy.
+// values, which all queries of a text meet. Safe for concurrent use until Free. Where it is too small for that to pay, products read it in
+// place, in float32 in every mode.
 type Right struct {
+	b           Mat
+	trans       bool
 	steps, cols int // of B
 	mode        Mode
 	v           *variant
@@ -20,17 +23,22 @@ func RightWidth(n int) int { return ceil(n, rightUnit) * rightUnit }
 // RightStart is the last column at or before n at which a part begins.
 func RightStart(n int) int { return n / rightUnit * rightUnit }
 
-// MakeRight makes B = b, or bᵀ, ready for products in the mode. Split is that of float32 where there are no tiles.
+// leastRight is the number of rows of b from which on it is packed.
+const leastRight = 24
+
+// MakeRight makes B = b, or bᵀ, ready for products in the mode; b must not change until Free. Split is float32 where there are no tiles.
 func MakeRight(b Mat, trans bool, mode Mode) *Right {
-	r := &Right{steps: b.Rows, cols: b.Cols, mode: mode, v: current()}
+	r := &Right{b: b, trans: trans, steps: b.Rows, cols: b.Cols, mode: mode, v: current()}
 	if trans {
 		r.steps, r.cols = b.Cols, b.Rows
 	}
-	if r.steps > 0 && r.cols > 0 {
+	if r.packs() {
 		r.make(b, trans)
 	}
 	return r
 }
+
+func (r *Right) packs() bool { return r.b.Rows >= leastRight && r.b.Cols > 0 }
 
 // Free gives the memory back; the Right must not be used again.
 func (r *Right) Free() { r.ready.free() }
@@ -60,9 +68,28 @@ func (r *Right) MulRight(c, a Mat, k0, n0 int, o MatMulOpts) {
 				clear(c.Row(i))
 			}
 		}
+	case !r.packs():
+		r.inPlace(c, a, k0, n0, k, o)
 	default:
 		r.multiply(c, a, k0, n0, k, o)
 	}
+}
+
+// inPlace is MulRight with B as it lies in memory.
+func (r *Right) inPlace(c, a Mat, k0, n0, k int, o MatMulOpts) {
+	n := min(c.Cols, r.cols-n0)
+	if !o.Add && n < c.Cols {
+		for i := range c.Rows {
+			clear(c.Row(i)[n:])
+		}
+	}
+	b := r.b
+	if r.trans {
+		b = b.RowRange(n0, n0+n).ColRange(k0, k0+k)
+	} else {
+		b = b.RowRange(k0, k0+k).ColRange(n0, n0+n)
+	}
+	MatMul(c.ColRange(0, n), a, b, MatMulOpts{TransA: o.TransA, TransB: r.trans, Alpha: o.Alpha, Add: o.Add, Serial: true})
 }
 
 // rightGo is a Right in plain Go: B as the mode rounds it.

@@ -69,10 +69,15 @@ func (r *Right) make(b Mat, trans bool) {
 		source(tileLayout).blocks(*r.tiles, 0, blocks, 0, steps)
 	case vec == vecPairs:
 		r.panels = floats.get(blocks * 32 * pairSteps(r.steps))
-		if done := r.pairUp(b, trans); done < blocks {
-			steps := pairSteps(r.steps)
-			source(panelLayout).blocks(asHalves((*r.panels)[done*32*steps:]), done, blocks-done, 0, steps/16)
+		steps := pairSteps(r.steps)
+		if done := b.Cols / 32; !trans && done > 0 {
+			pairUp(*r.panels, 32, steps*32, b.ColRange(0, done*32))
+			if done < blocks {
+				source(panelLayout).blocks(asHalves((*r.panels)[done*32*steps:]), done, blocks-done, 0, steps/16)
+			}
+			break
 		}
+		source(panelLayout).blocks(asHalves(*r.panels), 0, blocks, 0, steps/16)
 	default:
 		g := &geometries[vec]
 		r.panels = floats.get(blocks * 32 * r.steps)
@@ -85,14 +90,29 @@ func (r *Right) make(b Mat, trans bool) {
 	}
 }
 
-// pairUp makes the panels of pairs that lie inside b as it is, and says how many.
-func (r *Right) pairUp(b Mat, trans bool) int {
-	panels := b.Cols / 32
-	if trans || b.Rows%32 != 0 || panels == 0 {
-		return 0
+// pairUp makes pairs of the rows of x, whose columns are a multiple of 32, zeros behind the last: rows of pairs, row numbers apart, in
+// panels of 32 that begin panel numbers apart.
+func pairUp(dst []float32, row, panel int, x Mat) {
+	job := pairsJob{dst: at(dst, 0), src: at(x.Data, 0), srcRow: 4 * x.Stride, dstRow: 4 * row, panelStep: 4 * panel, rows: x.Rows / 2, panels: x.Cols / 32}
+	if job.rows > 0 {
+		spreadPairs(&job)
 	}
-	spreadPairs(&pairsJob{dst: at(*r.panels, 0), src: at(b.Data, 0), srcRow: 4 * b.Stride, dstRow: 128, panelStep: 64 * b.Rows, rows: b.Rows / 2, panels: panels})
-	return panels
+	if whole := x.Rows / 2; whole < pairSteps(x.Rows) { // the last row, if it is alone, and zeros
+		zeros := floats.get(2 * x.Cols)
+		defer floats.put(zeros)
+		clear(*zeros)
+		if x.Rows%2 > 0 {
+			copy(*zeros, x.Row(x.Rows-1))
+			job.dst, job.src, job.srcRow, job.rows = at(dst, whole*row), at(*zeros, 0), 4*x.Cols, 1
+			spreadPairs(&job)
+			clear((*zeros)[:x.Cols])
+			whole++
+		}
+		if whole < pairSteps(x.Rows) {
+			job.dst, job.src, job.srcRow, job.rows = at(dst, whole*row), at(*zeros, 0), 0, pairSteps(x.Rows)-whole
+			spreadPairs(&job)
+		}
+	}
 }
 
 func (r *Right) multiply(c, a Mat, k0, n0, k int, o MatMulOpts) {
@@ -111,14 +131,14 @@ func (r *Right) multiply(c, a Mat, k0, n0, k int, o MatMulOpts) {
 		defer floats.put(buf)
 		x := NewMat(*buf, a.Rows, a.Cols)
 		copied(x, a, toBF16)
-		r.multiplyPanels(c, inPlace(x, o.TransA), k0, n0, k, o)
+		r.multiplyPanels(c, asLeft(x, o.TransA), k0, n0, k, o)
 	default:
-		r.multiplyPanels(c, inPlace(a, o.TransA), k0, n0, k, o)
+		r.multiplyPanels(c, asLeft(a, o.TransA), k0, n0, k, o)
 	}
 }
 
-// inPlace is a, or aᵀ, as a left operand that is not packed: the right one has so few columns that it would not pay.
-func inPlace(a Mat, trans bool) left {
+// asLeft is a, or aᵀ, as a left operand that is not packed: the right one has so few columns that it would not pay.
+func asLeft(a Mat, trans bool) left {
 	if trans {
 		return left{data: a.Data, row: 1, step: a.Stride}
 	}
@@ -132,35 +152,26 @@ func rightPairs(x *left, a Mat, trans bool) (buf *[]float32) {
 		x.row, x.step = apart(pairSteps(a.Cols)), 1
 		buf = floats.get(a.Rows * x.row)
 		x.data = *buf
+		if a.Cols%32 == 0 {
+			roundRows(&rowsJob{dst: at(x.data, 0), src: at(a.Data, 0), srcRow: 4 * a.Stride, dstRow: 4 * x.row, rows: a.Rows, blocks: a.Cols / 32})
+			return buf
+		}
 		for i := range a.Rows {
 			n.block(asHalves(x.data[i*x.row:][:pairSteps(a.Cols)]), i, 1, 0, ceil(a.Cols, 32))
 		}
 		return buf
 	}
-	width := ceil(a.Cols, 32) * 32
-	x.row, x.step = 1, width
-	buf = floats.get(pairSteps(a.Rows) * width)
+	if a.Cols%32 != 0 {
+		wide := floats.get(a.Rows * RightWidth(a.Cols))
+		defer floats.put(wide)
+		x := NewMat(*wide, a.Rows, RightWidth(a.Cols))
+		copied(x, a, exact)
+		a = x
+	}
+	x.row, x.step = 1, a.Cols
+	buf = floats.get(pairSteps(a.Rows) * a.Cols)
 	x.data = *buf
-	whole := 0
-	job := pairsJob{dst: at(x.data, 0), dstRow: 4 * width, panelStep: 128, panels: width / 32}
-	if a.Cols == width && a.Rows >= 2 {
-		whole = a.Rows / 2
-		job.src, job.srcRow, job.rows = at(a.Data, 0), 4*a.Stride, whole
-		spreadPairs(&job)
-	}
-	// The rest goes through a copy with zeros around it.
-	stage := floats.get(2 * width)
-	defer floats.put(stage)
-	for q := whole; q < pairSteps(a.Rows); q++ {
-		clear(*stage)
-		for l := range 2 {
-			if i := 2*q + l; i < a.Rows {
-				copy((*stage)[l*width:], a.Row(i))
-			}
-		}
-		job.dst, job.src, job.srcRow, job.rows = at(x.data, q*width), at(*stage, 0), 4*width, 1
-		spreadPairs(&job)
-	}
+	pairUp(*buf, a.Cols, 32, a)
 	return buf
 }
 

@@ -7,6 +7,16 @@ import "unsafe"
 //go:noescape
 func cvtRow(dst *uint16, src *float32, blocks, step, lo int)
 
+// rowsJob rounds rows of blocks·32 float32 to bf16; distances of rows are bytes.
+type rowsJob struct {
+	dst, src       unsafe.Pointer
+	srcRow, dstRow int
+	rows, blocks   int
+}
+
+//go:noescape
+func roundRows(j *rowsJob)
+
 //go:noescape
 func f16Row(dst *float32, src *uint16, blocks int)
 
@@ -39,6 +49,10 @@ func (w *tileNumbers) block(buf []uint16, i, rows, k0, steps int) (hi, lo *uint1
 		return w.u16(i, k0), nil, 2 * w.step
 	}
 	low := bit(w.low())
+	if w.dtype == F32 && low == 0 && i+rows <= w.rows && k0+width <= w.cols {
+		roundRows(&rowsJob{dst: at(buf, 0), src: w.at(i, k0), srcRow: 4 * w.step, dstRow: 2 * width, rows: rows, blocks: steps})
+		return &buf[0], nil, 2 * width
+	}
 	for r := range rows {
 		d := buf[r*width : (r+1)*width]
 		switch {

@@ -270,6 +270,39 @@ DATA pairLanes<>+48(SB)/8, $0x001d000d001c000c
 DATA pairLanes<>+56(SB)/8, $0x001f000f001e000e
 GLOBL pairLanes<>(SB), RODATA|NOPTR, $64
 
+// func roundRows(j *rowsJob)
+// j.rows rows of j.blocks·32 float32 -> as many of bf16
+TEXT ·roundRows(SB), NOSPLIT, $0-8
+	MOVQ j+0(FP), DI
+	MOVQ rowsJob_dst(DI), R8
+	MOVQ rowsJob_src(DI), SI
+	MOVQ rowsJob_srcRow(DI), R9
+	MOVQ rowsJob_dstRow(DI), R10
+	MOVQ rowsJob_rows(DI), DX
+row:
+	MOVQ R8, R12
+	MOVQ SI, R13
+	LEAQ (SI)(R9*4), R11
+	MOVQ rowsJob_blocks(DI), CX
+block:
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	VMOVUPS (R13), Z0
+	VMOVUPS 64(R13), Z1
+	VCVTNE2PS2BF16(0, 1, 2)
+	VMOVDQU64 Z2, (R12)
+	ADDQ $128, R13
+	ADDQ $128, R11
+	ADDQ $64, R12
+	DECQ CX
+	JNZ block
+	ADDQ R9, SI
+	ADDQ R10, R8
+	DECQ DX
+	JNZ row
+	VZEROUPPER
+	RET
+
 // func transpose8(j *transposeJob)
 // 8 rows of j.blocks·8 numbers -> j.blocks·8 rows of the first j.width (8, 6, 4) as float32
 TEXT ·transpose8(SB), NOSPLIT, $0-8

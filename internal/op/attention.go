@@ -290,7 +290,11 @@ func (f *attention) attend(b *block, head int, x, y kernel.Mat) {
 	var sum [queryBlock]float64
 	for r := range nq {
 		top[r] = float32(math.Inf(-1))
-		clear(out.Row(r))
+	}
+	if b.k0 == b.k1 { // nobody is seen
+		for r := range nq {
+			clear(out.Row(r))
+		}
 	}
 	b.parts(func(part *block) {
 		_, nk, wide := part.room()
@@ -307,13 +311,14 @@ func (f *attention) attend(b *block, head int, x, y kernel.Mat) {
 			f.finish(row[lo:hi], nil, part, r, lo, head)
 			if m := max(top[r], kernel.Max(row[lo:hi])); m != top[r] {
 				less := math.Exp(float64(top[r] - m))
-				sum[r] *= less
-				kernel.Scale(out.Row(r), float32(less))
+				if sum[r] *= less; part.k0 > b.k0 {
+					kernel.Scale(out.Row(r), float32(less))
+				}
 				top[r] = m
 			}
 			sum[r] += kernel.ExpShiftSum(row[lo:hi], top[r])
 		}
-		f.weigh(out, s.ColRange(0, nk), part, head/h.group())
+		f.weigh(out, s.ColRange(0, nk), part, head/h.group(), part.k0 > b.k0)
 	})
 	for r := range nq {
 		if sum[r] != 0 { // else nobody is seen
@@ -339,9 +344,9 @@ func (f *attention) products(s, q kernel.Mat, b *block, kvHead int) {
 	}
 }
 
-// weigh is out += s·V for the block's values of a key head.
-func (f *attention) weigh(out, s kernel.Mat, b *block, kvHead int) {
-	o := kernel.MatMulOpts{Add: true, Serial: true}
+// weigh is out (+)= s·V for the block's values of a key head.
+func (f *attention) weigh(out, s kernel.Mat, b *block, kvHead int, add bool) {
+	o := kernel.MatMulOpts{Add: add, Serial: true}
 	kv := kvHead * b.step
 	switch {
 	case b.packed != nil:
@@ -351,6 +356,7 @@ func (f *attention) weigh(out, s kernel.Mat, b *block, kvHead int) {
 	default:
 		b.paged.each(f.s.Layer, 1, b.k0, b.k1, func(values kernel.Mat, from, to int) {
 			kernel.MatMul(out, s.ColRange(from, to), values.ColRange(kv, kv+f.s.Dim), o)
+			o.Add = true
 		})
 	}
 }

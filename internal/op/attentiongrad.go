@@ -84,45 +84,43 @@ type back struct {
 
 // strip is a block of keys of one key head, with what is gathered for them.
 type strip struct {
-	kvHead          int
-	k0, k1          int
-	keysT           *kernel.Right // Kᵀ
-	keys, valuesT   *kernel.Right // K, Vᵀ
-	dKeysT, dValueT kernel.Mat    // [D, keys]; no rows if nobody wants them
+	k0            int
+	keysT         *kernel.Right // Kᵀ
+	keys, valuesT *kernel.Right // K, Vᵀ
+	dKeys, dValue gathered
+}
+
+// gathered are the gradients of a strip's keys or values: sums of scoresᵀ·rows over blocks of queries. Those of many are gathered
+// transposed: then the scores, which are many, are the right operand, and what is made ready of the rows is small.
+type gathered struct {
+	sums       kernel.Mat // [keys, D]; no rows if nobody wants them
+	transposed kernel.Mat // [D, keys]
 }
 
 // head computes the gradients of one key head of a segment and of the query heads that share it.
 func (f *back) head(blocks []block, kvHead int) {
 	r, h := &blocks[0].reach, f.s
-	cut := func(m kernel.Mat, k0, k1 int) kernel.Mat {
-		return m.RowRange(k0, k1).ColRange(kvHead*r.step, kvHead*r.step+h.Dim)
-	}
-	for k := 0; k < r.n; k += keyBlock {
-		s := strip{kvHead: kvHead, k0: k, k1: min(k+keyBlock, r.n)}
-		s.keysT = kernel.MakeRight(cut(r.keys, s.k0, s.k1), true, f.p.Mode)
-		s.keys = kernel.MakeRight(cut(r.keys, s.k0, s.k1), false, f.p.Mode)
-		s.valuesT = kernel.MakeRight(cut(r.values, s.k0, s.k1), true, f.p.Mode)
+	for k0 := 0; k0 < r.n; k0 += keyBlock {
+		k1 := min(k0+keyBlock, r.n)
+		cut := func(m kernel.Mat) kernel.Mat { return m.RowRange(k0, k1).ColRange(kvHead*r.step, kvHead*r.step+h.Dim) }
+		keys := cut(r.keys)
+		s := strip{k0: k0, keysT: kernel.MakeRight(keys, true, f.p.Mode), keys: kernel.MakeRight(keys, false, f.p.Mode), valuesT: kernel.MakeRight(cut(r.values), true, f.p.Mode)}
 		if r.dKeys.Rows > 0 {
-			wide := kernel.RightWidth(s.k1 - s.k0)
-			s.dKeysT = kernel.NewMat(f.p.Arena.Zeroed(h.Dim*wide), h.Dim, wide)
-			s.dValueT = kernel.NewMat(f.p.Arena.Zeroed(h.Dim*wide), h.Dim, wide)
+			many := r.seg.End-r.seg.Start >= manyQueries
+			s.dKeys, s.dValue = f.gather(cut(r.dKeys), many), f.gather(cut(r.dValues), many)
 		}
 		for head := kvHead * h.group(); head < (kvHead+1)*h.group(); head++ {
 			for i := range blocks {
-				if b := blocks[i].among(s.k0, s.k1); b.k0 < b.k1 {
+				if b := blocks[i].among(k0, k1); b.k0 < b.k1 {
 					f.block(&b, &s, head)
 				}
 			}
 		}
-		if r.dKeys.Rows > 0 {
-			kernel.AddTransposed(cut(r.dKeys, s.k0, s.k1), s.dKeysT.ColRange(0, s.k1-s.k0))
-			kernel.AddTransposed(cut(r.dValues, s.k0, s.k1), s.dValueT.ColRange(0, s.k1-s.k0))
-		}
+		f.gathered(s.dKeys)
+		f.gathered(s.dValue)
 		for _, x := range []*kernel.Right{s.keysT, s.keys, s.valuesT} {
 			x.Free()
 		}
-		f.p.Arena.Put(s.dKeysT.Data)
-		f.p.Arena.Put(s.dValueT.Data)
 	}
 }
 
@@ -157,14 +155,38 @@ func (f *back) block(b *block, strip *strip, head int) {
 		}
 	}
 	strip.keys.MulRight(part(f.dx, h.queryAt(head)), ds.ColRange(0, nk), at, 0, kernel.MatMulOpts{Alpha: scale, Add: true})
-	if strip.dKeysT.Rows == 0 {
-		return
+	strip.dKeys.add(at, nk, ds, q, scale, f.p.Mode)
+	strip.dValue.add(at, nk, s, dout, 1, f.p.Mode)
+}
+
+// gather begins sums for the gradients of keys or values of many queries, or of few.
+func (f *back) gather(sums kernel.Mat, many bool) gathered {
+	g := gathered{sums: sums}
+	if many {
+		wide := kernel.RightWidth(sums.Rows)
+		g.transposed = kernel.NewMat(f.p.Arena.Zeroed(sums.Cols*wide), sums.Cols, wide)
 	}
-	gather := func(sums, scores, rows kernel.Mat, alpha float32) { // sums += alpha·rowsᵀ·scores
-		right := kernel.MakeRight(scores, false, f.p.Mode)
-		right.MulRight(sums.ColRange(at, at+wide), rows, 0, 0, kernel.MatMulOpts{TransA: true, Alpha: alpha, Add: true})
+	return g
+}
+
+// add adds alpha·scoresᵀ·rows to the sums of n keys from at on. Scores may have more columns.
+func (g *gathered) add(at, n int, scores, rows kernel.Mat, alpha float32, mode kernel.Mode) {
+	o := kernel.MatMulOpts{TransA: true, Alpha: alpha, Add: true, Serial: true}
+	switch {
+	case g.sums.Rows == 0:
+	case g.transposed.Rows == 0:
+		kernel.MatMul(g.sums.RowRange(at, at+n), scores.ColRange(0, n), rows, o)
+	default:
+		right := kernel.MakeRight(scores, false, mode)
+		right.MulRight(g.transposed.ColRange(at, at+scores.Cols), rows, 0, 0, o)
 		right.Free()
 	}
-	gather(strip.dKeysT, ds, q, scale)
-	gather(strip.dValueT, s, dout, 1)
+}
+
+// gathered ends what gather began.
+func (f *back) gathered(g gathered) {
+	if g.transposed.Rows > 0 {
+		kernel.Transpose(g.sums, g.transposed.ColRange(0, g.sums.Rows))
+		f.p.Arena.Put(g.transposed.Data)
+	}
 }

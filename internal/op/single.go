@@ -44,7 +44,5 @@ func (f *attention) single(b *block, kvHead int, x, y kernel.Mat) {
 		f.finish(s.Row(g), nil, b, 0, 0, head+g)
 		kernel.SoftmaxRow(s.Row(g))
 	}
-	out := y.Row(t)[head*h.Dim:][:group*h.Dim]
-	clear(out)
-	f.weigh(kernel.NewMat(out, group, h.Dim), s, b, kvHead)
+	f.weigh(kernel.NewMat(y.Row(t)[head*h.Dim:], group, h.Dim), s, b, kvHead, false)
 }

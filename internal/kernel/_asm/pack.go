@@ -12,6 +12,7 @@ func packs(f *file) {
 		spreadLeft(f, mr)
 	}
 	spreadPairs(f)
+	roundRows(f)
 	transpose(f)
 	for _, rows := range []int{12, 16} {
 		transposeWide(f, rows)
@@ -110,6 +111,36 @@ func spreadPairs(f *file) {
 		f.p("DATA pairLanes<>+%d(SB)/8, $0x%016x", 8*i, lo|(lo+16)<<16|(lo+1)<<32|(lo+17)<<48)
 	}
 	f.p("GLOBL pairLanes<>(SB), RODATA|NOPTR, $64")
+}
+
+// roundRows rounds rows to bf16. Rows are short and far apart: the processor does not see where they lead, so the one after the next
+// three is fetched meanwhile.
+func roundRows(f *file) {
+	f.text("roundRows", "j.rows rows of j.blocks·32 float32 -> as many of bf16", "rowsJob", 0)
+	f.load("rowsJob", "dst", "R8", "src", "SI", "srcRow", "R9", "dstRow", "R10", "rows", "DX")
+	f.p("row:")
+	f.i("MOVQ R8, R12")
+	f.i("MOVQ SI, R13")
+	f.i("LEAQ (SI)(R9*4), R11")
+	f.i("MOVQ rowsJob_blocks(DI), CX")
+	f.p("block:")
+	f.i("PREFETCHT0 (R11)")
+	f.i("PREFETCHT0 64(R11)")
+	f.i("VMOVUPS (R13), Z0")
+	f.i("VMOVUPS 64(R13), Z1")
+	f.i("VCVTNE2PS2BF16(0, 1, 2)")
+	f.i("VMOVDQU64 Z2, (R12)")
+	f.i("ADDQ $128, R13")
+	f.i("ADDQ $128, R11")
+	f.i("ADDQ $64, R12")
+	f.i("DECQ CX")
+	f.i("JNZ block")
+	f.i("ADDQ R9, SI")
+	f.i("ADDQ R10, R8")
+	f.i("DECQ DX")
+	f.i("JNZ row")
+	f.i("VZEROUPPER")
+	f.i("RET")
 }
 
 // transpose turns 8 rows of blocks·8 numbers into columns; of each column it stores the first 8, 6 or 4.
