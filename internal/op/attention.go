@@ -41,7 +41,7 @@ type ScoreBias interface {
 // compute less that nobody sees: in segments below twice as many rows half as many share one.
 const (
 	queryBlock = 64
-	keyBlock   = 256
+	keyBlock   = 512
 )
 
 // Attention is softmax attention within each segment [vaswani2017]; query head h reads key head h·K/H.
