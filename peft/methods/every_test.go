@@ -277,7 +277,10 @@ var lawSettings = map[string]string{
 var lawTargets = map[string]string{"qwen2": `["q_proj", "v_proj"]`, "gpt2": `["c_attn"]`}
 
 // moving are methods that change the model as soon as they are attached.
-var moving = []string{"vblora", "unilora", "c3a", "fourierft", "deft", "hra"}
+var moving = []string{"vblora", "unilora", "c3a", "fourierft", "hra"}
+
+// rounding are methods that then change it by rounding alone.
+var rounding = []string{"deft"}
 
 // othersLaws are the rows of all methods but LoRA.
 func othersLaws() (rows []pefttest.Case) {
@@ -289,7 +292,7 @@ func othersLaws() (rows []pefttest.Case) {
 		if s, ok := lawSettings[m.Name]; ok {
 			settings = s
 		}
-		rows = append(rows, pefttest.Case{Name: m.Name, Method: m, Identity: !slices.Contains(moving, m.Name), Mergeable: true,
+		rows = append(rows, pefttest.Case{Name: m.Name, Method: m, Identity: !slices.Contains(moving, m.Name) && !slices.Contains(rounding, m.Name), Nearly: slices.Contains(rounding, m.Name), Mergeable: true,
 			Config: func(base layer.Model) peft.Config { return lawConfig(m, settings, base) }})
 	}
 	return rows

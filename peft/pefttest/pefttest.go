@@ -37,6 +37,7 @@ type Case struct {
 	Lost func(m layer.Model) peft.Config
 
 	Identity  bool // attaching changes nothing until training does
+	Nearly    bool // attaching changes no more than rounding does: what it adds and what it takes away are equal but for that
 	Mergeable bool // the adapter can be folded into its base
 	// Converted says that the file holds the adapter in another form (peft.Converter), so that what is loaded works as what
 	// was saved within rounding only.
