@@ -1,6 +1,9 @@
 package kernel
 
-import "fmt"
+import (
+	"fmt"
+	"sync"
+)
 
 // Right is a matrix made ready once, in one mode, to be the right operand of many small products with all of it or with parts: keys and
 // values, which all queries of a text meet. Safe for concurrent use until Free. Where it is too small for that to pay, products read it in
@@ -24,11 +27,12 @@ func RightWidth(n int) int { return ceil(n, rightUnit) * rightUnit }
 func RightStart(n int) int { return n / rightUnit * rightUnit }
 
 // leastRight is the number of rows of b from which on it is packed.
-const leastRight = 24
+const leastRight = 8
 
 // MakeRight makes B = b, or bᵀ, ready for products in the mode; b must not change until Free. Split is float32 where there are no tiles.
 func MakeRight(b Mat, trans bool, mode Mode) *Right {
-	r := &Right{b: b, trans: trans, steps: b.Rows, cols: b.Cols, mode: mode, v: current()}
+	r := rights.Get().(*Right)
+	*r = Right{b: b, trans: trans, steps: b.Rows, cols: b.Cols, mode: mode, v: current()}
 	if trans {
 		r.steps, r.cols = b.Cols, b.Rows
 	}
@@ -41,7 +45,14 @@ func MakeRight(b Mat, trans bool, mode Mode) *Right {
 func (r *Right) packs() bool { return r.b.Rows >= leastRight && r.b.Cols > 0 }
 
 // Free gives the memory back; the Right must not be used again.
-func (r *Right) Free() { r.ready.free() }
+func (r *Right) Free() {
+	r.ready.free()
+	*r = Right{}
+	rights.Put(r)
+}
+
+// rights are those that nobody uses: a long text makes thousands.
+var rights = sync.Pool{New: func() any { return new(Right) }}
 
 // MulRight is c (+)= alpha·op(a)·B[k0:, n0:], computed by the caller's goroutine.
 //

@@ -52,9 +52,9 @@ func (r *Right) units(k int) int {
 }
 
 func (r *Right) make(b Mat, trans bool) {
-	n := tileNumbers{b.numbers(), r.low()}
 	blocks := ceil(r.cols, 32)
 	source := func(layout pairLayout) tileSource {
+		n := tileNumbers{b.numbers(), r.low()}
 		if trans {
 			return &forwardTiles{n, layout}
 		}
@@ -81,11 +81,11 @@ func (r *Right) make(b Mat, trans bool) {
 	default:
 		g := &geometries[vec]
 		r.panels = floats.get(blocks * 32 * r.steps)
-		var b columns = &asStored{n.numbers, rightRounding(r.mode)}
+		var n columns = &asStored{b.numbers(), rightRounding(r.mode)}
 		if trans {
-			b = &transposed{n.numbers, rightRounding(r.mode)}
+			n = &transposed{b.numbers(), rightRounding(r.mode)}
 		}
-		b.pack(*r.panels, g.nr, 0, r.cols, 0, r.steps)
+		n.pack(*r.panels, g.nr, 0, r.cols, 0, r.steps)
 		clear((*r.panels)[ceil(r.cols, g.nr)*g.nr*r.steps:])
 	}
 }

@@ -203,10 +203,9 @@ func (b *block) among(from, to int) block {
 }
 
 // parts are the blocks of keyBlock keys that a block consists of.
-func (b *block) parts(f func(part *block)) {
+func (b *block) parts(f func(part block)) {
 	for k := b.k0 / keyBlock * keyBlock; k < b.k1; k += keyBlock {
-		part := b.among(k, k+keyBlock)
-		f(&part)
+		f(b.among(k, k+keyBlock))
 	}
 }
 
@@ -296,10 +295,10 @@ func (f *attention) attend(b *block, head int, x, y kernel.Mat) {
 			clear(out.Row(r))
 		}
 	}
-	b.parts(func(part *block) {
+	b.parts(func(part block) {
 		_, nk, wide := part.room()
 		s := kernel.NewMat(buf, nq, wide)
-		f.products(s, q, part, head/h.group())
+		f.products(s, q, &part, head/h.group())
 		for r := range nq {
 			lo, hi := part.seen(r, &f.s)
 			row := s.Row(r)
@@ -308,7 +307,7 @@ func (f *attention) attend(b *block, head int, x, y kernel.Mat) {
 			if lo == hi {
 				continue
 			}
-			f.finish(row[lo:hi], nil, part, r, lo, head)
+			f.finish(row[lo:hi], nil, &part, r, lo, head)
 			if m := max(top[r], kernel.Max(row[lo:hi])); m != top[r] {
 				less := math.Exp(float64(top[r] - m))
 				if sum[r] *= less; part.k0 > b.k0 {
@@ -318,7 +317,7 @@ func (f *attention) attend(b *block, head int, x, y kernel.Mat) {
 			}
 			sum[r] += kernel.ExpShiftSum(row[lo:hi], top[r])
 		}
-		f.weigh(out, s.ColRange(0, nk), part, head/h.group(), part.k0 > b.k0)
+		f.weigh(out, s.ColRange(0, nk), &part, head/h.group(), part.k0 > b.k0)
 	})
 	for r := range nq {
 		if sum[r] != 0 { // else nobody is seen

@@ -14,7 +14,7 @@ import (
 // forward, five backward of which two compute the scores again) counted as seven.
 func BenchmarkAttention(b *testing.B) {
 	for _, h := range []op.Heads{{Query: 32, KeyValue: 4, Dim: 64}, {Query: 12, KeyValue: 12, Dim: 64}} {
-		for _, n := range []int{12, 50, 256, 1024, 4096} {
+		for _, n := range []int{12, 24, 50, 256, 1024, 4096} {
 			for _, mode := range []kernel.Mode{kernel.ModeF32, kernel.ModeBF16} {
 				b.Run(fmt.Sprintf("%d heads over %d, segments of %d, %v", h.Query, h.KeyValue, n, mode), func(b *testing.B) {
 					const total = 4096
