@@ -53,12 +53,18 @@ func (l *Projection) Forward(p *op.Pass, y kernel.Mat, x *op.Input) any {
 		x.Acts(p.Mode).Linears([]kernel.Mat{y}, []kernel.Linear{all})
 		return nil
 	}
-	k := &saved{base: l.base.Forward(p, y, x), s: p.Arena.Get(x.Rows * l.rank)}
+	k := &saved{s: p.Arena.Get(x.Rows * l.rank)}
 	s := kernel.NewMat(k.s, x.Rows, l.rank)
 	d, done := l.drop(p, x.Mat)
 	kernel.MatMul(s, d, op.Of(l.A).View(), kernel.MatMulOpts{TransB: true})
 	done()
-	kernel.MatMul(y, s, op.Of(l.B).View(), kernel.MatMulOpts{TransB: true, Alpha: l.scale, Add: true})
+	if all, ok := l.plain(p, x); ok { // which keeps nothing for its backward pass
+		all.S, all.B, all.Scale = s, op.Of(l.B).View(), l.scale
+		x.Acts(p.Mode).Linears([]kernel.Mat{y}, []kernel.Linear{all})
+	} else {
+		k.base = l.base.Forward(p, y, x)
+		kernel.MatMul(y, s, op.Of(l.B).View(), kernel.MatMulOpts{TransB: true, Alpha: l.scale, Add: true})
+	}
 	if !p.Grad {
 		p.Arena.Put(k.s)
 		return nil
@@ -68,16 +74,24 @@ func (l *Projection) Forward(p *op.Pass, y kernel.Mat, x *op.Input) any {
 
 // Linear implements op.Plain. A linear has one addition, so a branch over another has more.
 func (l *Projection) Linear(p *op.Pass, x *op.Input) (kernel.Linear, bool) {
-	base, ok := l.base.(op.Plain)
-	if !ok || l.drops(p) {
+	if l.drops(p) {
 		return kernel.Linear{}, false
 	}
-	all, ok := base.Linear(p, x)
+	all, ok := l.plain(p, x)
 	if ok && l.scale != 0 {
-		ok = all.A.Rows == 0
 		all.A, all.B, all.Scale = op.Of(l.A).View(), op.Of(l.B).View(), l.scale
 	}
 	return all, ok
+}
+
+// plain is the base as a linear that has room for the branch's addition.
+func (l *Projection) plain(p *op.Pass, x *op.Input) (kernel.Linear, bool) {
+	base, ok := l.base.(op.Plain)
+	if !ok {
+		return kernel.Linear{}, false
+	}
+	all, ok := base.Linear(p, x)
+	return all, ok && (all.A.Rows == 0 || l.scale == 0)
 }
 
 // Factors implements layer.Thin. A branch over another weight than the slot's, or that is a part of something else, as of DoRA, is more

@@ -27,13 +27,19 @@ func (a *Acts) MulT(y Mat, w *Frozen, bias []float32, add bool) {
 	if a.x.Cols != w.Cols || y.Rows != a.x.Rows || y.Cols != w.Rows || bias != nil && len(bias) != y.Cols {
 		panic(fmt.Sprintf("kernel: MulT: y [%d, %d] = x [%d, %d] · W [%d, %d]ᵀ + bias [%d]", y.Rows, y.Cols, a.x.Rows, a.x.Cols, w.Rows, w.Cols, len(bias)))
 	}
+	a.forward(y, w, bias, add, low{})
+}
+
+// forward is MulT with an addition of low rank.
+func (a *Acts) forward(y Mat, w *Frozen, bias []float32, add bool, more low) {
 	w = w.in(a.mode)
 	switch {
 	case y.Rows == 0 || y.Cols == 0:
 	case a.v.vec == vecGo || w.Cols == 0:
 		mulTGeneric(y, a.x, w, a.mode, bias, add)
+		more.addTo(y)
 	default:
-		a.mulT(y, w, bias, add)
+		a.mulT(y, w, bias, add, more)
 	}
 }
 

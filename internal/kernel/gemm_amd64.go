@@ -113,7 +113,8 @@ type product struct {
 	add   bool
 	bias  []float32 // nil or one for each column
 	vec   vecLevel
-	from  weights // that b is made of, if any
+	from  weights  // that b is made of, if any
+	more  *product // to be added to the same results; nil if nothing
 }
 
 // run computes the product, by several threads unless serial. Threads own columns or rows, so every result is summed in
@@ -183,6 +184,9 @@ func (p *product) part(m0, m1, n0, n1 int, then region) {
 					p.panel(&job, m, min(m+g.mc, m1), q, k)
 				}
 			}
+		}
+		if p.more != nil {
+			p.more.part(m0, m1, n, ne, region{})
 		}
 	}
 }

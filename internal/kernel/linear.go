@@ -11,40 +11,97 @@ type Linear struct {
 	W     *Frozen
 	Bias  []float32
 	A, B  Mat // of no rows: there is no addition
+	S     Mat // x·Aᵀ [T, r], where that is known: then A is not read
 	Scale float32
 }
+
+// adds says that there is an addition of low rank.
+func (l *Linear) adds() bool { return l.A.Rows > 0 || l.S.Rows > 0 }
 
 // Linears writes y = x·Wᵀ + … for several weights that read the same activations, ys one for each. Few rows pass through all of them in one
 // go.
 func (a *Acts) Linears(ys []Mat, list []Linear) {
+	known := false
 	for i := range list {
 		a.check(ys[i], &list[i])
+		known = known || list[i].S.Rows > 0
 	}
-	if len(ys) == 0 || ys[0].Rows == 0 || a.few(ys, list) {
+	if len(ys) == 0 || ys[0].Rows == 0 || !known && a.few(ys, list) {
 		return
 	}
+	s, free := a.down(list)
+	defer free()
+	at := 0
 	for i := range list {
 		l := &list[i]
-		a.MulT(ys[i], l.W, l.Bias, false)
-		if l.A.Rows > 0 {
-			a.addLow(ys[i], l)
+		add := low{s: l.S, b: l.B, scale: l.Scale}
+		if l.A.Rows > 0 && l.S.Rows == 0 {
+			add.s = s.ColRange(at, at+l.A.Rows)
+			at += l.A.Rows
 		}
+		a.forward(ys[i], l.W, l.Bias, false, add)
 	}
 }
 
 func (a *Acts) check(y Mat, l *Linear) {
-	low := l.A.Rows == 0 || l.A.Cols == a.x.Cols && l.B.Rows == y.Cols && l.B.Cols == l.A.Rows && l.Scale != 0
-	if y.Rows != a.x.Rows || !low {
-		panic(fmt.Sprintf("kernel: Linears: y [%d, %d], x [%d, %d], A [%d, %d], B [%d, %d], scale %g",
-			y.Rows, y.Cols, a.x.Rows, a.x.Cols, l.A.Rows, l.A.Cols, l.B.Rows, l.B.Cols, l.Scale))
+	ok := y.Rows == a.x.Rows
+	switch {
+	case l.S.Rows > 0:
+		ok = ok && l.S.Rows == y.Rows && l.B.Rows == y.Cols && l.B.Cols == l.S.Cols && l.Scale != 0
+	case l.A.Rows > 0:
+		ok = ok && l.A.Cols == a.x.Cols && l.B.Rows == y.Cols && l.B.Cols == l.A.Rows && l.Scale != 0
+	}
+	if !ok {
+		panic(fmt.Sprintf("kernel: Linears: y [%d, %d], x [%d, %d], A [%d, %d], S [%d, %d], B [%d, %d], scale %g",
+			y.Rows, y.Cols, a.x.Rows, a.x.Cols, l.A.Rows, l.A.Cols, l.S.Rows, l.S.Cols, l.B.Rows, l.B.Cols, l.Scale))
 	}
 }
 
-// addLow adds the product of low rank by itself.
-func (a *Acts) addLow(y Mat, l *Linear) {
-	buf := floats.get(y.Rows * l.A.Rows)
-	defer floats.put(buf)
-	s := NewMat(*buf, y.Rows, l.A.Rows)
-	MatMul(s, a.x, l.A, MatMulOpts{TransB: true})
-	MatMul(y, s, l.B, MatMulOpts{TransB: true, Alpha: l.Scale, Add: true})
+// down is x·Aᵀ for the A of all linears that need it, side by side [T, Σr]: the activations are read once for all.
+func (a *Acts) down(list []Linear) (s Mat, free func()) {
+	rank, last := 0, Mat{}
+	for i := range list {
+		if l := &list[i]; l.A.Rows > 0 && l.S.Rows == 0 {
+			rank += l.A.Rows
+			last = l.A
+		}
+	}
+	if rank == 0 {
+		return Mat{}, func() {}
+	}
+	buf := floats.get(a.x.Rows * rank)
+	s = NewMat(*buf, a.x.Rows, rank)
+	if rank == last.Rows {
+		a.Down(s, last)
+		return s, func() { floats.put(buf) }
+	}
+	stack := floats.get(rank * a.x.Cols)
+	defer floats.put(stack)
+	at := 0
+	for i := range list {
+		if l := &list[i]; l.A.Rows > 0 && l.S.Rows == 0 {
+			copied(NewMat((*stack)[at*a.x.Cols:], l.A.Rows, a.x.Cols), l.A, exact)
+			at += l.A.Rows
+		}
+	}
+	a.Down(s, NewMat(*stack, rank, a.x.Cols))
+	return s, func() { floats.put(buf) }
+}
+
+// Down is s = x·Aᵀ, the inner product of an addition of low rank, in float32.
+//
+//	x [T, K]   A [r, K]   s [T, r]
+func (a *Acts) Down(s, A Mat) { MatMul(s, a.x, A, MatMulOpts{TransB: true}) }
+
+// low is an addition of low rank to a product: scale·s·Bᵀ. Without rows of s it adds nothing.
+type low struct {
+	s, b  Mat
+	scale float32
+}
+
+// addTo adds it by itself.
+func (l *low) addTo(y Mat) {
+	if l.s.Rows > 0 {
+		MatMul(y, l.s, l.b, MatMulOpts{TransB: true, Alpha: l.scale, Add: true})
+	}
 }

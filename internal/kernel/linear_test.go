@@ -26,7 +26,7 @@ func linearsOf(t *testing.T, T, K int, dtype DType, next func() float32) (ys []M
 // TestLinears holds several products in one go to the sums that define them.
 func TestLinears(t *testing.T) {
 	everyVariant(t, func(t *testing.T) {
-		for _, T := range []int{1, 3, 5, 8, 9, 33} {
+		for _, T := range []int{1, 3, 5, 8, 9, 33, 150} {
 			for _, dtype := range []DType{F32, BF16, I8} {
 				K := 96 + T
 				next := normals(uint64(T))
@@ -36,12 +36,26 @@ func TestLinears(t *testing.T) {
 					a := Pack(x, mode)
 					a.Linears(ys, list)
 					a.Free()
-					for i, l := range list {
-						want := linearSums(x, &l)
-						if e := worst(ys[i], want); !(e < tol) {
-							t.Errorf("%v %v, %d rows, rank %d: error %.2g, want below %.2g", dtype, mode, T, l.A.Rows, e, tol)
+					check := func(what string) {
+						for i, l := range list {
+							want := linearSums(x, &l)
+							if e := worst(ys[i], want); !(e < tol) {
+								t.Errorf("%v %v, %d rows, rank %d%s: error %.2g, want below %.2g", dtype, mode, T, l.A.Rows, what, e, tol)
+							}
 						}
 					}
+					check("")
+					known := slices.Clone(list)
+					for i := range known {
+						if l := &known[i]; l.A.Rows > 0 {
+							l.S = strided(t, T, l.A.Rows, 1, next)
+							MatMul(l.S, x, l.A, MatMulOpts{TransB: true})
+						}
+					}
+					a = Pack(x, mode)
+					a.Linears(ys, known)
+					a.Free()
+					check(", S known")
 				}
 			}
 		}

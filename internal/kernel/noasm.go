@@ -10,8 +10,9 @@ type packed struct{}
 
 func (*packed) free() {}
 
-func (a *Acts) mulT(y Mat, w *Frozen, bias []float32, add bool) {
+func (a *Acts) mulT(y Mat, w *Frozen, bias []float32, add bool, more low) {
 	mulTGeneric(y, a.x, w, a.mode, bias, add)
+	more.addTo(y)
 }
 
 func (a *Acts) mul(y Mat, w *Frozen, bias []float32, add bool) {

@@ -82,7 +82,7 @@ func (a *Acts) roundedRows() Mat {
 }
 
 // mulT chooses the way by the mode and the shape alone.
-func (a *Acts) mulT(y Mat, w *Frozen, bias []float32, add bool) {
+func (a *Acts) mulT(y Mat, w *Frozen, bias []float32, add bool, more low) {
 	switch {
 	case shorts(a.mode, w, y.Rows) && a.v.vnni:
 		p := bytesProduct{c: y, x: a.shortRows(), w: w, add: add, bias: bias}
@@ -94,10 +94,13 @@ func (a *Acts) mulT(y Mat, w *Frozen, bias []float32, add bool) {
 		d := a.dotsOf(y, w, bias, add)
 		d.run(false)
 	case a.usesTiles():
-		a.tileProduct(y, w.Cols, w.tiles(true, tileLayout, a.mode == ModeSplit), bias, add)
+		a.tileProduct(y, w.Cols, w.tiles(true, tileLayout, a.mode == ModeSplit), bias, add, more)
+		return
 	default:
-		a.product(y, w, true, bias, add)
+		a.product(y, w, true, bias, add, more)
+		return
 	}
+	more.addTo(y)
 }
 
 func (a *Acts) mul(y Mat, w *Frozen, bias []float32, add bool) {
@@ -106,9 +109,9 @@ func (a *Acts) mul(y Mat, w *Frozen, bias []float32, add bool) {
 		p := across{y: y, x: a.roundedRows(), w: w, bias: bias, add: add}
 		p.run()
 	case a.usesTiles():
-		a.tileProduct(y, w.Rows, w.tiles(false, tileLayout, a.mode == ModeSplit), bias, add)
+		a.tileProduct(y, w.Rows, w.tiles(false, tileLayout, a.mode == ModeSplit), bias, add, low{})
 	default:
-		a.product(y, w, false, bias, add)
+		a.product(y, w, false, bias, add, low{})
 	}
 }
 
@@ -192,8 +195,8 @@ func (a *Acts) dotsOf(y Mat, w *Frozen, bias []float32, add bool) dots {
 }
 
 // product multiplies by micro-kernels.
-func (a *Acts) product(y Mat, w *Frozen, forward bool, bias []float32, add bool) {
-	p := product{c: y, k: w.Rows, a: a.leftPanels(), alpha: 1, add: add, bias: bias, vec: a.level(), from: weights{w.stored(), forward, 1}}
+func (a *Acts) product(y Mat, w *Frozen, forward bool, bias []float32, add bool, more low) {
+	p := product{c: y, k: w.Rows, a: a.leftPanels(), alpha: 1, add: add, bias: bias, vec: a.level(), from: weights{w.stored(), forward, 1}, more: more.product(y, a.v.vec)}
 	if forward {
 		p.k = w.Cols
 	}
@@ -206,9 +209,18 @@ func (a *Acts) product(y Mat, w *Frozen, forward bool, bias []float32, add bool)
 }
 
 // tileProduct multiplies by tiles, depth numbers per result.
-func (a *Acts) tileProduct(y Mat, depth int, b tileSource, bias []float32, add bool) {
-	p := tileProduct{y: y, steps: ceil(depth, 32), a: a.leftTiles(), aLow: a.mode == ModeSplit, b: b, add: add, bias: bias}
+func (a *Acts) tileProduct(y Mat, depth int, b tileSource, bias []float32, add bool, more low) {
+	p := tileProduct{y: y, steps: ceil(depth, 32), a: a.leftTiles(), aLow: a.mode == ModeSplit, b: b, add: add, bias: bias, more: more.product(y, a.v.vec)}
 	p.run()
+}
+
+// product is the addition as more steps of the product that it is added to, which computes them for the columns at hand, while these are
+// in the cache; nil if it adds nothing.
+func (l *low) product(y Mat, vec vecLevel) *product {
+	if l.s.Rows == 0 {
+		return nil
+	}
+	return &product{c: y, k: l.s.Cols, a: left{data: l.s.Data, row: l.s.Stride, step: 1}, b: &transposed{numbers: l.b.numbers()}, alpha: l.scale, add: true, vec: vec}
 }
 
 // fewThin is the number of rows up to which dots beat the micro-kernels where they sum few numbers, as with an adapter's B.

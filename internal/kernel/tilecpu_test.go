@@ -15,7 +15,7 @@ var long = flag.Bool("long", false, "run the heavier suites in full")
 // of them, which takes a minute.
 func TestWithTiles(t *testing.T) {
 	flags := []string{"-test.run=^(TestFrozenProducts|TestResultsDoNotDependOnThreads|TestStress|TestNaNAndInfPropagate|TestModesMeanTheSameEverywhere|" +
-		"TestSmallIntegersAreExact|TestDenormalsAreKeptOrFlushed|TestEndOfMemory|TestTiles.*|TestBenchGemm|TestRoundedOnce|TestModes|TestRight.*)$"}
+		"TestSmallIntegersAreExact|TestDenormalsAreKeptOrFlushed|TestEndOfMemory|TestTiles.*|TestBenchGemm|TestRoundedOnce|TestModes|TestRight.*|TestLinears)$"}
 	if !*long {
 		flags = append(flags, "-test.short")
 	}

@@ -113,6 +113,7 @@ type tileProduct struct {
 	b     tileSource
 	add   bool
 	bias  []float32
+	more  *product // to be added to the same results; nil if nothing
 }
 
 // run computes the product. Each thread owns ranges of columns, so every result is summed in one order whatever the
@@ -137,6 +138,9 @@ func (p *tileProduct) columns(from, to int) {
 			ns := min(tileSteps, p.steps-s)
 			p.b.blocks(*scratch, q, n, s, ns)
 			p.multiply(tileJob{b: at(*scratch, 0), bStep: bStep, bN: ns * bStep, n: n, k: ns, mode: 2 * bit(p.b.low())}, q, s)
+		}
+		if p.more != nil {
+			p.more.part(0, p.y.Rows, 32*q, min(p.y.Cols, 32*(q+n)), region{})
 		}
 	}
 }
