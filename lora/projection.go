@@ -55,9 +55,13 @@ func (l *Projection) Forward(p *op.Pass, y kernel.Mat, x *op.Input) any {
 	}
 	k := &saved{s: p.Arena.Get(x.Rows * l.rank)}
 	s := kernel.NewMat(k.s, x.Rows, l.rank)
-	d, done := l.drop(p, x.Mat)
-	kernel.MatMul(s, d, op.Of(l.A).View(), kernel.MatMulOpts{TransB: true})
-	done()
+	if a := op.Of(l.A).View(); l.drops(p) {
+		d, done := l.drop(p, x.Mat)
+		kernel.MatMul(s, d, a, kernel.MatMulOpts{TransB: true})
+		done()
+	} else {
+		x.Acts(p.Mode).Down(s, a)
+	}
 	if all, ok := l.plain(p, x); ok { // which keeps nothing for its backward pass
 		all.S, all.B, all.Scale = s, op.Of(l.B).View(), l.scale
 		x.Acts(p.Mode).Linears([]kernel.Mat{y}, []kernel.Linear{all})

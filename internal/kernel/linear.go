@@ -88,10 +88,16 @@ func (a *Acts) down(list []Linear) (s Mat, free func()) {
 	return s, func() { floats.put(buf) }
 }
 
-// Down is s = x·Aᵀ, the inner product of an addition of low rank, in float32.
+// Down is s = x·Aᵀ, the inner product of an addition of low rank, in the mode: so it reads the activations as they have been made ready.
 //
 //	x [T, K]   A [r, K]   s [T, r]
-func (a *Acts) Down(s, A Mat) { MatMul(s, a.x, A, MatMulOpts{TransB: true}) }
+func (a *Acts) Down(s, A Mat) {
+	if a.mode == ModeF32 || A.Stride != A.Cols {
+		MatMul(s, a.x, A, MatMulOpts{TransB: true})
+		return
+	}
+	a.MulT(s, FrozenF32(A.Data, A.Rows, A.Cols), nil, false)
+}
 
 // low is an addition of low rank to a product: scale·s·Bᵀ. Without rows of s it adds nothing.
 type low struct {
