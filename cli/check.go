@@ -75,6 +75,7 @@ type forecast struct {
 	WarmupSteps     int            `json:"warmup_steps"`
 	MicroTokens     int            `json:"micro_tokens"`
 	Recompute       bool           `json:"gradient_checkpointing"`
+	Attended        bool           `json:"attention_kept"` // where layers are computed again
 	MemoryAnonymous int64          `json:"memory_anonymous_bytes"`
 	MemoryMapped    int64          `json:"memory_mapped_bytes"`
 	Seconds         float64        `json:"seconds_estimate"`
@@ -85,7 +86,7 @@ func (p *plan) forecast() (forecast, error) {
 	f := forecast{Recipe: string(p.recipe.Marshal()), Base: p.recipe.Model.Path, ModelType: p.base.model.ModelType(), Compute: p.base.mode.String(),
 		Kernel: kernel.Features(), BaseParameters: p.numBase(), Reports: p.reports, Train: p.train.Stats(), Eval: p.eval.Stats(),
 		Fill: p.stream.Fill(), Steps: p.steps, StepsPerEpoch: p.stream.StepsIn(0), WarmupSteps: p.warmup,
-		MicroTokens: p.recipe.Train.MicroTokens, Recompute: p.recompute, Folder: p.recipe.Output.Dir}
+		MicroTokens: p.recipe.Train.MicroTokens, Recompute: p.recompute, Attended: p.attended, Folder: p.recipe.Output.Dir}
 	for _, q := range p.params {
 		f.Trainable += int64(len(q.Value))
 	}
@@ -166,6 +167,9 @@ func (e *env) printForecast(p *plan, f forecast, rows int) error {
 	again := ""
 	if f.Recompute {
 		again = ", layers computed again in the backward pass"
+		if f.Attended {
+			again += " but for attention"
+		}
 	}
 	t.add("  one pass", fmt.Sprintf("up to %s tokens, packing fill %.0f %%%s", count(int64(f.MicroTokens)), 100*f.Fill, again))
 	t.add("  memory", fmt.Sprintf("about %s of its own, %s mapped", bytesText(f.MemoryAnonymous), bytesText(f.MemoryMapped)))

@@ -26,8 +26,8 @@ const (
 )
 
 // cost is what a pass for training keeps, in bytes a token: in float32 the values that one operator hands to the next and the backward
-// pass looks at, and in one block their gradients and what is made again.
-type cost struct{ kept, recomputed int64 }
+// pass looks at, and in one block their gradients and what is made again; attended are the results of attention alone.
+type cost struct{ kept, recomputed, attended int64 }
 
 func (p *plan) cost() cost {
 	c := p.base.model.Config
@@ -37,7 +37,8 @@ func (p *plan) cost() cost {
 	}
 	work := int64(8*c.HiddenSize + 3*c.IntermediateSize)
 	layers := int64(c.NumHiddenLayers)
-	return cost{kept: 4 * (layers*block + work), recomputed: 4 * (layers*int64(c.HiddenSize) + block + work)}
+	return cost{kept: 4 * (layers*block + work), recomputed: 4 * (layers*int64(c.HiddenSize) + block + work),
+		attended: 4 * layers * int64(c.NumAttentionHeads*(c.HeadDim+1))}
 }
 
 // of is the cost of a token.
@@ -49,7 +50,7 @@ func (c cost) of(recompute bool) int64 {
 }
 
 // layOut settles how the rows of a step pass through the model: how many at once, and whether blocks are computed again in the backward
-// pass (train.gradient_checkpointing), so that train.memory suffices.
+// pass (train.gradient_checkpointing), with their attention or without, so that train.memory suffices.
 func (p *plan) layOut() error {
 	t := &p.recipe.Train
 	c, longest := p.cost(), int64(p.train.Stats().Longest)
@@ -74,6 +75,11 @@ func (p *plan) layOut() error {
 		return usagef("train.memory is %s: a pass over %d tokens takes about %s beside the %s of parameters and program; shorten data.sequence_len%s",
 			t.Memory, n, bytesText(need), bytesText(p.fixedBytes()), map[bool]string{true: " or set train.gradient_checkpointing = true"}[able && !p.recompute])
 	}
+	room := limit
+	if t.Checkpointing == "true" { // who asks for it wants little memory
+		room = allowed
+	}
+	p.attended = p.recompute && n*(c.recomputed+c.attended) <= room
 	if t.MicroTokens == 0 {
 		t.MicroTokens = int(max(min(n, mostTokens), 1))
 	}
@@ -250,7 +256,7 @@ func (p *plan) some(arena *op.Arena, rows int) (int, error) {
 
 // try does forward and backward pass of a batch. It leaves no gradients.
 func (p *plan) try(arena *op.Arena, b *data.Batch) error {
-	pass := &op.Pass{Segments: b.Segments, Positions: b.Positions, Mode: p.base.mode, Arena: arena, Grad: true, Train: true, Recompute: p.recompute}
+	pass := &op.Pass{Segments: b.Segments, Positions: b.Positions, Mode: p.base.mode, Arena: arena, Grad: true, Train: true, Recompute: p.recompute, KeepAttention: p.attended}
 	o := p.job().Objective
 	loss, _, err := o.Loss(pass, b, 1/o.Weight(b), train.LossOptions{})
 	if err == nil {

@@ -56,8 +56,8 @@ type plan struct {
 	steps    int
 	warmup   int
 	took     map[string]time.Duration // by stage
-	// recompute says that the backward pass computes blocks again.
-	recompute bool
+	// recompute says that the backward pass computes blocks again, attended that their attention's results are kept.
+	recompute, attended bool
 }
 
 // loadRecipe reads a recipe by path, or one of the program's own by name.
@@ -312,7 +312,7 @@ func (p *plan) settings() train.Config {
 
 // job is the run as the loop wants it.
 func (p *plan) job() train.Job {
-	j := train.Job{Config: p.settings(), Params: p.params, Objective: train.ForClasses(p.base.model, p.task, p.weights), Source: data.NewAhead(p.stream), Mode: p.base.mode, Recompute: p.recompute, Arena: op.NewArena()}
+	j := train.Job{Config: p.settings(), Params: p.params, Objective: train.ForClasses(p.base.model, p.task, p.weights), Source: data.NewAhead(p.stream), Mode: p.base.mode, Recompute: p.recompute, Attended: p.attended, Arena: op.NewArena()}
 	if a, ok := p.adapter.(peft.Penalized); ok {
 		j.Penalty = a.Penalty
 	}

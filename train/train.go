@@ -164,7 +164,8 @@ type Job struct {
 	Objective Objective
 	Source    Source
 	Mode      kernel.Mode
-	Recompute bool      // passes for training keep of each block its result alone
+	Recompute bool      // passes for training keep of each block its result alone,
+	Attended  bool      // and those of its attention
 	Arena     *op.Arena // of all passes; nil makes one
 
 	// Eval yields the batches whose mean loss per target is eval_loss; nil evaluates nothing.

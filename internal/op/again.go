@@ -23,6 +23,8 @@ type recompute struct {
 	x mat.Tensor
 	f func(p *Pass, x mat.Tensor) mat.Tensor
 	y *Tensor
+	// attended are the results of attention within f, if they are kept.
+	attended attended
 	// trains is a parameter that needs a gradient if one within f does.
 	trains *Tensor
 }
@@ -39,6 +41,9 @@ func (n *recompute) Operands() []mat.Tensor {
 func (n *recompute) Forward() (mat.Tensor, error) {
 	q := *n.p
 	q.Grad, q.asGrad = false, true
+	if q.KeepAttention {
+		q.attended = &n.attended
+	}
 	q.Prefixes = alike(n.p.Prefixes, leaf)
 	mark := n.p.Arena.Mark()
 	y := n.f(&q, leaf(n.x))
@@ -47,7 +52,8 @@ func (n *recompute) Forward() (mat.Tensor, error) {
 		n.trains.SetRequiresGrad(true)
 	}
 	n.y = Of(y)
-	n.p.Arena.ResetSince(mark, n.y.data)
+	n.p.Arena.ResetSince(mark, append(n.attended.buffers(), n.y.data)...)
+	n.attended.again = true
 	return n.y, nil
 }
 
@@ -55,6 +61,9 @@ func (n *recompute) Forward() (mat.Tensor, error) {
 func (n *recompute) Backward(gy mat.Tensor) error {
 	n.y.release()
 	q := *n.p
+	if q.KeepAttention {
+		q.attended = &n.attended
+	}
 	q.Prefixes = alike(n.p.Prefixes, func(x mat.Tensor) *Tensor {
 		l := leaf(x)
 		if x.RequiresGrad() {
@@ -77,6 +86,38 @@ func (n *recompute) Backward(gy mat.Tensor) error {
 		n.x.AccGrad(x.Grad())
 	}
 	return nil
+}
+
+// attended are results of attention in the order in which a block computes them: what a pass that keeps nothing else leaves for the one
+// that computes the block again.
+type attended struct {
+	list  []attention
+	again bool // they are taken, not left
+}
+
+// take is the next result, if it was left.
+func (a *attended) take(f *attention) bool {
+	if a == nil || !a.again || len(a.list) == 0 {
+		return false
+	}
+	f.y, f.lse = a.list[0].y, a.list[0].lse
+	a.list = a.list[1:]
+	return true
+}
+
+// leave notes a result.
+func (a *attended) leave(f *attention) {
+	if a != nil && !a.again {
+		a.list = append(a.list, attention{y: f.y, lse: f.lse})
+	}
+}
+
+// buffers are those of the results.
+func (a *attended) buffers() (list [][]float32) {
+	for i := range a.list {
+		list = append(list, a.list[i].y.data, a.list[i].lse)
+	}
+	return list
 }
 
 // leaf is a value at which a graph ends, over the same numbers, which stay whose they were.

@@ -252,6 +252,9 @@ func (f *attention) finish(scores, slope []float32, b *block, i, lo, head int) {
 }
 
 func (f *attention) Forward() (mat.Tensor, error) {
+	if f.p.attended.take(f) {
+		return f.y, nil
+	}
 	x := Of(f.x)
 	h := f.s
 	f.y = f.p.Arena.NewTensor(x.rows, h.Query*h.Dim)
@@ -274,6 +277,7 @@ func (f *attention) Forward() (mat.Tensor, error) {
 	for i := range reaches {
 		f.part(&reaches[i])
 	}
+	f.p.attended.leave(f)
 	return f.y, nil
 }
 

@@ -145,22 +145,25 @@ func prefixed(h op.Heads, s op.AttentionSpec, first, second int) func(rng *rand.
 	}
 }
 
-// again is attention and a projection of which only the result is kept, with prefixes of the pass, twice.
-func again(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
-	params, attend := prefixed(heads, op.AttentionSpec{Heads: heads, Causal: true, Scale: .7}, 0, 1)(rng)
-	in, out := newWeight(rng, heads.Columns(), heads.Query*heads.Dim), newWeight(rng, 5, heads.Query*heads.Dim)
-	return append(params, in.w, out.w), func(p *op.Pass) mat.Tensor {
-		x := attend(p)
-		for layer, w := range []*weight{in, out} {
-			x = op.Recompute(p, x, func(p *op.Pass, x mat.Tensor) mat.Tensor {
-				x = op.Project(p, x, w)
-				if layer == 0 {
-					x = op.Attention(p, x, op.AttentionSpec{Heads: heads, Causal: true, Scale: .3, Prefix: 1})
-				}
-				return op.Activate(p, x, op.SiLU)
-			})
+// again is attention and a projection of which only the result is kept, with prefixes of the pass, twice; or that of attention, too.
+func again(attended bool) func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+	return func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
+		params, attend := prefixed(heads, op.AttentionSpec{Heads: heads, Causal: true, Scale: .7}, 0, 1)(rng)
+		in, out := newWeight(rng, heads.Columns(), heads.Query*heads.Dim), newWeight(rng, 5, heads.Query*heads.Dim)
+		return append(params, in.w, out.w), func(p *op.Pass) mat.Tensor {
+			p.KeepAttention = attended
+			x := attend(p)
+			for layer, w := range []*weight{in, out} {
+				x = op.Recompute(p, x, func(p *op.Pass, x mat.Tensor) mat.Tensor {
+					x = op.Project(p, x, w)
+					if layer == 0 {
+						x = op.Attention(p, x, op.AttentionSpec{Heads: heads, Causal: true, Scale: .3, Prefix: 1})
+					}
+					return op.Activate(p, x, op.SiLU)
+				})
+			}
+			return x
 		}
-		return x
 	}
 }
 
@@ -360,7 +363,8 @@ var operators = []operator{
 		x := param(rng, rows, 10)
 		return []*nn.Param{x}, func(p *op.Pass) mat.Tensor { return op.Gate(p, input(p, x), op.GELUTanh) }
 	}},
-	{"results alone kept, the rest computed again", again},
+	{"results alone kept, the rest computed again", again(false)},
+	{"results of blocks and of attention kept, the rest computed again", again(true)},
 	{"rows put where they are", func(rng *rand.Rand) ([]*nn.Param, func(p *op.Pass) mat.Tensor) {
 		x := param(rng, rows, 5)
 		return []*nn.Param{x}, func(p *op.Pass) mat.Tensor {

@@ -46,6 +46,8 @@ type Pass struct {
 	Cache     *Cache     // keys and values of earlier rows; nil in training
 	Distances mat.Tensor // of layers that share a table of them: its rows as the next layer reads them; nil before the first
 	Recompute bool       // of each block only the result is kept for the backward pass, which computes the rest again
+	// KeepAttention keeps the results of attention, too, where blocks are computed again: of long texts they take most of the time.
+	KeepAttention bool
 	Read      []int      // the rows of the last hidden states that anybody reads, in order; nil = all. Others may be left out: they are 0 then
 	NEFTune   float64    // noise alpha of the embeddings while Train is set; 0 = none
 	// Prefixes are keys and values that a segment's rows see before their own: nil, or by segment, nil for none of it. The keys of
@@ -63,6 +65,7 @@ type Pass struct {
 	groups   []Group   // by overlay; nil = the pass is not routed
 	under    *under    // see Over
 	asGrad   bool      // see Trains
+	attended *attended // see KeepAttention; nil = nothing is kept
 }
 
 // Source is a packed batch of texts for an encoder.

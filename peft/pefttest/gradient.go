@@ -82,12 +82,14 @@ func recomputing(t *testing.T, x *bench) {
 	wantLoss := x.loss(t, x.all, 1, true, true, nil)
 	want := takeGradients(a)
 	x.recompute = true
-	if got := x.loss(t, x.all, 1, true, true, nil); got != wantLoss {
-		t.Errorf("loss %.9f, want %.9f", got, wantLoss)
-	}
-	for i, g := range takeGradients(a) {
-		if !sameBits(g, want[i]) {
-			t.Errorf("gradient %d differs, by up to %g", i, check.MaxDiff(g, want[i]))
+	for _, x.attended = range []bool{false, true} {
+		if got := x.loss(t, x.all, 1, true, true, nil); got != wantLoss {
+			t.Errorf("attention kept %v: loss %.9f, want %.9f", x.attended, got, wantLoss)
+		}
+		for i, g := range takeGradients(a) {
+			if !sameBits(g, want[i]) {
+				t.Errorf("attention kept %v: gradient %d differs, by up to %g", x.attended, i, check.MaxDiff(g, want[i]))
+			}
 		}
 	}
 }

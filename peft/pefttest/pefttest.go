@@ -136,7 +136,8 @@ type bench struct {
 	set  data.Set
 	all  *data.Batch
 
-	recompute bool // losses are of passes that keep the results of blocks alone
+	recompute bool // losses are of passes that keep the results of blocks alone,
+	attended  bool // and those of their attention
 }
 
 func newBench(t *testing.T, c Case, dir string) *bench {
@@ -178,7 +179,7 @@ func (x *bench) logits(t *testing.T) []float32 {
 func (x *bench) loss(t *testing.T, b *data.Batch, scale float64, training, grad bool, perRow []float64) float64 {
 	t.Helper()
 	p := op.NewPass(b.Segments, b.Positions, kernel.ModeF32, op.NewArena())
-	p.Grad, p.Train, p.Seed, p.Recompute = grad, training, 41, x.recompute
+	p.Grad, p.Train, p.Seed, p.Recompute, p.KeepAttention = grad, training, 41, x.recompute, x.attended
 	node, sums, err := x.task(t).Loss(x.base.Model, p, b, task.LossOptions{Scale: scale, PerRow: perRow})
 	if err != nil {
 		t.Fatal(err)
