@@ -89,3 +89,39 @@ func endOfMemory(t *testing.T, s [3]int, dtype DType, mode Mode, beginning bool)
 		t.Errorf("%v %v %v: backward differs at the edge of memory", s, dtype, mode)
 	}
 }
+
+// TestRightAtTheEndOfMemory is TestEndOfMemory for operands that are made ready for one pass.
+func TestRightAtTheEndOfMemory(t *testing.T) {
+	everyVariant(t, func(t *testing.T) {
+		next := normals(2)
+		for _, s := range [][3]int{{5, 9, 33}, {20, 64, 64}, {33, 47, 65}, {64, 96, 50}} {
+			M, N, K := s[0], s[1], s[2]
+			for _, mode := range []Mode{ModeF32, ModeBF16, ModeSplit} {
+				for _, trans := range []bool{false, true} {
+					for _, o := range []MatMulOpts{{}, {TransA: true}} {
+						a, b := strided(t, M, K, 0, next), strided(t, K, N, 0, next)
+						if o.TransA {
+							a = strided(t, K, M, 0, next)
+						}
+						if trans {
+							b = strided(t, N, K, 0, next)
+						}
+						product := func(a, b Mat, c []float32) []float32 {
+							r := MakeRight(b, trans, mode)
+							defer r.Free()
+							r.MulRight(NewMat(c, M, N), a, 0, 0, o)
+							return c
+						}
+						want := product(a, b, make([]float32, M*N))
+						for _, beginning := range []bool{false, true} {
+							edge := func(m Mat) Mat { return NewMat(atTheEnd(t, m.Data, beginning), m.Rows, m.Cols) }
+							if got := product(edge(a), edge(b), atTheEnd(t, make([]float32, M*N), beginning)); !slices.Equal(got, want) {
+								t.Errorf("%v %v trans %v %+v: differs at the edge of memory", s, mode, trans, o)
+							}
+						}
+					}
+				}
+			}
+		}
+	})
+}
