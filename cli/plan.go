@@ -312,7 +312,7 @@ func (p *plan) settings() train.Config {
 
 // job is the run as the loop wants it.
 func (p *plan) job() train.Job {
-	j := train.Job{Config: p.settings(), Params: p.params, Objective: train.ForClasses(p.base.model, p.task, p.weights), Source: data.NewAhead(p.stream), Mode: p.base.mode, Recompute: p.recompute, Attended: p.attended, Arena: op.NewArena()}
+	j := train.Job{Config: p.settings(), Params: p.params, Objective: train.ForClasses(p.base.model, p.task, p.weights), Source: data.NewAhead(p.stream), Mode: p.base.mode, Recompute: p.recompute, KeepAttention: p.attended, Arena: op.NewArena()}
 	if a, ok := p.adapter.(peft.Penalized); ok {
 		j.Penalty = a.Penalty
 	}

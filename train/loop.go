@@ -304,7 +304,7 @@ func (r *runner) accumulate(ctx context.Context, batches []*data.Batch) (sums Su
 			return sums, 0, err
 		}
 		p := r.pass(b)
-		p.Grad, p.Train, p.Recompute, p.KeepAttention, p.Seed = true, true, r.Recompute, r.Attended, passSeed(r.Seed, r.state.Step, i)
+		p.Grad, p.Train, p.Recompute, p.KeepAttention, p.Seed = true, true, r.Recompute, r.KeepAttention, passSeed(r.Seed, r.state.Step, i)
 		loss, one, err := r.Objective.Loss(p, b, 1/weight, LossOptions{r.LabelSmoothing, r.NEFTuneAlpha})
 		if err == nil && isFinite(one.Loss) { // else the step ends with the error about the loss
 			err = ag.Backward(loss)

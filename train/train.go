@@ -164,9 +164,9 @@ type Job struct {
 	Objective Objective
 	Source    Source
 	Mode      kernel.Mode
-	Recompute bool      // passes for training keep of each block its result alone,
-	Attended  bool      // and those of its attention
-	Arena     *op.Arena // of all passes; nil makes one
+	// Recompute has passes for training keep of each block its result alone, KeepAttention that of its attention, too.
+	Recompute, KeepAttention bool
+	Arena                    *op.Arena // of all passes; nil makes one
 
 	// Eval yields the batches whose mean loss per target is eval_loss; nil evaluates nothing.
 	Eval iter.Seq2[*data.Batch, error]

@@ -155,11 +155,17 @@ func rounded(x Mat, mode Mode) Mat {
 		return x
 	}
 	c := NewMat(make([]float32, x.Rows*x.Cols), x.Rows, x.Cols)
-	for i := range x.Rows {
-		copy(c.Row(i), x.Row(i))
-	}
-	r.apply(c.Data)
+	copied(c, x, r)
 	return c
+}
+
+// copied leaves in dst what x is when it has been rounded.
+func copied(dst, x Mat, r rounding) {
+	for i := range x.Rows {
+		row := dst.Row(i)
+		copy(row, x.Row(i))
+		r.apply(row)
+	}
 }
 
 var negInf = float32(math.Inf(-1))

@@ -15,8 +15,8 @@ type Linear struct {
 	Scale float32
 }
 
-// adds says that there is an addition of low rank.
-func (l *Linear) adds() bool { return l.A.Rows > 0 || l.S.Rows > 0 }
+// needs says that x·Aᵀ is to be computed.
+func (l *Linear) needs() bool { return l.A.Rows > 0 && l.S.Rows == 0 }
 
 // Linears writes y = x·Wᵀ + … for several weights that read the same activations, ys one for each. Few rows pass through all of them in one
 // go.
@@ -35,7 +35,7 @@ func (a *Acts) Linears(ys []Mat, list []Linear) {
 	for i := range list {
 		l := &list[i]
 		add := low{s: l.S, b: l.B, scale: l.Scale}
-		if l.A.Rows > 0 && l.S.Rows == 0 {
+		if l.needs() {
 			add.s = s.ColRange(at, at+l.A.Rows)
 			at += l.A.Rows
 		}
@@ -61,7 +61,7 @@ func (a *Acts) check(y Mat, l *Linear) {
 func (a *Acts) down(list []Linear) (s Mat, free func()) {
 	rank, last := 0, Mat{}
 	for i := range list {
-		if l := &list[i]; l.A.Rows > 0 && l.S.Rows == 0 {
+		if l := &list[i]; l.needs() {
 			rank += l.A.Rows
 			last = l.A
 		}
@@ -79,7 +79,7 @@ func (a *Acts) down(list []Linear) (s Mat, free func()) {
 	defer floats.put(stack)
 	at := 0
 	for i := range list {
-		if l := &list[i]; l.A.Rows > 0 && l.S.Rows == 0 {
+		if l := &list[i]; l.needs() {
 			copied(NewMat((*stack)[at*a.x.Cols:], l.A.Rows, a.x.Cols), l.A, exact)
 			at += l.A.Rows
 		}

@@ -33,13 +33,22 @@ func (a *Acts) pairRows() Mat {
 	m := Mat{Rows: a.x.Rows, Cols: width, Stride: apart(width)}
 	if a.pairs == nil {
 		a.pairs = floats.get(a.x.Rows * m.Stride)
-		src := tileNumbers{numbers: a.x.numbers()}
-		for i := range a.x.Rows {
-			src.block(asHalves((*a.pairs)[i*m.Stride:][:width]), i, 1, 0, width/16)
-		}
+		pairRowsOf(*a.pairs, m.Stride, a.x)
 	}
 	m.Data = *a.pairs
 	return m
+}
+
+// pairRowsOf rounds the rows of x to rows of pairs, stride apart.
+func pairRowsOf(dst []float32, stride int, x Mat) {
+	if x.Cols%32 == 0 && x.Rows > 0 {
+		roundRows(&rowsJob{dst: at(dst, 0), src: at(x.Data, 0), srcRow: 4 * x.Stride, dstRow: 4 * stride, rows: x.Rows, blocks: x.Cols / 32})
+		return
+	}
+	n, width := tileNumbers{numbers: x.numbers()}, pairSteps(x.Cols)
+	for i := range x.Rows {
+		n.block(asHalves(dst[i*stride:][:width]), i, 1, 0, width/16)
+	}
 }
 
 // pairPanels makes panels of 32 columns of pairs from B blocks in panelLayout.

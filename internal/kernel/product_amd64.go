@@ -30,16 +30,19 @@ func (p *packed) free() {
 	*p = packed{}
 }
 
-// level is the vector level of the activations' products.
-func (a *Acts) level() vecLevel {
-	if a.mode == ModeBF16 && a.v.bf16 {
+// level is the vector level of the mode's products that are not of tiles.
+func (v *variant) level(m Mode) vecLevel {
+	if m == ModeBF16 && v.bf16 {
 		return vecPairs
 	}
-	return a.v.vec
+	return v.vec
 }
 
-// usesTiles says that products with frozen weights are those of tiles.
-func (a *Acts) usesTiles() bool { return a.mode != ModeF32 && a.v.tiles }
+// multipliesByTiles says that the mode's products are those of tiles.
+func (v *variant) multipliesByTiles(m Mode) bool { return m != ModeF32 && v.tiles }
+
+func (a *Acts) level() vecLevel { return a.v.level(a.mode) }
+func (a *Acts) usesTiles() bool { return a.v.multipliesByTiles(a.mode) }
 
 // leftPanels are the activations in panels.
 func (a *Acts) leftPanels() left {
@@ -71,11 +74,7 @@ func (a *Acts) roundedRows() Mat {
 	defer a.mu.Unlock()
 	if a.rows == nil {
 		a.rows = floats.get(m.Rows * m.Stride)
-		for i := range m.Rows {
-			row := (*a.rows)[i*m.Stride:][:m.Cols]
-			copy(row, a.x.Row(i))
-			r.apply(row)
-		}
+		copied(Mat{Data: *a.rows, Rows: m.Rows, Cols: m.Cols, Stride: m.Stride}, a.x, r)
 	}
 	m.Data = *a.rows
 	return m
@@ -348,21 +347,16 @@ func transposeInto(dst, src Mat) {
 		return
 	}
 	n := src.numbers()
-	for i := 0; i < src.Rows; {
+	i := 0
+	for i+8 <= src.Rows {
 		width := 8
 		if i+16 <= src.Rows {
 			width = 16
 		}
-		if i+width <= src.Rows {
-			n.columnsTo(dst.Data[i:], dst.Stride, width, i, 0, src.Cols)
-			i += width
-			continue
-		}
-		for l := i; l < src.Rows; l++ {
-			for j, v := range src.Row(l) {
-				dst.Data[j*dst.Stride+l] = v
-			}
-		}
-		break
+		n.columnsTo(dst.Data[i:], dst.Stride, width, i, 0, src.Cols)
+		i += width
+	}
+	if i < src.Rows {
+		transposeGo(dst.ColRange(i, src.Rows), src.RowRange(i, src.Rows))
 	}
 }

@@ -74,11 +74,7 @@ func (r *Right) MulRight(c, a Mat, k0, n0 int, o MatMulOpts) {
 	switch {
 	case m == 0 || c.Cols == 0:
 	case k == 0 || r.cols == 0:
-		if !o.Add {
-			for i := range m {
-				clear(c.Row(i))
-			}
-		}
+		clearFrom(c, 0, o)
 	case !r.packs():
 		r.inPlace(c, a, k0, n0, k, o)
 	default:
@@ -86,14 +82,19 @@ func (r *Right) MulRight(c, a Mat, k0, n0 int, o MatMulOpts) {
 	}
 }
 
-// inPlace is MulRight with B as it lies in memory.
-func (r *Right) inPlace(c, a Mat, k0, n0, k int, o MatMulOpts) {
-	n := min(c.Cols, r.cols-n0)
+// clearFrom clears the columns of c from n on, which are sums of nothing, unless they are added to.
+func clearFrom(c Mat, n int, o MatMulOpts) {
 	if !o.Add && n < c.Cols {
 		for i := range c.Rows {
 			clear(c.Row(i)[n:])
 		}
 	}
+}
+
+// inPlace is MulRight with B as it lies in memory.
+func (r *Right) inPlace(c, a Mat, k0, n0, k int, o MatMulOpts) {
+	n := min(c.Cols, r.cols-n0)
+	clearFrom(c, n, o)
 	b := r.b
 	if r.trans {
 		b = b.RowRange(n0, n0+n).ColRange(k0, k0+k)
@@ -128,11 +129,7 @@ func (r *rightGo) multiply(c, a Mat, steps, cols, k0, n0, k int, mode Mode, o Ma
 	x := NewMat(*buf, a.Rows, a.Cols)
 	copied(x, a, rightRounding(mode))
 	n := min(c.Cols, cols-n0)
-	if !o.Add {
-		for i := range c.Rows {
-			clear(c.Row(i)[n:])
-		}
-	}
+	clearFrom(c, n, o)
 	matMulGeneric(c.ColRange(0, n), x, NewMat(*r.b, steps, cols).RowRange(k0, k0+k).ColRange(n0, n0+n), MatMulOpts{TransA: o.TransA, Alpha: o.Alpha, Add: o.Add, Serial: true})
 }
 
@@ -142,13 +139,4 @@ func rightRounding(m Mode) rounding {
 		return m.rounding()
 	}
 	return exact
-}
-
-// copied leaves in dst what x is when it has been rounded.
-func copied(dst, x Mat, r rounding) {
-	for i := range x.Rows {
-		row := dst.Row(i)
-		copy(row, x.Row(i))
-		r.apply(row)
-	}
 }

@@ -29,19 +29,11 @@ func (r *ready) free() {
 	*r = ready{}
 }
 
-// usesTiles says that products are those of tiles.
-func (r *Right) usesTiles() bool { return r.mode != ModeF32 && r.v.tiles }
+func (r *Right) level() vecLevel { return r.v.level(r.mode) }
+func (r *Right) usesTiles() bool { return r.v.multipliesByTiles(r.mode) }
 
 // low says that operands are the sums of two bf16.
 func (r *Right) low() bool { return r.mode == ModeSplit }
-
-// level is the vector level of the products that are not of tiles.
-func (r *Right) level() vecLevel {
-	if r.mode == ModeBF16 && r.v.bf16 {
-		return vecPairs
-	}
-	return r.v.vec
-}
 
 // units are k steps as the level counts them.
 func (r *Right) units(k int) int {
@@ -147,18 +139,11 @@ func asLeft(a Mat, trans bool) left {
 
 // rightPairs makes a, or aᵀ, a left operand of pairs: x is it, in the buffer returned.
 func rightPairs(x *left, a Mat, trans bool) (buf *[]float32) {
-	n := tileNumbers{numbers: a.numbers()}
 	if !trans {
 		x.row, x.step = apart(pairSteps(a.Cols)), 1
 		buf = floats.get(a.Rows * x.row)
 		x.data = *buf
-		if a.Cols%32 == 0 {
-			roundRows(&rowsJob{dst: at(x.data, 0), src: at(a.Data, 0), srcRow: 4 * a.Stride, dstRow: 4 * x.row, rows: a.Rows, blocks: a.Cols / 32})
-			return buf
-		}
-		for i := range a.Rows {
-			n.block(asHalves(x.data[i*x.row:][:pairSteps(a.Cols)]), i, 1, 0, ceil(a.Cols, 32))
-		}
+		pairRowsOf(x.data, x.row, a)
 		return buf
 	}
 	if a.Cols%32 != 0 {

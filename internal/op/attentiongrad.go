@@ -84,10 +84,10 @@ type back struct {
 
 // strip is a block of keys of one key head, with what is gathered for them.
 type strip struct {
-	k0            int
-	keysT         *kernel.Right // Kᵀ
-	keys, valuesT *kernel.Right // K, Vᵀ
-	dKeys, dValue gathered
+	k0             int
+	keysT          *kernel.Right // Kᵀ
+	keys, valuesT  *kernel.Right // K, Vᵀ
+	dKeys, dValues gathered
 }
 
 // gathered are the gradients of a strip's keys or values: sums of scoresᵀ·rows over blocks of queries. Those of many are gathered
@@ -107,7 +107,7 @@ func (f *back) head(blocks []block, kvHead int) {
 		s := strip{k0: k0, keysT: kernel.MakeRight(keys, true, f.p.Mode), keys: kernel.MakeRight(keys, false, f.p.Mode), valuesT: kernel.MakeRight(cut(r.values), true, f.p.Mode)}
 		if r.dKeys.Rows > 0 {
 			many := r.seg.End-r.seg.Start >= manyQueries
-			s.dKeys, s.dValue = f.gather(cut(r.dKeys), many), f.gather(cut(r.dValues), many)
+			s.dKeys, s.dValues = f.gather(cut(r.dKeys), many), f.gather(cut(r.dValues), many)
 		}
 		for head := kvHead * h.group(); head < (kvHead+1)*h.group(); head++ {
 			for i := range blocks {
@@ -117,7 +117,7 @@ func (f *back) head(blocks []block, kvHead int) {
 			}
 		}
 		f.gathered(s.dKeys)
-		f.gathered(s.dValue)
+		f.gathered(s.dValues)
 		for _, x := range []*kernel.Right{s.keysT, s.keys, s.valuesT} {
 			x.Free()
 		}
@@ -156,7 +156,7 @@ func (f *back) block(b *block, strip *strip, head int) {
 	}
 	strip.keys.MulRight(part(f.dx, h.queryAt(head)), ds.ColRange(0, nk), at, 0, kernel.MatMulOpts{Alpha: scale, Add: true})
 	strip.dKeys.add(at, nk, ds, q, scale, f.p.Mode)
-	strip.dValue.add(at, nk, s, dout, 1, f.p.Mode)
+	strip.dValues.add(at, nk, s, dout, 1, f.p.Mode)
 }
 
 // gather begins sums for the gradients of keys or values of many queries, or of few.

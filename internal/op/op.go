@@ -48,8 +48,8 @@ type Pass struct {
 	Recompute bool       // of each block only the result is kept for the backward pass, which computes the rest again
 	// KeepAttention keeps the results of attention, too, where blocks are computed again: of long texts they take most of the time.
 	KeepAttention bool
-	Read      []int      // the rows of the last hidden states that anybody reads, in order; nil = all. Others may be left out: they are 0 then
-	NEFTune   float64    // noise alpha of the embeddings while Train is set; 0 = none
+	Read          []int   // the rows of the last hidden states that anybody reads, in order; nil = all. Others may be left out: they are 0 then
+	NEFTune       float64 // noise alpha of the embeddings while Train is set; 0 = none
 	// Prefixes are keys and values that a segment's rows see before their own: nil, or by segment, nil for none of it. The keys of
 	// layer l are in the columns from 2l·K·D on, its values from (2l+1)·K·D on. With a cache they come before a sequence's first row.
 	Prefixes []mat.Tensor // [n, L·2·K·D] each
