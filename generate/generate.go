@@ -141,12 +141,10 @@ func extend(s Session, tokens [][]int32) (kernel.Mat, error) {
 
 // Unfit finds the first logit that makes it impossible to choose a token: NaN or +Inf.
 func Unfit(logits []float32) (id int, is bool) {
-	for id, v := range logits {
-		if v != v || v > math.MaxFloat32 {
-			return id, true
-		}
+	if kernel.Max(logits) <= math.MaxFloat32 {
+		return 0, false
 	}
-	return 0, false
+	return slices.IndexFunc(logits, func(v float32) bool { return v != v || v > math.MaxFloat32 }), true
 }
 
 // sample draws one token after another for all sequences at once.

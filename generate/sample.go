@@ -5,6 +5,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+
+	"github.com/graft-ml/graft/internal/kernel"
 )
 
 // Chooser draws the tokens of one sequence. Not safe for concurrent use.
@@ -202,7 +204,10 @@ func (r *ranking) Pop() any {
 
 // argmax is the first index of the largest number; NaNs never win.
 func argmax(x []float32) int {
-	best := 0
+	if i := slices.Index(x, kernel.Max(x)); i >= 0 {
+		return i
+	}
+	best := 0 // x holds NaN
 	for i, v := range x {
 		if v > x[best] || x[best] != x[best] {
 			best = i

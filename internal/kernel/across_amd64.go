@@ -58,11 +58,13 @@ func (p *across) run() {
 }
 
 // part computes columns k0 … k1.
-func (p *across) part(k0, k1 int) {
-	w, m := p.w.numbers(), p.y.Rows
-	size, cols := w.dtype.size(), acrossCols[m-1]
+func (p *across) part(k0, k1 int) { acrossNumbers(p.y, p.x, p.w.numbers(), k0, k1) }
+
+// acrossNumbers adds columns k0 … k1 of x·a to y, for few rows of x.
+func acrossNumbers(y, x Mat, a numbers, k0, k1 int) {
+	size, cols := a.dtype.size(), acrossCols[y.Rows-1]
 	registers := (k1 - k0) / 16
-	acrossRows(&acrossJob{x: at(p.x.Data, 0), a: w.at(0, k0), y: at(p.y.Data, k0), xRow: 4 * p.x.Stride, aRow: size * w.step, yRow: 4 * p.y.Stride,
-		ahead: aheadRows * size * w.step, steps: w.rows, m: m, dtype: int(w.dtype), size: size,
+	acrossRows(&acrossJob{x: at(x.Data, 0), a: a.at(0, k0), y: at(y.Data, k0), xRow: 4 * x.Stride, aRow: size * a.step, yRow: 4 * y.Stride,
+		ahead: aheadRows * size * a.step, steps: a.rows, m: y.Rows, dtype: int(a.dtype), size: size,
 		groups: registers / cols, singles: registers % cols, lanes: 1<<((k1-k0)%16) - 1})
 }

@@ -233,6 +233,9 @@ func matMulVec(c, a, b Mat, o MatMulOpts) {
 		k = a.Rows
 	}
 	switch {
+	case o.Serial && !o.TransA && !o.TransB && o.Alpha == 1 && m <= len(acrossCols) && vec == vec512:
+		start(c, nil, 0, o.Add)
+		acrossNumbers(c, a, b.numbers(), 0, n)
 	case !o.TransA && k >= 128 && (n <= 32 || m <= dotShapes[vec].few && o.TransB):
 		thinDots(c, a, b, o, vec)
 	case !o.TransA && o.TransB && m <= fewThin:

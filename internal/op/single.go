@@ -6,10 +6,10 @@ import (
 	"github.com/graft-ml/graft/internal/kernel"
 )
 
-// singles puts the blocks of one query over pages first and counts them: most rows of a step that continues many texts are such. All
+// singles puts the blocks of one query over a cache first and counts them: most rows of a step that continues many texts are such. All
 // heads that share a key head are then one piece of work, so that keys and values are read once.
 func (f *attention) singles(list []block) int {
-	one := func(b *block) bool { return b.paged != nil && b.seg.End-b.seg.Start == 1 }
+	one := func(b *block) bool { return f.p.Cache != nil && b.seg.End-b.seg.Start == 1 }
 	n := 0
 	for i := range list {
 		if one(&list[i]) {
