@@ -116,12 +116,18 @@ func (l *Projection) Backward(p *op.Pass, dx, dy kernel.Mat, x *op.Input, kept a
 	a, b := op.Of(l.A).View(), op.Of(l.B).View()
 	s := kernel.NewMat(k.s, x.Rows, l.rank)
 	kernel.MatMul(kernel.NewMat(op.GradOf(l.B), b.Rows, b.Cols), dy, s, kernel.MatMulOpts{TransA: true, Alpha: l.scale, Add: true})
+	acts := kernel.Pack(dy, p.Mode)
+	defer acts.Free()
 	ds := kernel.NewMat(p.Arena.Get(x.Rows*l.rank), x.Rows, l.rank)
-	kernel.MatMul(ds, dy, b, kernel.MatMulOpts{Alpha: l.scale})
+	acts.DownBack(ds, b, l.scale)
 	d, done := l.drop(p, x.Mat)
 	kernel.MatMul(kernel.NewMat(op.GradOf(l.A), a.Rows, a.Cols), ds, d, kernel.MatMulOpts{TransA: true, Add: true})
 	done()
-	if dx.Rows > 0 {
+	if base, ok := l.plain(p, x); ok && dx.Rows > 0 && !l.drops(p) {
+		base.A, base.S = a, ds
+		acts.Back(dx, &base)
+		dx = kernel.Mat{} // what is left is what the base trains
+	} else if dx.Rows > 0 {
 		l.backInput(p, dx, ds, a)
 	}
 	p.Arena.Put(ds.Data)

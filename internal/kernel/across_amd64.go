@@ -68,3 +68,40 @@ func acrossNumbers(y, x Mat, a numbers, k0, k1 int) {
 		ahead: aheadRows * size * a.step, steps: a.rows, m: y.Rows, dtype: int(a.dtype), size: size,
 		groups: registers / cols, singles: registers % cols, lanes: 1<<((k1-k0)%16) - 1})
 }
+
+const (
+	// outerRows is up to how many rows of c the kernel of few rows, which packs nothing, beats the micro-kernel.
+	outerRows = 32
+	// outerSteps rows of b, of as many columns as a call sums, are in the first cache for all rows of c.
+	outerSteps = 128
+)
+
+// outer is c (+)= alpha·aᵀ·b for few rows of c, summed over the rows of both operands, as in the gradient of an adapter's A. Threads own columns.
+func outer(c, a, b Mat, o MatMulOpts) {
+	buf := floats.get(a.Rows * a.Cols)
+	defer floats.put(buf)
+	x := NewMat(*buf, a.Cols, a.Rows)
+	transposeInto(x, a)
+	if o.Alpha != 1 {
+		Scale(*buf, o.Alpha)
+	}
+	start(c, nil, 0, o.Add)
+	part := func(n0, n1 int) {
+		for k := 0; k < b.Rows; k += outerSteps {
+			ke := min(k+outerSteps, b.Rows)
+			for m := 0; m < c.Rows; m += len(acrossCols) {
+				me := min(m+len(acrossCols), c.Rows)
+				acrossNumbers(c.RowRange(m, me), x.RowRange(m, me).ColRange(k, ke), b.RowRange(k, ke).numbers(), n0, n1)
+			}
+		}
+	}
+	threads := runtime.GOMAXPROCS(0)
+	if o.Serial || threads == 1 || small(c, b.Rows) {
+		part(0, c.Cols)
+		return
+	}
+	unit := 16 * acrossCols[min(c.Rows, len(acrossCols))-1]
+	units := ceil(c.Cols, unit)
+	n := pieces(units, max(1, 1<<18/(b.Rows*unit)), threads)
+	Parallel(n, func(i int) { part(units*i/n*unit, min(c.Cols, units*(i+1)/n*unit)) })
+}

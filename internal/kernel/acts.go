@@ -24,14 +24,14 @@ func (a *Acts) Free() { a.packed.free() }
 //
 //	for t, n: y[t,n] = (add ? y[t,n] : 0) + bias[n] + Σ_k x[t,k]·W[n,k]
 func (a *Acts) MulT(y Mat, w *Frozen, bias []float32, add bool) {
-	if a.x.Cols != w.Cols || y.Rows != a.x.Rows || y.Cols != w.Rows || bias != nil && len(bias) != y.Cols {
-		panic(fmt.Sprintf("kernel: MulT: y [%d, %d] = x [%d, %d] · W [%d, %d]ᵀ + bias [%d]", y.Rows, y.Cols, a.x.Rows, a.x.Cols, w.Rows, w.Cols, len(bias)))
-	}
 	a.forward(y, w, bias, add, low{})
 }
 
 // forward is MulT with an addition of low rank.
 func (a *Acts) forward(y Mat, w *Frozen, bias []float32, add bool, more low) {
+	if a.x.Cols != w.Cols || y.Rows != a.x.Rows || y.Cols != w.Rows || bias != nil && len(bias) != y.Cols {
+		panic(fmt.Sprintf("kernel: MulT: y [%d, %d] = x [%d, %d] · W [%d, %d]ᵀ + bias [%d]", y.Rows, y.Cols, a.x.Rows, a.x.Cols, w.Rows, w.Cols, len(bias)))
+	}
 	w = w.in(a.mode)
 	switch {
 	case y.Rows == 0 || y.Cols == 0:
@@ -49,6 +49,11 @@ func (a *Acts) forward(y Mat, w *Frozen, bias []float32, add bool, more low) {
 //
 //	for t, k: y[t,k] = (add ? y[t,k] : 0) + bias[k] + Σ_n x[t,n]·W[n,k]
 func (a *Acts) Mul(y Mat, w *Frozen, bias []float32, add bool) {
+	a.backward(y, w, bias, add, low{})
+}
+
+// backward is Mul with an addition of low rank.
+func (a *Acts) backward(y Mat, w *Frozen, bias []float32, add bool, more low) {
 	if a.x.Cols != w.Rows || y.Rows != a.x.Rows || y.Cols != w.Cols || bias != nil && len(bias) != y.Cols {
 		panic(fmt.Sprintf("kernel: Mul: y [%d, %d] = x [%d, %d] · W [%d, %d] + bias [%d]", y.Rows, y.Cols, a.x.Rows, a.x.Cols, w.Rows, w.Cols, len(bias)))
 	}
@@ -57,7 +62,8 @@ func (a *Acts) Mul(y Mat, w *Frozen, bias []float32, add bool) {
 	case y.Rows == 0 || y.Cols == 0:
 	case a.v.vec == vecGo || w.Rows == 0:
 		mulGeneric(y, a.x, w, a.mode, bias, add)
+		more.addTo(y)
 	default:
-		a.mul(y, w, bias, add)
+		a.mul(y, w, bias, add, more)
 	}
 }

@@ -2,17 +2,18 @@ package kernel
 
 import "fmt"
 
-// Linear is a product with a weight stored [out, in], with an addition of low rank or without:
+// Linear is a product with a frozen weight, with an addition of low rank or without:
 //
 //	y = x·Wᵀ + bias + scale·x·Aᵀ·Bᵀ
 //
 //	x [T, K]   W [N, K]   bias [N] or nil   A [r, K]   B [N, r]   y [T, N]
 type Linear struct {
-	W     *Frozen
-	Bias  []float32
-	A, B  Mat // of no rows: there is no addition
-	S     Mat // x·Aᵀ [T, r], where that is known: then A is not read
-	Scale float32
+	W          *Frozen
+	Transposed bool // W is stored [K, N]
+	Bias       []float32
+	A, B       Mat // of no rows: there is no addition
+	S          Mat // x·Aᵀ [T, r], where that is known: then A is not read
+	Scale      float32
 }
 
 // needs says that x·Aᵀ is to be computed.
@@ -39,7 +40,28 @@ func (a *Acts) Linears(ys []Mat, list []Linear) {
 			add.s = s.ColRange(at, at+l.A.Rows)
 			at += l.A.Rows
 		}
-		a.forward(ys[i], l.W, l.Bias, false, add)
+		if l.Transposed {
+			a.backward(ys[i], l.W, l.Bias, false, add)
+		} else {
+			a.forward(ys[i], l.W, l.Bias, false, add)
+		}
+	}
+}
+
+// Back adds to dx the gradient of a linear's x. The activations are the gradient of its y, and S is ds, that of x·Aᵀ; of no rows, there is no addition.
+//
+//	dx += dy·W + ds·A
+//
+//	dy [T, N]   A [r, K]   ds [T, r] = scale·dy·B   dx [T, K]
+func (a *Acts) Back(dx Mat, l *Linear) {
+	if l.S.Rows > 0 && (l.S.Rows != dx.Rows || l.S.Cols != l.A.Rows || l.A.Cols != dx.Cols) {
+		panic(fmt.Sprintf("kernel: Back: dx [%d, %d], ds [%d, %d], A [%d, %d]", dx.Rows, dx.Cols, l.S.Rows, l.S.Cols, l.A.Rows, l.A.Cols))
+	}
+	add := low{s: l.S, b: l.A, across: true, scale: 1}
+	if l.Transposed {
+		a.forward(dx, l.W, nil, true, add)
+	} else {
+		a.backward(dx, l.W, nil, true, add)
 	}
 }
 
@@ -88,26 +110,45 @@ func (a *Acts) down(list []Linear) (s Mat, free func()) {
 	return s, func() { floats.put(buf) }
 }
 
-// Down is s = x·Aᵀ, the inner product of an addition of low rank, in the mode: so it reads the activations as they have been made ready.
+// fewRanks is up to which rank dots in float32 beat products in the mode, whose panels are wider.
+const fewRanks = 15
+
+// Down is s = x·Aᵀ, the inner product of an addition of low rank. That of a higher rank is computed in the mode: so it reads the activations as they have
+// been made ready.
 //
 //	x [T, K]   A [r, K]   s [T, r]
 func (a *Acts) Down(s, A Mat) {
-	if a.mode == ModeF32 || A.Stride != A.Cols {
+	if a.mode == ModeF32 || A.Rows <= fewRanks || A.Stride != A.Cols {
 		MatMul(s, a.x, A, MatMulOpts{TransB: true})
 		return
 	}
 	a.MulT(s, FrozenF32(A.Data, A.Rows, A.Cols), nil, false)
 }
 
+// DownBack is ds = scale·dy·B, the gradient of Down's s.
+//
+//	dy [T, N]   B [N, r]   ds [T, r]
+func (a *Acts) DownBack(ds, B Mat, scale float32) {
+	if a.mode == ModeF32 || B.Cols <= fewRanks || B.Stride != B.Cols {
+		MatMul(ds, a.x, B, MatMulOpts{Alpha: scale})
+		return
+	}
+	a.Mul(ds, FrozenF32(B.Data, B.Rows, B.Cols), nil, false)
+	for i := range ds.Rows {
+		Scale(ds.Row(i), scale)
+	}
+}
+
 // low is an addition of low rank to a product: scale·s·Bᵀ. Without rows of s it adds nothing.
 type low struct {
-	s, b  Mat
-	scale float32
+	s, b   Mat
+	across bool // b is Bᵀ, stored [r, N]
+	scale  float32
 }
 
 // addTo adds it by itself.
 func (l *low) addTo(y Mat) {
 	if l.s.Rows > 0 {
-		MatMul(y, l.s, l.b, MatMulOpts{TransB: true, Alpha: l.scale, Add: true})
+		MatMul(y, l.s, l.b, MatMulOpts{TransB: !l.across, Alpha: l.scale, Add: true})
 	}
 }

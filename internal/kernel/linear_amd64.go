@@ -36,7 +36,7 @@ var fewPool = sync.Pool{New: func() any { return new(fewLinears) }}
 // few computes linears of few rows in one go, if they are such, and says whether it did.
 func (a *Acts) few(ys []Mat, list []Linear) bool {
 	for i := range list {
-		if !a.dotted(ys[i].Rows, list[i].W) {
+		if list[i].Transposed || !a.dotted(ys[i].Rows, list[i].W) {
 			return false
 		}
 	}

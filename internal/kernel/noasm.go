@@ -15,8 +15,9 @@ func (a *Acts) mulT(y Mat, w *Frozen, bias []float32, add bool, more low) {
 	more.addTo(y)
 }
 
-func (a *Acts) mul(y Mat, w *Frozen, bias []float32, add bool) {
+func (a *Acts) mul(y Mat, w *Frozen, bias []float32, add bool, more low) {
 	mulGeneric(y, a.x, w, a.mode, bias, add)
+	more.addTo(y)
 }
 
 func (a *Acts) few([]Mat, []Linear) bool { return false }

@@ -102,15 +102,16 @@ func (a *Acts) mulT(y Mat, w *Frozen, bias []float32, add bool, more low) {
 	more.addTo(y)
 }
 
-func (a *Acts) mul(y Mat, w *Frozen, bias []float32, add bool) {
+func (a *Acts) mul(y Mat, w *Frozen, bias []float32, add bool, more low) {
 	switch {
 	case a.acrossed(y.Rows, w):
 		p := across{y: y, x: a.roundedRows(), w: w, bias: bias, add: add}
 		p.run()
+		more.addTo(y)
 	case a.usesTiles():
-		a.tileProduct(y, w.Rows, w.tiles(false, tileLayout, a.mode == ModeSplit), bias, add, low{})
+		a.tileProduct(y, w.Rows, w.tiles(false, tileLayout, a.mode == ModeSplit), bias, add, more)
 	default:
-		a.product(y, w, false, bias, add, low{})
+		a.product(y, w, false, bias, add, more)
 	}
 }
 
@@ -219,13 +220,13 @@ func (l *low) product(y Mat, vec vecLevel) *product {
 	if l.s.Rows == 0 {
 		return nil
 	}
-	return &product{c: y, k: l.s.Cols, a: left{data: l.s.Data, row: l.s.Stride, step: 1}, b: &transposed{numbers: l.b.numbers()}, alpha: l.scale, add: true, vec: vec}
+	return &product{c: y, k: l.s.Cols, a: left{data: l.s.Data, row: l.s.Stride, step: 1}, b: right(l.b, !l.across, 0, l.s.Cols), alpha: l.scale, add: true, vec: vec}
 }
 
 // fewThin is the number of rows up to which dots beat the micro-kernels where they sum few numbers, as with an adapter's B.
 const fewThin = 16
 
-// matMulVec chooses among five ways by the shape alone, so that a product is summed in one order whatever the threads.
+// matMulVec chooses a way by the shape alone, so that a product is summed in one order whatever the threads.
 func matMulVec(c, a, b Mat, o MatMulOpts) {
 	vec := current().vec
 	m, n, k := c.Rows, c.Cols, a.Cols
@@ -242,6 +243,8 @@ func matMulVec(c, a, b Mat, o MatMulOpts) {
 		shortDots(c, a, b, o, vec)
 	case o.TransA && n <= 32 && m > 2*n:
 		flipped(c, a, b, o)
+	case o.TransA && !o.TransB && m <= outerRows && vec == vec512:
+		outer(c, a, b, o)
 	default:
 		multiply(c, a, b, o, vec, m, k)
 	}

@@ -48,7 +48,7 @@ func (f *Frozen) Forward(p *op.Pass, y kernel.Mat, x *op.Input) any {
 
 // Linear implements op.Plain.
 func (f *Frozen) Linear(p *op.Pass, x *op.Input) (kernel.Linear, bool) {
-	return kernel.Linear{W: f.W, Bias: f.Bias}, !f.Transposed && p.Under(f) == nil && !x.Knows(f)
+	return kernel.Linear{W: f.W, Transposed: f.Transposed, Bias: f.Bias}, p.Under(f) == nil && !x.Knows(f)
 }
 
 // Backward implements op.Projection: dx += dy·W.
@@ -58,11 +58,7 @@ func (f *Frozen) Backward(p *op.Pass, dx, dy kernel.Mat, x *op.Input, saved any)
 	}
 	a := kernel.Pack(dy, p.Mode)
 	defer a.Free()
-	if f.Transposed {
-		a.MulT(dx, f.W, nil, true)
-	} else {
-		a.Mul(dx, f.W, nil, true)
-	}
+	a.Back(dx, &kernel.Linear{W: f.W, Transposed: f.Transposed})
 }
 
 // Params implements op.Projection: there are none.
