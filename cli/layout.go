@@ -236,7 +236,8 @@ func (p *plan) extrapolated(arena *op.Arena, rows, largest int) (int64, error) {
 	if large <= small {
 		return held, nil
 	}
-	more := float64(arena.HeldBytes()-half.HeldBytes()) / float64(large-small)
+	// Gaps between buffers, which are held, too, do not grow with the rows as what is used does.
+	more := float64(arena.PeakBytes()-half.PeakBytes()) / float64(large-small)
 	return held + int64(more*float64(largest-large)), nil
 }
 
