@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
+	"runtime/debug"
 	"strings"
 	"sync"
 
@@ -74,12 +75,12 @@ func parseQuantization(text string) (quantization, error) {
 		return quantization{}, nil
 	}
 	name, head := strings.CutSuffix(text, headToo)
-	for _, d := range []kernel.DType{kernel.I8, kernel.NF4} {
+	for _, d := range []kernel.DType{kernel.I8, kernel.NF4, kernel.Lossless} {
 		if d.String() == name {
 			return quantization{d, true, head}, nil
 		}
 	}
-	return quantization{}, usagef("model: quantize: %q, want none, int8 or nf4, the last two alone or with %s", text, headToo)
+	return quantization{}, usagef("model: quantize: %q, want none, int8, nf4 or lossless, the last three alone or with %s", text, headToo)
 }
 
 // openFolder opens a path of a recipe as a folder of files.
@@ -143,10 +144,13 @@ func (b *base) keep(m *model.Model) (spared int64) {
 	return spared
 }
 
-// forget gives back memory of the file if much of it is not read any more.
+// forget gives back memory of the file if much of it is not read any more. What is read instead is the program's own and stays, so that there must not be as
+// much garbage beside it.
 func (b *base) forget() {
 	if b.spared > 0 {
 		b.release()
+		debug.FreeOSMemory()
+		pace()
 	}
 }
 

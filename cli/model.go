@@ -31,7 +31,7 @@ func modelFlags() []cli.Flag {
 
 // quantizeFlag is for commands that only compute with a model.
 func quantizeFlag() cli.Flag {
-	return &cli.StringFlag{Name: "quantize", Value: "none", Usage: "keep the frozen projections as int8 or nf4, with +head the head as well"}
+	return &cli.StringFlag{Name: "quantize", Value: "none", Usage: "keep the frozen projections as int8, nf4 or lossless (bf16 in 12 bits, the same numbers), with +head the head as well"}
 }
 
 // allowed is what the flags put up with.

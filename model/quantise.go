@@ -5,8 +5,8 @@ import (
 	"github.com/graft-ml/graft/model/layer"
 )
 
-// Quantise keeps the weights of all projections but the head's in I8 or NF4, in memory of the model's own, and reads embeddings,
-// norms, biases and the head as before: what bitsandbytes does to a model. Nothing may be attached to it yet. It returns how many
+// Quantise keeps the weights of all projections but the head's in I8, NF4 or Lossless, in memory of the model's own, and reads embeddings,
+// norms, biases and the head as before: what bitsandbytes does to a model. Weights that Lossless does not make smaller stay where they are. Nothing may be attached to it yet. It returns how many
 // bytes of the checkpoint are not read any more.
 func (m *Model) Quantise(d kernel.DType) (spared int64) {
 	head := map[*layer.Slot]bool{}
@@ -22,7 +22,9 @@ func (m *Model) Quantise(d kernel.DType) (spared int64) {
 		if done[w] == nil {
 			done[w] = w.Quantise(d)
 			done[done[w]] = done[w]
-			spared += w.Bytes()
+			if done[w] != w {
+				spared += w.Bytes()
+			}
 		}
 		s.Base.W = done[w]
 	}
@@ -42,12 +44,16 @@ func (m *Model) Round(after func()) (spared int64) {
 	return spared
 }
 
-// QuantiseHead keeps the output projection in I8 or NF4 as well, in memory of the model's own, as llama.cpp does; an embedding that shares its weight
+// QuantiseHead keeps the output projection as well in I8, NF4 or Lossless, in memory of the model's own, as llama.cpp does; an embedding that shares its weight
 // stays as it is. It returns how many bytes of the checkpoint are not read any more.
 func (m *Model) QuantiseHead(d kernel.DType) (spared int64) {
 	if head := m.Head(); head != nil {
+		w := head.Base.W.Quantise(d)
+		if w == head.Base.W {
+			return 0
+		}
 		spared = head.Base.W.Bytes()
-		head.Base = &layer.Frozen{W: head.Base.W.Quantise(d), Bias: head.Base.Bias, Transposed: head.Base.Transposed}
+		head.Base = &layer.Frozen{W: w, Bias: head.Base.Bias, Transposed: head.Base.Transposed}
 		head.Projection = head.Base
 	}
 	return spared

@@ -28,7 +28,7 @@ type Extended interface {
 
 // dtypes of frozen weights as files have them. What is quantised in memory is not in files.
 var dtypes = map[kernel.DType]checkpoint.DType{kernel.F32: checkpoint.F32, kernel.F16: checkpoint.F16, kernel.BF16: checkpoint.BF16,
-	kernel.I8: checkpoint.F32, kernel.NF4: checkpoint.F32}
+	kernel.I8: checkpoint.F32, kernel.NF4: checkpoint.F32, kernel.Lossless: checkpoint.BF16}
 
 // BaseWeight is the weight of an adapted slot, which PEFT calls "base_layer".
 func BaseWeight(slot *layer.Slot, written bool) Extra {

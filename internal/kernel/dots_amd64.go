@@ -23,6 +23,7 @@ type dotJob struct {
 	sRow, bRow            int
 	low, lowLanes         int // whole registers of a row of b, and which lanes of one more are left, as bits
 	steps, m, dtype       int
+	exponents             *[32]uint16 // of a lossless weight, a step of which has twice the numbers
 	groups                int
 	tail                  int // 1 if there is a partial step
 	alpha                 float32
@@ -90,6 +91,11 @@ const (
 	onceRows = 4
 )
 
+// inPlace says that the kernels read rows of a where they lie.
+func (d *dots) inPlace() bool {
+	return d.round == exact && (d.w == nil || d.vec == vecPairs && d.a.dtype == Lossless && d.a.cols%losslessBlock == 0)
+}
+
 // piece is the numbers of K per pass: part of the order of summation.
 func (d *dots) piece() int {
 	s, k := dotShapes[d.vec], max(1, d.a.cols)
@@ -98,9 +104,10 @@ func (d *dots) piece() int {
 	}
 	most := xBytes * s.per / (4 * min(d.c.Rows, s.rows))
 	switch {
-	case d.w != nil && d.vec == vecPairs:
+	case d.inPlace():
+	case d.vec == vecPairs:
 		most = min(most, pieceBytes/BF16.size())
-	case d.w != nil, d.round != exact:
+	default:
 		most = min(most, pieceBytes/F32.size())
 	}
 	return min(k, ceil(ceil(k, ceil(k, most)), 64)*64)
@@ -132,7 +139,7 @@ func (d *dots) run(serial bool) {
 func (d *dots) part(m0, m1, n0, n1 int) {
 	rows, piece := dotShapes[d.vec].rows, d.piece()
 	var copied *[]float32
-	if d.round != exact || d.w != nil {
+	if !d.inPlace() {
 		copied = floats.get(4 * piece)
 		defer floats.put(copied)
 	}
@@ -163,41 +170,52 @@ func (d *dots) chunk(n int) int {
 	switch {
 	case n < 4:
 		return n
-	case d.round != exact || d.w != nil || d.a.cols%dotShapes[d.vec].step > 0:
+	case !d.inPlace() || d.a.cols%dotShapes[d.vec].step > 0:
 		return 4
 	case d.once():
 		return n &^ 3
 	}
-	return min(n, max(4, chunkBytes/(max(1, d.a.cols)*d.a.dtype.size()))) &^ 3
+	return min(n, max(4, chunkBytes/d.a.dtype.bytes(max(1, d.a.cols)))) &^ 3
 }
 
 // once says that all of each row of a, read in place, meets all rows of x at a time.
 func (d *dots) once() bool {
-	return d.c.Rows <= min(onceRows, dotShapes[d.vec].rows) && d.round == exact && d.w == nil
+	return d.c.Rows <= min(onceRows, dotShapes[d.vec].rows) && d.inPlace()
 }
 
 // prefetch has rows of a brought in that come after columns n … n+cols, while m rows of x meet these: if once, two groups ahead; else all of the next
 // chunk, of which each strip of x brings a share, so that memory is never idle.
 func (d *dots) prefetch(job *dotJob, n, cols, m int) {
-	s, size := dotShapes[d.vec], d.a.dtype.size()
+	s, step := dotShapes[d.vec], d.step()
 	job.aheadLine, job.aheadGroup = 64, 0
 	group := groupCols(min(m, s.rows))
 	switch {
-	case d.round != exact || d.w != nil:
+	case !d.inPlace():
 		job.ahead, job.aheadStep = 0, 0
 	case d.once():
 		job.ahead = uintptr(d.a.at(n+2*group, 0))
-		job.aheadLine, job.aheadStep = d.a.step*size, s.step*size
-		job.aheadGroup = group*d.a.step*size - d.a.cols/s.step*job.aheadStep
+		job.aheadLine, job.aheadStep = d.a.dtype.bytes(d.a.step), d.a.dtype.bytes(step)
+		job.aheadGroup = group*job.aheadLine - d.a.cols/step*job.aheadStep
 	default:
 		job.ahead = uintptr(d.a.at(n+cols, 0))
-		job.aheadStep = group * s.step * size / ceil(m, s.rows)
+		job.aheadStep = group * d.a.dtype.bytes(step) / ceil(m, s.rows)
 	}
+}
+
+// step is the numbers per step of the kernel.
+func (d *dots) step() int {
+	if d.a.dtype == Lossless && d.inPlace() {
+		return losslessBlock
+	}
+	return dotShapes[d.vec].step
 }
 
 // begin sets what all calls have in common.
 func (d *dots) begin(job *dotJob) {
 	job.alpha = d.alpha
+	if d.a.dtype == Lossless {
+		job.exponents = &d.w.q.exponents
+	}
 	if d.b.Cols == 0 {
 		return
 	}
@@ -233,8 +251,8 @@ func (d *dots) copied(a *numbers, buf []float32, n, k int) {
 
 // strip computes rows m … me of the columns from n that a holds, whose numbers begin at k: less than four, or whole groups.
 func (d *dots) strip(job *dotJob, a *numbers, m, me, n, k int) {
-	s := dotShapes[d.vec]
-	job.steps, job.dtype, job.tail = a.cols/s.step, int(a.dtype), a.cols%s.step
+	s, step := dotShapes[d.vec], d.step()
+	job.steps, job.dtype, job.tail = a.cols/step, int(a.dtype), a.cols%step
 	job.xRow = 4 * d.x.Stride
 	if job.tail > 0 {
 		clear(job.aTail[:])
@@ -261,7 +279,7 @@ func (d *dots) strip(job *dotJob, a *numbers, m, me, n, k int) {
 					d.tail(&job.aTail[l], a, g+l, job.tail)
 				}
 			}
-			job.x, job.a, job.aRow = x, a.at(g, 0), a.step*a.dtype.size()
+			job.x, job.a, job.aRow = x, a.at(g, 0), a.dtype.bytes(a.step)
 			done := job.groups * cols
 			d.groups(job, i, n+g, k, a.cols)
 			g += done - cols
@@ -291,7 +309,32 @@ func (d *dots) groups(job *dotJob, i, n, k, cols int) {
 		job.src, job.srcRow, job.srcStep = at(zeros[:], 0), 0, 0
 	}
 	d.low(job, i, n, k+cols)
+	columns := job.groups * groupCols(job.m)
 	d.vec.dot(job)
+	d.others(i, job.m, n, columns, k, k+cols)
+}
+
+// others adds what a lossless weight that is read in place lists beside its blocks, of columns k … end, to m rows and so many columns of c.
+func (d *dots) others(i, m, n, columns, k, end int) {
+	if d.a.dtype != Lossless || !d.inPlace() {
+		return
+	}
+	l := d.w.q.lossless
+	if l.first[n] == l.first[n+columns] {
+		return
+	}
+	for c := n; c < n+columns; c++ {
+		for o := l.first[c]; o < l.first[c+1]; o++ {
+			col := int(l.cols[o])
+			if col < k || col >= end {
+				continue
+			}
+			v := d.alpha * wideBF16(l.bits[o])
+			for r := i; r < i+m; r++ {
+				d.c.Data[r*d.c.Stride+c] += wideBF16(asHalves(d.x.Row(r))[col]) * v
+			}
+		}
+	}
 }
 
 // low adds the product of low rank to the last piece of the sums.
@@ -329,4 +372,5 @@ func (d *dots) one(job *dotJob, a *numbers, g, i, n, k int) {
 	for l := range job.m {
 		d.c.Data[(i+l)*d.c.Stride+n+g] = out[4*l]
 	}
+	d.others(i, job.m, n+g, 1, k, k+a.cols)
 }

@@ -10,7 +10,7 @@ func (w *Frozen) At(i, j int) float32 {
 		return wideBF16(w.u16[k])
 	case F16:
 		return halfToFloat(w.u16[k])
-	case I8, NF4:
+	case I8, NF4, Lossless:
 		var x [1]float32
 		w.part(x[:], i, j)
 		return x[0]
@@ -35,6 +35,8 @@ func (w *Frozen) part(dst []float32, i, j int) {
 		w.q.widenI8(dst, w.Cols, i, j)
 	case NF4:
 		w.q.widenNF4(dst, lo)
+	case Lossless:
+		w.q.widenLossless(dst, w.Cols, i, j)
 	default:
 		copy(dst, w.f32[lo:hi])
 	}
@@ -72,7 +74,7 @@ func (m Mode) rounding() rounding {
 // rounding of the weight in the mode: a bf16 is exact in each, and f16 is the sum of two.
 func (w *Frozen) rounding(m Mode) rounding {
 	r := m.rounding()
-	if w.DType == BF16 || w.DType == F16 && r == toSplit {
+	if w.DType == BF16 || w.DType == Lossless || w.DType == F16 && r == toSplit {
 		return exact
 	}
 	return r

@@ -51,6 +51,7 @@ const (
 	BF16
 	I8
 	NF4
+	Lossless // bf16 in 12 bits
 )
 
 // Mode is how a product with a frozen weight is computed; activations between products are always float32.
@@ -70,7 +71,7 @@ type Frozen struct {
 	DType      DType
 	f32        []float32
 	u16        []uint16 // f16 or bf16
-	q          *quant   // I8 or NF4
+	q          *quant   // I8, NF4 or Lossless
 	rounded    *Frozen  // see Round
 }
 

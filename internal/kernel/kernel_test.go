@@ -78,6 +78,9 @@ func normals(seed uint64) func() float32 {
 func surrounded(dtype DType, rows, cols int, fill func() float32) *Frozen {
 	const pad = 64
 	n := rows * cols
+	if dtype == Lossless {
+		return surrounded(BF16, rows, cols, fill).Quantise(dtype)
+	}
 	if dtype == I8 || dtype == NF4 {
 		return surrounded(F32, rows, cols, fill).Quantise(dtype)
 	}

@@ -15,7 +15,7 @@ import (
 func everything(T, N, K int) func() []float32 {
 	next := normals(7)
 	var ws []*Frozen
-	for _, d := range []DType{F32, F16, BF16, I8, NF4} {
+	for _, d := range []DType{F32, F16, BF16, I8, NF4, Lossless} {
 		ws = append(ws, surrounded(d, N, K, next))
 	}
 	mat := func(rows, cols int) Mat {
@@ -161,7 +161,7 @@ func eachProduct(t *testing.T, dtypes []DType, fill func() float32, f func(what 
 }
 
 func TestModesMeanTheSameEverywhere(t *testing.T) {
-	eachProduct(t, []DType{F32, F16, BF16, I8, NF4}, normals(9), func(what string, product func() Mat) {
+	eachProduct(t, []DType{F32, F16, BF16, I8, NF4, Lossless}, normals(9), func(what string, product func() Mat) {
 		var want Mat
 		everyVariant(t, func(t *testing.T) {
 			y := product()

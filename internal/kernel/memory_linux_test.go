@@ -38,7 +38,7 @@ func TestEndOfMemory(t *testing.T) {
 	shapes := [][3]int{{1, 1, 1}, {3, 33, 70}, {40, 65, 97}, {130, 50, 33}}
 	everyVariant(t, func(t *testing.T) {
 		for _, s := range shapes {
-			for _, dtype := range []DType{F32, F16, BF16, I8, NF4} {
+			for _, dtype := range []DType{F32, F16, BF16, I8, NF4, Lossless} {
 				for _, mode := range []Mode{ModeF32, ModeBF16, ModeSplit} {
 					for _, beginning := range []bool{false, true} {
 						endOfMemory(t, s, dtype, mode, beginning)

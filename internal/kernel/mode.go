@@ -30,7 +30,7 @@ func DefaultMode() Mode {
 	return ModeF32
 }
 
-var dtypeNames = [...]string{F32: "float32", F16: "float16", BF16: "bfloat16", I8: "int8", NF4: "nf4"}
+var dtypeNames = [...]string{F32: "float32", F16: "float16", BF16: "bfloat16", I8: "int8", NF4: "nf4", Lossless: "lossless"}
 
 // String is the storage type as config files and recipes name it.
 func (d DType) String() string {

@@ -40,4 +40,5 @@ func f32ToF16Vec([]uint16, []float32) int  { return 0 }
 
 func betweenVec([]uint32, []float32, uint32, uint32) (whole, n int, c Counts) { return 0, 0, c }
 func i8ToF32Vec([]float32, []byte, float32) int                               { return 0 }
+func unpackVec([]uint16, []byte, *[32]uint16) int                             { return 0 }
 func nf4ToF32Vec([]float32, []byte, []float32) int                            { return 0 }

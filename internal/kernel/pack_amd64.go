@@ -60,6 +60,8 @@ func (x Mat) numbers() numbers {
 func (w *Frozen) numbers() numbers {
 	n := numbers{rows: w.Rows, cols: w.Cols, step: w.Cols, dtype: w.DType}
 	switch {
+	case w.DType == Lossless:
+		n.data, n.step = at(w.q.bytes, 0), ceilDiv(w.Cols, losslessBlock)*losslessBlock
 	case w.q != nil:
 	case w.DType == F32:
 		n.data = unsafe.Pointer(unsafe.SliceData(w.f32))
@@ -80,10 +82,16 @@ func (d DType) size() int {
 	return 2
 }
 
-// at is the address of element (i, j).
-func (n *numbers) at(i, j int) unsafe.Pointer {
-	return unsafe.Add(n.data, (i*n.step+j)*n.dtype.size())
+// bytes is what so many numbers take; of a lossless weight whole blocks.
+func (d DType) bytes(n int) int {
+	if d == Lossless {
+		return n * losslessBytes / losslessBlock
+	}
+	return n * d.size()
 }
+
+// at is the address of element (i, j).
+func (n *numbers) at(i, j int) unsafe.Pointer { return unsafe.Add(n.data, n.dtype.bytes(i*n.step+j)) }
 
 // bytes views w numbers from element (i, j).
 func (n *numbers) bytes(i, j, w int) []byte {

@@ -130,7 +130,7 @@ func (w *Frozen) columns(forward bool, round rounding) columns {
 func (w *Frozen) tiles(forward bool, layout pairLayout, lows bool) tileSource {
 	switch {
 	case w.q != nil:
-		return &stagedTiles{w, forward, layout, lows}
+		return &stagedTiles{w, forward, layout, lows && w.DType != Lossless}
 	case forward:
 		return &forwardTiles{tileNumbers{w.numbers(), lows}, layout}
 	}
@@ -155,7 +155,7 @@ func (a *Acts) shortenedRows() Mat {
 func (a *Acts) fewRows(w *Frozen) int {
 	few := dotShapes[a.level()].few
 	switch {
-	case w.rounding(a.mode) == exact:
+	case w.rounding(a.mode) == exact && w.q == nil:
 		return few
 	case !a.usesTiles() || a.mode == ModeBF16 && w.q != nil: // which dots widen to bf16
 		return few / 2

@@ -20,7 +20,7 @@ func TestFrozenProducts(t *testing.T) {
 				continue
 			}
 			t.Run(shapeName(s), func(t *testing.T) {
-				for _, dtype := range []DType{F32, F16, BF16, I8, NF4} {
+				for _, dtype := range []DType{F32, F16, BF16, I8, NF4, Lossless} {
 					frozenProducts(t, s[0], s[1], s[2], dtype)
 				}
 			})

@@ -13,6 +13,8 @@ import (
 //	NF4  blocks of 64 numbers of the weight row by row, two in a byte, the first in its upper half; w = nf4Values[q]·scale.
 //	     The scales are quantised themselves, 256 in a group: scale = scaleValues[code]·group + offset, offset = their mean
 //
+// A lossless weight (see lossless.go) is kept in the same way, and is read as bf16.
+//
 // NF4 is that of bitsandbytes with compress_statistics [dettmers2023, dettmers2022].
 //
 // References: [dettmers2022] 8-bit Optimizers via Block-wise Quantization, arXiv 2110.02861; [dettmers2023] QLoRA, arXiv 2305.14314.
@@ -23,6 +25,8 @@ type quant struct {
 	codes  []uint8   // NF4: by block
 	groups []float32 // NF4: by 256 blocks
 	offset float32
+
+	*lossless // or nil; then bytes are signs and mantissas
 }
 
 const (
@@ -66,8 +70,15 @@ func linspace(a, b float32, n int) []float32 {
 	return x
 }
 
-// Quantise is a copy of w in I8 or NF4, in memory of its own. The work is done in parallel and does not depend on how.
+// Quantise is a copy of w in I8, NF4 or Lossless, in memory of its own, or w itself where Lossless saves nothing. The work is done in parallel and does not
+// depend on how.
 func (w *Frozen) Quantise(d DType) *Frozen {
+	if d == Lossless {
+		if l := w.lossless(); l != nil {
+			return l
+		}
+		return w
+	}
 	out := &Frozen{Rows: w.Rows, Cols: w.Cols, DType: d, q: &quant{}}
 	switch d {
 	case I8:
@@ -273,5 +284,9 @@ func (q *quant) blocks(dst []float32, b int, scales []float32) {
 }
 
 func (q *quant) size() int64 {
-	return int64(len(q.bytes) + 4*len(q.scales) + 4*len(q.sums) + len(q.codes) + 4*len(q.groups))
+	n := 0
+	if q.lossless != nil {
+		n = q.lossless.size()
+	}
+	return int64(n + len(q.bytes) + 4*len(q.scales) + 4*len(q.sums) + len(q.codes) + 4*len(q.groups))
 }

@@ -46,6 +46,26 @@ var nf4Tables = func() *nf4Lanes {
 	return t
 }()
 
+// unpackJob is blocks of 64 numbers in 12 bits to be made bf16.
+type unpackJob struct {
+	dst, src  unsafe.Pointer
+	exponents *[32]uint16
+	blocks    int
+}
+
+//go:noescape
+func unpackBF16(j *unpackJob)
+
+// unpackVec makes whole blocks and returns how many numbers these are.
+func unpackVec(dst []uint16, src []byte, exponents *[32]uint16) int {
+	n := len(dst) / losslessBlock
+	if n == 0 || current().vec < vec512 {
+		return 0
+	}
+	unpackBF16(&unpackJob{dst: at(dst, 0), src: at(src, 0), exponents: exponents, blocks: n})
+	return n * losslessBlock
+}
+
 // i8ToF32Vec widens whole steps of 16 and returns how many numbers these are.
 func i8ToF32Vec(dst []float32, src []byte, scale float32) int {
 	n := wholeSteps(len(src))
@@ -69,6 +89,11 @@ func nf4ToF32Vec(dst []float32, src []byte, scales []float32) int {
 func (w *Frozen) halves(dst []uint16, i, rows, j, cols int) {
 	whole := 0
 	switch {
+	case w.DType == Lossless:
+		for r := range rows {
+			w.q.unpack(dst[r*cols:][:cols], w.Cols, i+r, j)
+		}
+		return
 	case w.DType == I8 && cols >= 32:
 		whole = cols &^ 31
 		i8ToBF16(&i8Job{dst: at(dst, 0), src: at(w.q.bytes, i*w.Cols+j), scales: at(w.q.scales, i), rows: rows, steps: whole / 32, srcRow: w.Cols, dstRow: 2 * cols})
@@ -131,8 +156,12 @@ func (b *stagedColumns) pack(dst []float32, nr, n0, n1, k0, k1 int) {
 	}
 }
 
-// stage widens rows i … i+rows, columns j … j+cols of w.
+// stage widens rows i … i+rows, columns j … j+cols of w, to bf16 if they are such.
 func stage(buf []float32, w *Frozen, i, rows, j, cols int) numbers {
+	if w.DType == Lossless {
+		w.halves(asHalves(buf), i, rows, j, cols)
+		return numbers{data: at(buf, 0), rows: rows, cols: cols, step: cols, dtype: BF16}
+	}
 	whole := 0
 	if w.DType == I8 && cols >= 16 { // all rows at once
 		whole = cols &^ 15

@@ -159,3 +159,33 @@ loop:
 	JNZ loop
 	VZEROUPPER
 	RET
+
+// func unpackBF16(j *unpackJob)
+// j.blocks blocks of 64 numbers of 12 bits as bf16
+TEXT ·unpackBF16(SB), NOSPLIT, $0-8
+	MOVQ j+0(FP), DI
+	MOVQ unpackJob_dst(DI), R8
+	MOVQ unpackJob_src(DI), SI
+	MOVQ unpackJob_exponents(DI), R10
+	MOVQ unpackJob_blocks(DI), CX
+	VMOVUPS (R10), Z16
+	MOVL $2155839615, AX
+	VPBROADCASTD AX, Z17
+loop:
+	PREFETCHT0 1024(SI)
+	VPMOVZXBW 64(SI), Z0
+	VPSRLW $4, Z0, Z1
+	VPERMW Z16, Z0, Z0
+	VPMOVSXBW 0(SI), Z2
+	VPTERNLOGD $0xf8, Z17, Z2, Z0
+	VPERMW Z16, Z1, Z1
+	VPMOVSXBW 32(SI), Z2
+	VPTERNLOGD $0xf8, Z17, Z2, Z1
+	VMOVUPS Z0, 0(R8)
+	VMOVUPS Z1, 64(R8)
+	ADDQ $96, SI
+	ADDQ $128, R8
+	DECQ CX
+	JNZ loop
+	VZEROUPPER
+	RET

@@ -91,6 +91,9 @@ func acrossBlock(f *file, m, cols int, lanes bool) {
 }
 
 func dtypeNumber(name string) int {
+	if name == lossless {
+		return 5
+	}
 	for i, d := range dtypes {
 		if d == name {
 			return i

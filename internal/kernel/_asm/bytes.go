@@ -63,7 +63,7 @@ func byteDotRows(f *file, m int) {
 	}
 	byteStep(f, m, false)
 	f.i("ADDQ R15, R14")
-	dotAdvance(f, dotKernel{w: zmm}, 2*m, 4)
+	dotAdvance(f, dotKernel{w: zmm}, 2*m, 64, 64)
 	f.i("DECQ CX")
 	f.i("JNZ step%d", m)
 	f.p("lanes%d:", m)

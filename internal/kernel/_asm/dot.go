@@ -1,6 +1,9 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // A dotKernel is a kernel of few rows: m rows of x times groups of columns, rows of a, both contiguous in the summed dimension. Up to
 // half of its rows it takes four columns at a time, above that two.
@@ -12,11 +15,14 @@ type dotKernel struct {
 	mul    product
 }
 
+// lossless is the weight that dotPairs reads in blocks of 64 numbers, two of its steps.
+const lossless = "lossless"
+
 // dotPairs has two bf16 for every float32 of the others.
 var dotKernels = []dotKernel{
 	{"dot256", ymm, 3, dtypes, fma(ymm)},
 	{"dot512", zmm, 8, dtypes, fma(zmm)},
-	{"dotPairs", zmm, 8, dtypes[:1], pairs},
+	{"dotPairs", zmm, 8, []string{"f32", lossless}, pairs},
 }
 
 func dots(f *file) {
@@ -43,6 +49,15 @@ func dot(f *file, k dotKernel) {
 	if k.w == zmm {
 		f.i("KMOVW dotJob_lowLanes(DI), K1")
 	}
+	if slices.Contains(k.dtypes, lossless) {
+		f.i("MOVQ dotJob_exponents(DI), CX")
+		f.i("TESTQ CX, CX")
+		f.i("JZ start")
+		f.i("VMOVUPS (CX), Z30")
+		f.i("MOVL $%d, CX", signsAndMantissas)
+		f.i("VPBROADCASTD CX, Z29")
+		f.p("start:")
+	}
 	for m := k.rows; m > 1; m-- {
 		f.i("CMPQ AX, $%d", m)
 		f.i("JEQ rows%d", m)
@@ -64,17 +79,24 @@ func dotRows(f *file, k dotKernel, m int) {
 	f.i("TESTQ CX, CX")
 	f.i("JZ tail%d", m)
 	for d := 1; d < len(k.dtypes); d++ {
-		f.i("CMPQ BX, $%d", d)
-		f.i("JEQ %s%d", dtypes[d], m)
+		f.i("CMPQ BX, $%d", dtypeNumber(k.dtypes[d]))
+		f.i("JEQ %s%d", k.dtypes[d], m)
 	}
 	for d, dtype := range k.dtypes {
 		f.p("%s%d:", dtype, m)
 		for l := range dotCols(m) {
 			f.i("PREFETCHT1 %s", index("R14", "AX", "DX", l))
+			if dtype == lossless { // 96 bytes a step
+				f.i("PREFETCHT1 64%s", index("R14", "AX", "DX", l))
+			}
 		}
-		dotStep(f, k, m, dtype, k.mul)
 		f.i("ADDQ R15, R14")
-		dotAdvance(f, k, m, size(dtype))
+		if dtype == lossless {
+			dotBlock(f, k, m)
+		} else {
+			dotStep(f, k, m, dtype, k.mul)
+			dotAdvance(f, k, m, k.w.bytes, size(dtype)*k.w.floats)
+		}
 		f.i("DECQ CX")
 		f.i("JNZ %s%d", dtype, m)
 		if d < len(k.dtypes)-1 {
@@ -116,13 +138,34 @@ func dotStrides(f *file, m int) {
 	}
 }
 
-// dotAdvance goes on by a register's worth of numbers of a of so many bytes.
-func dotAdvance(f *file, k dotKernel, m, size int) {
-	f.i("ADDQ $%d, R8", k.w.bytes)
+// dotAdvance goes on by so many bytes of x and of a.
+func dotAdvance(f *file, k dotKernel, m, x, a int) {
+	f.i("ADDQ $%d, R8", x)
 	if m > 4 {
-		f.i("ADDQ $%d, SI", k.w.bytes)
+		f.i("ADDQ $%d, SI", x)
 	}
-	f.i("ADDQ $%d, R10", size*k.w.floats)
+	f.i("ADDQ $%d, R10", a)
+}
+
+// dotBlock adds two registers' worth of products with a lossless weight. Z29 and Z30 are what unpackBlock wants.
+func dotBlock(f *file, k dotKernel, m int) {
+	cols := dotCols(m)
+	a := cols*m + m
+	for l := range cols {
+		unpackBlock(f, index("R10", "R11", "R12", l), 30, 29, 28, a+2*l)
+	}
+	for half := range 2 {
+		x, _ := dotLoadX(f, k.w, m, cols)
+		for l := range cols {
+			for i := range m {
+				f.i("%s", k.mul(x+i, a+2*l+half, cols*i+l))
+			}
+		}
+		if half == 0 {
+			dotAdvance(f, k, m, k.w.bytes, 96)
+		}
+	}
+	dotAdvance(f, k, m, k.w.bytes, 0)
 }
 
 // dotStep adds one register's worth of products to the accumulators.
@@ -160,7 +203,7 @@ func dotLow(f *file, k dotKernel, m int) {
 	f.i("JZ lanes%d", m)
 	f.p("whole%d:", m)
 	dotStep(f, k, m, "f32", fma(k.w))
-	dotAdvance(f, k, m, 4)
+	dotAdvance(f, k, m, k.w.bytes, k.w.bytes)
 	f.i("DECQ CX")
 	f.i("JNZ whole%d", m)
 	f.p("lanes%d:", m)

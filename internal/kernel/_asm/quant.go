@@ -10,6 +10,43 @@ func quants(f *file) {
 	eightBits(f, "i8ToBF16", zmm, true)
 	fourBits(f, "nf4ToF32", false)
 	fourBits(f, "nf4ToBF16", true)
+	twelveBits(f)
+}
+
+// signsAndMantissas are the bits of two bf16 numbers that are not exponents.
+const signsAndMantissas = 0x807f807f
+
+// unpackBlock makes registers to and to+1 the block of 64 numbers at an address.
+func unpackBlock(f *file, addr string, exponents, signsAndMantissas, free, to int) {
+	f.i("VPMOVZXBW 64%s, Z%d", addr, to)
+	f.i("VPSRLW $4, Z%d, Z%d", to, to+1)
+	for i := range 2 {
+		f.i("VPERMW Z%d, Z%d, Z%d", exponents, to+i, to+i)
+		f.i("VPMOVSXBW %d%s, Z%d", 32*i, addr, free)
+		f.i("VPTERNLOGD $0xf8, Z%d, Z%d, Z%d", signsAndMantissas, free, to+i) // exponent | number & signs and mantissas
+	}
+}
+
+// twelveBits writes a loop over blocks of 64 numbers whose exponents are looked up. Of an index VPERMW reads the lowest five bits, of which the table
+// ignores the fifth.
+func twelveBits(f *file) {
+	f.text("unpackBF16", "j.blocks blocks of 64 numbers of 12 bits as bf16", "unpackJob", 0)
+	f.load("unpackJob", "dst", "R8", "src", "SI", "exponents", "R10", "blocks", "CX")
+	f.i("VMOVUPS (R10), Z16")
+	f.i("MOVL $%d, AX", signsAndMantissas)
+	f.i("VPBROADCASTD AX, Z17")
+	f.p("loop:")
+	f.i("PREFETCHT0 1024(SI)")
+	unpackBlock(f, "(SI)", 16, 17, 2, 0)
+	for i := range 2 {
+		f.i("VMOVUPS Z%d, %d(R8)", i, 64*i)
+	}
+	f.i("ADDQ $96, SI")
+	f.i("ADDQ $128, R8")
+	f.i("DECQ CX")
+	f.i("JNZ loop")
+	f.i("VZEROUPPER")
+	f.i("RET")
 }
 
 // eightBits writes a loop over rows of numbers of 8 bits, two registers' worth at a time.
