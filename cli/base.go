@@ -129,7 +129,10 @@ func (b *base) load(ctx context.Context, w *model.Want) (err error) {
 		return errors.Join(fmt.Errorf("%s: %w", b.path, err), b.src.Close())
 	}
 	b.config = b.model.Config
-	b.spared = b.keep(b.model)
+	if b.spared = b.keep(b.model); b.spared == 0 && b.bits.on && b.bits.DType == kernel.Lossless {
+		err := usagef("model: quantize is lossless, which is for weights stored in bf16: %s has none; want none, int8 or nf4", b.path)
+		return errors.Join(err, b.src.Close())
+	}
 	b.forget()
 	return nil
 }

@@ -93,7 +93,7 @@ const (
 
 // inPlace says that the kernels read rows of a where they lie.
 func (d *dots) inPlace() bool {
-	return d.round == exact && (d.w == nil || d.vec == vecPairs && d.a.dtype == Lossless && d.a.cols%losslessBlock == 0)
+	return d.round == exact && (d.w == nil || d.vec >= vec512 && d.a.dtype == Lossless && d.a.cols%losslessBlock == 0)
 }
 
 // piece is the numbers of K per pass: part of the order of summation.
@@ -233,7 +233,7 @@ func (d *dots) begin(job *dotJob) {
 // copied makes a a copy of rows n … of d.a, columns from k on, as numbers that the kernels multiply.
 func (d *dots) copied(a *numbers, buf []float32, n, k int) {
 	a.data, a.step, a.dtype = at(buf, 0), a.cols, F32
-	if d.w != nil && d.vec == vecPairs {
+	if d.w != nil && (d.vec == vecPairs || d.a.dtype == Lossless) {
 		a.dtype = BF16
 		d.w.halves(asHalves(buf), n, a.rows, k, a.cols)
 		return
@@ -331,10 +331,18 @@ func (d *dots) others(i, m, n, columns, k, end int) {
 			}
 			v := d.alpha * wideBF16(l.bits[o])
 			for r := i; r < i+m; r++ {
-				d.c.Data[r*d.c.Stride+c] += wideBF16(asHalves(d.x.Row(r))[col]) * v
+				d.c.Data[r*d.c.Stride+c] += d.number(r, col) * v
 			}
 		}
 	}
+}
+
+// number is one of x.
+func (d *dots) number(row, col int) float32 {
+	if d.vec == vecPairs {
+		return wideBF16(asHalves(d.x.Row(row))[col])
+	}
+	return d.x.Row(row)[col]
 }
 
 // low adds the product of low rank to the last piece of the sums.

@@ -7,8 +7,8 @@ import (
 
 // Weights stored in bf16 spend eight bits on exponents that hardly differ: those of numbers drawn from a normal distribution need less than three [zhang2025]. A
 // lossless weight keeps signs and mantissas in a byte, and in four bits which of the weight's fifteen most frequent exponents a number has, or that
-// it has none: it is zero or denormal. The few numbers with another one are listed with their columns, row by row; in their places are zeros. Codes have one length, unlike those of [zhang2025], so that a register of them is
-// looked up at a time.
+// it has none: it is zero or denormal. The few numbers with another one are listed with their columns, row by row; in their places are zeros. Codes have one
+// length, unlike those of [zhang2025], so that a register of them is looked up at a time.
 //
 // [zhang2025] 70% Size, 100% Accuracy: Lossless LLM Compression for Efficient GPU Inference via Dynamic-Length Float, arXiv 2504.11651.
 //

@@ -15,13 +15,13 @@ type dotKernel struct {
 	mul    product
 }
 
-// lossless is the weight that dotPairs reads in blocks of 64 numbers, two of its steps.
+// lossless is the weight that is read in blocks of 64 numbers, several steps of the others.
 const lossless = "lossless"
 
 // dotPairs has two bf16 for every float32 of the others.
 var dotKernels = []dotKernel{
 	{"dot256", ymm, 3, dtypes, fma(ymm)},
-	{"dot512", zmm, 8, dtypes, fma(zmm)},
+	{"dot512", zmm, 8, append(slices.Clone(dtypes), lossless), fma(zmm)},
 	{"dotPairs", zmm, 8, []string{"f32", lossless}, pairs},
 }
 
@@ -91,9 +91,12 @@ func dotRows(f *file, k dotKernel, m int) {
 			}
 		}
 		f.i("ADDQ R15, R14")
-		if dtype == lossless {
+		switch {
+		case dtype == lossless && k.name == "dotPairs":
 			dotBlock(f, k, m)
-		} else {
+		case dtype == lossless:
+			dotBlockFloats(f, k, m)
+		default:
 			dotStep(f, k, m, dtype, k.mul)
 			dotAdvance(f, k, m, k.w.bytes, size(dtype)*k.w.floats)
 		}
@@ -181,6 +184,26 @@ func dotStep(f *file, k dotKernel, m int, dtype string, mul product) {
 			f.i("%s", mul(x+i, r, dotCols(m)*i+l))
 		}
 	}
+}
+
+// dotBlockFloats is dotBlock for float32: each half of a register of bf16 becomes one of float32, and meets x in memory.
+func dotBlockFloats(f *file, k dotKernel, m int) {
+	const w, tmp, half = 27, 28, 25 // half and the next: a block
+	for l := range dotCols(m) {
+		unpackBlock(f, index("R10", "R11", "R12", l), 30, 29, tmp, half)
+		for q := range 4 {
+			if q%2 == 1 {
+				f.i("VEXTRACTI64X4 $1, Z%d, Y%d", half+q/2, half+q/2)
+			}
+			f.i("VPMOVZXWD Y%d, Z%d", half+q/2, w)
+			f.i("VPSLLD $16, Z%d, Z%d", w, w)
+			for i := range m {
+				base := []string{"R8", "SI"}[i/4]
+				f.i("VFMADD231PS %d%s, Z%d, Z%d", 64*q, index(base, "R9", "R13", i%4), w, dotCols(m)*i+l)
+			}
+		}
+	}
+	dotAdvance(f, k, m, 4*k.w.bytes, 96)
 }
 
 // dotLoadX loads m rows of x behind the accumulators of so many columns, and says from where on they lie and which registers are free.
