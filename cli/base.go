@@ -21,16 +21,17 @@ import (
 
 // base is a model with its tokenizer, as a folder or the program itself holds them.
 type base struct {
-	path   string
-	files  fs.FS
-	config *model.Config
-	src    *checkpoint.Checkpoint // nil if the weights are random
-	model  *model.Model
-	tok    *tokenizer.Tokenizer // nil if the folder has none
-	mode   kernel.Mode
-	bits   quantization
-	fixed  bool  // nothing trains the weights themselves
-	spared int64 // bytes of the file that are not read after loading: weights are kept in another form
+	path      string
+	files     fs.FS
+	config    *model.Config
+	src       *checkpoint.Checkpoint // nil if the weights are random
+	model     *model.Model
+	tok       *tokenizer.Tokenizer // nil if the folder has none
+	mode      kernel.Mode
+	bits      quantization
+	fixed     bool  // nothing trains the weights themselves
+	spared    int64 // bytes of the file that are not read after loading: weights are kept in another form
+	quantised int64 // of these, those of weights that were quantised
 
 	tokenizerHash string         // of the files that the tokenizer was read from
 	later         sync.WaitGroup // what is written for later runs meanwhile
@@ -129,7 +130,7 @@ func (b *base) load(ctx context.Context, w *model.Want) (err error) {
 		return errors.Join(fmt.Errorf("%s: %w", b.path, err), b.src.Close())
 	}
 	b.config = b.model.Config
-	if b.spared = b.keep(b.model); b.spared == 0 && b.bits.on && b.bits.DType == kernel.Lossless {
+	if b.spared = b.keep(b.model); b.quantised == 0 && b.bits.on && b.bits.DType == kernel.Lossless {
 		err := usagef("model: quantize is lossless, which is for weights stored in bf16: %s has none; want none, int8 or nf4", b.path)
 		return errors.Join(err, b.src.Close())
 	}
@@ -140,7 +141,8 @@ func (b *base) load(ctx context.Context, w *model.Want) (err error) {
 // keep brings the weights of a model into the form that they are computed with, where that is not the file's. It returns how many
 // bytes of the file are not read after that.
 func (b *base) keep(m *model.Model) (spared int64) {
-	spared += b.bits.apply(m)
+	b.quantised = b.bits.apply(m)
+	spared += b.quantised
 	if b.mode == kernel.ModeBF16 && b.fixed {
 		spared += m.Round(b.release)
 	}
