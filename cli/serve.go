@@ -38,6 +38,7 @@ func (e *env) serveCommand() *cli.Command {
 		UsageText: "graft serve models/qwen --adapters adapters\n" +
 			"graft serve models/qwen --adapters adapters --listen 0.0.0.0:8080 --keys keys.txt --tls-cert cert.pem --tls-key key.pem\n" +
 			"graft serve models/qwen --adapter sql=runs/sql/adapter --adapter-bytes 2000000000\n" +
+			"graft serve models/qwen --compute bf16 --quantize lossless+head\n" +
 			"curl localhost:8080/v1/completions -H 'Content-Type: application/json' -d '{\"model\": \"sql\", \"prompt\": \"Once\"}'",
 		Flags: append(allowFlags(),
 			&cli.StringFlag{Name: "adapters", Usage: "`folder` whose folders are adapters, watched for changes"},

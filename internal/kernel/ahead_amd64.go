@@ -44,8 +44,7 @@ func (n *numbers) region(i0, i1, j0, j1 int) region {
 	if n.data == nil || i0 >= i1 || j0 >= j1 {
 		return region{}
 	}
-	size := n.dtype.size()
-	return region{data: uintptr(n.at(i0, j0)), rows: i1 - i0, row: n.step * size, bytes: (j1 - j0) * size}
+	return region{data: uintptr(n.at(i0, j0)), rows: i1 - i0, row: n.dtype.bytes(n.step), bytes: n.dtype.bytes(j1 - j0)}
 }
 
 // order is which weights were multiplied after which: models pass through theirs in the same order again and again. What two threads pack first of a

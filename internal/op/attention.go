@@ -265,13 +265,13 @@ func (f *attention) Forward() (mat.Tensor, error) {
 	list := f.blocks(reaches)
 	f.look(reaches, false)
 	defer f.unlook()
-	singles := f.singles(list)
-	kernel.Parallel(singles*h.KeyValue+(len(list)-singles)*h.Query, func(i int) {
-		if i < singles*h.KeyValue {
-			f.single(&list[i/h.KeyValue], i%h.KeyValue, xv, yv)
+	singles, parts := f.singles(list), f.headParts()
+	kernel.Parallel(singles*parts+(len(list)-singles)*h.Query, func(i int) {
+		if i < singles*parts {
+			f.single(&list[i/parts], i%parts, xv, yv)
 			return
 		}
-		i -= singles * h.KeyValue
+		i -= singles * parts
 		f.attend(&list[singles+i/h.Query], i%h.Query, xv, yv)
 	})
 	for i := range reaches {
