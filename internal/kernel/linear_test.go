@@ -31,7 +31,7 @@ func linearsOf(t *testing.T, T, K int, dtype DType, mixed bool, next func() floa
 func TestLinears(t *testing.T) {
 	everyVariant(t, func(t *testing.T) {
 		for _, T := range []int{1, 3, 5, 8, 9, 33, 150} {
-			for _, dtype := range []DType{F32, BF16, I8} {
+			for _, dtype := range []DType{F32, BF16, I8, Lossless} {
 				K := 96 + T
 				next := normals(uint64(T))
 				x := strided(t, T, K, 2, next)
@@ -101,7 +101,7 @@ func (l *Linear) weight(k, n int) float64 {
 func TestBack(t *testing.T) {
 	everyVariant(t, func(t *testing.T) {
 		for _, T := range []int{1, 8, 9, 33, 150} {
-			for _, dtype := range []DType{F32, BF16, I8} {
+			for _, dtype := range []DType{F32, BF16, I8, Lossless} {
 				K := 96 + T
 				next := normals(uint64(T))
 				_, list := linearsOf(t, T, K, dtype, true, next)

@@ -53,7 +53,7 @@ type Thin interface {
 const fewRows = 16
 
 // thin computes the rows of all groups side by side, where each has few rows and thin factors, and says whether it did. The base's
-// product is in y. Results are those of each projection's own Forward, bit for bit.
+// product is in y. Results are those of each projection's own Forward, but that x·Aᵀ is computed in float32 whatever the mode.
 func (s *Slot) thin(p *op.Pass, y kernel.Mat, x *op.Input) bool {
 	type part struct {
 		*op.Group
