@@ -46,15 +46,20 @@ func (a *Acts) acrossed(rows int, w *Frozen) bool {
 // run computes the product; threads own columns.
 func (p *across) run() {
 	start(p.y, p.bias, 0, p.add)
+	acrossPieces(p.y, p.w.Rows, false, p.part)
+}
+
+// acrossPieces cuts the columns of y, each of them sums of k numbers, among threads.
+func acrossPieces(y Mat, k int, serial bool, part func(k0, k1 int)) {
 	threads := runtime.GOMAXPROCS(0)
-	if threads == 1 || small(p.y, p.w.Rows) {
-		p.part(0, p.y.Cols)
+	if serial || threads == 1 || small(y, k) {
+		part(0, y.Cols)
 		return
 	}
-	unit := 16 * acrossCols[p.y.Rows-1]
-	units := ceil(p.y.Cols, unit)
-	n := pieces(units, max(1, 1<<18/(p.w.Rows*unit)), threads)
-	Parallel(n, func(i int) { p.part(units*i/n*unit, min(p.y.Cols, units*(i+1)/n*unit)) })
+	unit := 16 * acrossCols[min(y.Rows, len(acrossCols))-1]
+	units := ceil(y.Cols, unit)
+	n := pieces(units, max(1, 1<<18/(k*unit)), threads)
+	Parallel(n, func(i int) { part(units*i/n*unit, min(y.Cols, units*(i+1)/n*unit)) })
 }
 
 // part computes columns k0 … k1.
@@ -86,7 +91,7 @@ func outer(c, a, b Mat, o MatMulOpts) {
 		Scale(*buf, o.Alpha)
 	}
 	start(c, nil, 0, o.Add)
-	part := func(n0, n1 int) {
+	acrossPieces(c, b.Rows, o.Serial, func(n0, n1 int) {
 		for k := 0; k < b.Rows; k += outerSteps {
 			ke := min(k+outerSteps, b.Rows)
 			for m := 0; m < c.Rows; m += len(acrossCols) {
@@ -94,14 +99,5 @@ func outer(c, a, b Mat, o MatMulOpts) {
 				acrossNumbers(c.RowRange(m, me), x.RowRange(m, me).ColRange(k, ke), b.RowRange(k, ke).numbers(), n0, n1)
 			}
 		}
-	}
-	threads := runtime.GOMAXPROCS(0)
-	if o.Serial || threads == 1 || small(c, b.Rows) {
-		part(0, c.Cols)
-		return
-	}
-	unit := 16 * acrossCols[min(c.Rows, len(acrossCols))-1]
-	units := ceil(c.Cols, unit)
-	n := pieces(units, max(1, 1<<18/(b.Rows*unit)), threads)
-	Parallel(n, func(i int) { part(units*i/n*unit, min(c.Cols, units*(i+1)/n*unit)) })
+	})
 }

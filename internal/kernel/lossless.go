@@ -1,9 +1,6 @@
 package kernel
 
-import (
-	"encoding/binary"
-	"slices"
-)
+import "slices"
 
 // Weights stored in bf16 spend eight bits on exponents that hardly differ: those of numbers drawn from a normal distribution need less than three [zhang2025]. A
 // lossless weight keeps signs and mantissas in a byte, and in four bits which of the weight's fifteen most frequent exponents a number has, or that
@@ -164,5 +161,5 @@ func (q *quant) widenLossless(dst []float32, cols, i, j int) {
 }
 
 func (l *lossless) size() int {
-	return binary.Size(l.exponents) + 4*len(l.first) + 4*len(l.cols) + 2*len(l.bits)
+	return 2*len(l.exponents) + 4*len(l.first) + 4*len(l.cols) + 2*len(l.bits)
 }

@@ -53,9 +53,7 @@ func dot(f *file, k dotKernel) {
 		f.i("MOVQ dotJob_exponents(DI), CX")
 		f.i("TESTQ CX, CX")
 		f.i("JZ start")
-		f.i("VMOVUPS (CX), Z30")
-		f.i("MOVL $%d, CX", signsAndMantissas)
-		f.i("VPBROADCASTD CX, Z29")
+		unpackBegin(f, "CX", "CX")
 		f.p("start:")
 	}
 	for m := k.rows; m > 1; m-- {
@@ -150,12 +148,12 @@ func dotAdvance(f *file, k dotKernel, m, x, a int) {
 	f.i("ADDQ $%d, R10", a)
 }
 
-// dotBlock adds two registers' worth of products with a lossless weight. Z29 and Z30 are what unpackBlock wants.
+// dotBlock adds two registers' worth of products with a lossless weight.
 func dotBlock(f *file, k dotKernel, m int) {
 	cols := dotCols(m)
 	a := cols*m + m
 	for l := range cols {
-		unpackBlock(f, index("R10", "R11", "R12", l), 30, 29, 28, a+2*l)
+		unpackBlock(f, index("R10", "R11", "R12", l), a+2*l)
 	}
 	for half := range 2 {
 		x, _ := dotLoadX(f, k.w, m, cols)
@@ -164,11 +162,8 @@ func dotBlock(f *file, k dotKernel, m int) {
 				f.i("%s", k.mul(x+i, a+2*l+half, cols*i+l))
 			}
 		}
-		if half == 0 {
-			dotAdvance(f, k, m, k.w.bytes, 96)
-		}
+		dotAdvance(f, k, m, k.w.bytes, 48)
 	}
-	dotAdvance(f, k, m, k.w.bytes, 0)
 }
 
 // dotStep adds one register's worth of products to the accumulators.
@@ -188,9 +183,9 @@ func dotStep(f *file, k dotKernel, m int, dtype string, mul product) {
 
 // dotBlockFloats is dotBlock for float32: each half of a register of bf16 becomes one of float32, and meets x in memory.
 func dotBlockFloats(f *file, k dotKernel, m int) {
-	const w, tmp, half = 27, 28, 25 // half and the next: a block
+	const w, half = 27, 25 // half and the next: a block
 	for l := range dotCols(m) {
-		unpackBlock(f, index("R10", "R11", "R12", l), 30, 29, tmp, half)
+		unpackBlock(f, index("R10", "R11", "R12", l), half)
 		for q := range 4 {
 			if q%2 == 1 {
 				f.i("VEXTRACTI64X4 $1, Z%d, Y%d", half+q/2, half+q/2)

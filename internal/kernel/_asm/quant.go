@@ -16,14 +16,21 @@ func quants(f *file) {
 // signsAndMantissas are the bits of two bf16 numbers that are not exponents.
 const signsAndMantissas = 0x807f807f
 
-// unpackBlock makes registers to and to+1 the block of 64 numbers at an address.
-func unpackBlock(f *file, addr string, exponents, signsAndMantissas, free, to int) {
+// unpackBegin loads what unpackBlock wants: into Z30 the exponents at an address, into Z29 a mask, by way of a register.
+func unpackBegin(f *file, exponents, by string) {
+	f.i("VMOVUPS (%s), Z30", exponents)
+	f.i("MOVL $%d, %s", signsAndMantissas, by)
+	f.i("VPBROADCASTD %s, Z29", by)
+}
+
+// unpackBlock makes registers to and to+1 the block of 64 numbers at an address. Z28 is used.
+func unpackBlock(f *file, addr string, to int) {
 	f.i("VPMOVZXBW 64%s, Z%d", addr, to)
 	f.i("VPSRLW $4, Z%d, Z%d", to, to+1)
 	for i := range 2 {
-		f.i("VPERMW Z%d, Z%d, Z%d", exponents, to+i, to+i)
-		f.i("VPMOVSXBW %d%s, Z%d", 32*i, addr, free)
-		f.i("VPTERNLOGD $0xf8, Z%d, Z%d, Z%d", signsAndMantissas, free, to+i) // exponent | number & signs and mantissas
+		f.i("VPERMW Z30, Z%d, Z%d", to+i, to+i)
+		f.i("VPMOVSXBW %d%s, Z28", 32*i, addr)
+		f.i("VPTERNLOGD $0xf8, Z29, Z28, Z%d", to+i) // exponent | number & signs and mantissas
 	}
 }
 
@@ -32,12 +39,10 @@ func unpackBlock(f *file, addr string, exponents, signsAndMantissas, free, to in
 func twelveBits(f *file) {
 	f.text("unpackBF16", "j.blocks blocks of 64 numbers of 12 bits as bf16", "unpackJob", 0)
 	f.load("unpackJob", "dst", "R8", "src", "SI", "exponents", "R10", "blocks", "CX")
-	f.i("VMOVUPS (R10), Z16")
-	f.i("MOVL $%d, AX", signsAndMantissas)
-	f.i("VPBROADCASTD AX, Z17")
+	unpackBegin(f, "R10", "AX")
 	f.p("loop:")
 	f.i("PREFETCHT0 1024(SI)")
-	unpackBlock(f, "(SI)", 16, 17, 2, 0)
+	unpackBlock(f, "(SI)", 0)
 	for i := range 2 {
 		f.i("VMOVUPS Z%d, %d(R8)", i, 64*i)
 	}
