@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
-	"runtime/debug"
 	"strings"
 	"sync"
 
@@ -21,17 +20,16 @@ import (
 
 // base is a model with its tokenizer, as a folder or the program itself holds them.
 type base struct {
-	path      string
-	files     fs.FS
-	config    *model.Config
-	src       *checkpoint.Checkpoint // nil if the weights are random
-	model     *model.Model
-	tok       *tokenizer.Tokenizer // nil if the folder has none
-	mode      kernel.Mode
-	bits      quantization
-	fixed     bool  // nothing trains the weights themselves
-	spared    int64 // bytes of the file that are not read after loading: weights are kept in another form
-	quantised int64 // of these, those of weights that were quantised
+	path   string
+	files  fs.FS
+	config *model.Config
+	src    *checkpoint.Checkpoint // nil if the weights are random
+	model  *model.Model
+	tok    *tokenizer.Tokenizer // nil if the folder has none
+	mode   kernel.Mode
+	bits   quantization
+	fixed  bool  // nothing trains the weights themselves
+	spared int64 // bytes of the file that are not read after loading: weights are kept in another form
 
 	tokenizerHash string         // of the files that the tokenizer was read from
 	later         sync.WaitGroup // what is written for later runs meanwhile
@@ -108,7 +106,9 @@ func openBase(ctx context.Context, path string, how arithmetic) (*base, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b, b.load(ctx, nil)
+	err = b.load(ctx, nil)
+	b.pare()
+	return b, err
 }
 
 // load makes the model over its weights, with its own head or with that which a task wants.
@@ -130,8 +130,7 @@ func (b *base) load(ctx context.Context, w *model.Want) (err error) {
 		return errors.Join(fmt.Errorf("%s: %w", b.path, err), b.src.Close())
 	}
 	b.config = b.model.Config
-	if b.spared = b.keep(b.model); b.quantised == 0 && b.bits.on && b.bits.DType == kernel.Lossless {
-		err := usagef("model: quantize is lossless, which is for weights stored in bf16: %s has none; want none, int8 or nf4", b.path)
+	if b.spared, err = b.keep(b.model); err != nil {
 		return errors.Join(err, b.src.Close())
 	}
 	b.forget()
@@ -140,22 +139,28 @@ func (b *base) load(ctx context.Context, w *model.Want) (err error) {
 
 // keep brings the weights of a model into the form that they are computed with, where that is not the file's. It returns how many
 // bytes of the file are not read after that.
-func (b *base) keep(m *model.Model) (spared int64) {
-	b.quantised = b.bits.apply(m)
-	spared += b.quantised
+func (b *base) keep(m *model.Model) (spared int64, err error) {
+	spared = b.bits.apply(m)
+	if spared == 0 && b.bits.on && b.bits.DType == kernel.Lossless {
+		return 0, usagef("model: quantize is lossless, which is for weights stored in bf16: %s has none; want none, int8 or nf4", b.path)
+	}
 	if b.mode == kernel.ModeBF16 && b.fixed {
 		spared += m.Round(b.release)
 	}
-	return spared
+	return spared, nil
 }
 
-// forget gives back memory of the file if much of it is not read any more. What is read instead is the program's own and stays, so that there must not be as
-// much garbage beside it.
+// forget gives back memory of the file if much of it is not read any more.
 func (b *base) forget() {
 	if b.spared > 0 {
 		b.release()
-		debug.FreeOSMemory()
-		pace()
+	}
+}
+
+// pare keeps garbage small once all is prepared, where weights are memory of the program's own: by itself it may become as much as these.
+func (b *base) pare() {
+	if b.spared > 0 {
+		keepLittle()
 	}
 }
 

@@ -150,7 +150,7 @@ func (s *subject) without() (*model.Model, error) {
 	}
 	m, err := model.Load(s.src)
 	if err == nil {
-		s.keep(m)
+		_, err = s.keep(m)
 	}
 	return m, err
 }

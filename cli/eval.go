@@ -98,6 +98,7 @@ func (e *env) eval(c *cli.Context, run, path, adapter string) error {
 			return err
 		}
 	}
+	p.base.pare()
 	view.stage("evaluating")
 	m, err := report.Measure(c.Context, p.base.model, p.task, p.base.mode, p.eval)
 	if err != nil {

@@ -147,11 +147,16 @@ func (p *plan) trainedBytes() (n int64) {
 
 // keepWithin gives back what preparing left behind and makes the garbage collector keep to train.memory.
 func (p *plan) keepWithin() {
-	debug.FreeOSMemory()
-	pace()
+	keepLittle()
 	if n, err := parseSize("train.memory", p.recipe.Train.Memory); err == nil {
 		debug.SetMemoryLimit(n)
 	}
+}
+
+// keepLittle gives back garbage and has the collector keep pace.
+func keepLittle() {
+	debug.FreeOSMemory()
+	pace()
 }
 
 // garbage is how much may lie around before it is collected: that of several steps, whose buffers are used again.

@@ -94,6 +94,7 @@ func openSubject(c *cli.Context, path string) (*subject, error) {
 	}
 	if adapter == "" {
 		err = s.load(c.Context, nil)
+		s.pare()
 		sayUnpacked(c.App.ErrWriter, model, s.unpacked)
 		return s, err
 	}
@@ -104,6 +105,7 @@ func openSubject(c *cli.Context, path string) (*subject, error) {
 	if err := s.load(c.Context, want); err != nil {
 		return nil, err
 	}
+	s.pare()
 	sayUnpacked(c.App.ErrWriter, model, s.unpacked)
 	if s.config, s.adapter, err = methods.Load(adapter, s.model, allowed(c)); err != nil {
 		s.close()

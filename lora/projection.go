@@ -123,12 +123,17 @@ func (l *Projection) Backward(p *op.Pass, dx, dy kernel.Mat, x *op.Input, kept a
 	d, done := l.drop(p, x.Mat)
 	kernel.MatMul(kernel.NewMat(op.GradOf(l.A), a.Rows, a.Cols), ds, d, kernel.MatMulOpts{TransA: true, Add: true})
 	done()
-	if base, ok := l.plain(p, x); ok && dx.Rows > 0 && !l.drops(p) {
+	base, plain := l.plain(p, x)
+	switch {
+	case dx.Rows == 0:
+	case plain && !l.drops(p):
 		base.A, base.S = a, ds
+	default:
+		l.backInput(p, dx, ds, a)
+	}
+	if plain && dx.Rows > 0 {
 		acts.Back(dx, &base)
 		dx = kernel.Mat{} // what is left is what the base trains
-	} else if dx.Rows > 0 {
-		l.backInput(p, dx, ds, a)
 	}
 	p.Arena.Put(ds.Data)
 	p.Arena.Put(k.s)
